@@ -1,0 +1,1 @@
+"""Avro: writer schemas, the strict check, container files, decoding."""

@@ -1,0 +1,93 @@
+"""Every error that finkbridge raises on purpose.
+
+Each message is one line that says what happened and what to do next. Expected outcomes (an empty
+range, a rejected message) are values, not errors.
+
+    FinkbridgeError
+    |-- SettingsError            a bad setting, credentials file or argument
+    |-- BrokerError              the Kafka side
+    |   |-- AuthenticationError  the cluster refuses the credentials
+    |   |-- UnreachableError     no broker of the cluster answers
+    |   |-- UnknownTopicError    no such topic
+    |   |-- BrokerTimeoutError   the cluster answered before, and then stopped
+    |   |-- RangeExpiredError    the broker no longer has the start of the range
+    |   `-- GenerationError      the topic was recreated under our feet
+    |-- SchemaError              a writer schema that cannot be parsed or has no mapping
+    |-- DecodeError              a segment's rows do not match its messages
+    |-- ReconciliationError      planned offsets are not all accounted for
+    `-- LakeError                the lake side
+        |-- LakeBusyError        another coordinator holds the lake
+        |-- LakeVersionError     the lake was made by a newer version
+        |-- LakeAccessError      unwritable, full, or not there
+        `-- CommitConflictError  the ledger moved on: nothing was changed
+"""
+
+from __future__ import annotations
+
+
+class FinkbridgeError(Exception):
+    """Root of all errors that finkbridge raises on purpose."""
+
+
+class SettingsError(FinkbridgeError):
+    """A setting, credentials file or argument is wrong."""
+
+
+class BrokerError(FinkbridgeError):
+    """The Kafka cluster did not do what was asked."""
+
+
+class AuthenticationError(BrokerError):
+    """The cluster refuses the credentials."""
+
+
+class UnreachableError(BrokerError):
+    """No broker of the cluster answers."""
+
+
+class UnknownTopicError(BrokerError):
+    """The cluster has no topic of this name."""
+
+
+class BrokerTimeoutError(BrokerError):
+    """The cluster stopped answering in the middle of the work."""
+
+
+class RangeExpiredError(BrokerError):
+    """The broker no longer has the first messages of the range."""
+
+
+class GenerationError(BrokerError):
+    """The topic was deleted or recreated after it was planned."""
+
+
+class SchemaError(FinkbridgeError):
+    """A writer schema cannot be parsed, or one of its types has no mapping."""
+
+
+class DecodeError(FinkbridgeError):
+    """The rows that came out of a segment do not match the messages that went in."""
+
+
+class ReconciliationError(FinkbridgeError):
+    """Planned offsets are not all rows, quarantined messages, holes or gaps."""
+
+
+class LakeError(FinkbridgeError):
+    """The lake cannot be used as asked."""
+
+
+class LakeBusyError(LakeError):
+    """Another coordinator holds the lake."""
+
+
+class LakeVersionError(LakeError):
+    """The lake was made by a newer finkbridge."""
+
+
+class LakeAccessError(LakeError):
+    """The lake's folder is unwritable, full or gone."""
+
+
+class CommitConflictError(LakeError):
+    """The ledger is not where this commit expected it: nothing was changed."""

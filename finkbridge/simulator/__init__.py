@@ -1,0 +1,1 @@
+"""Alerts that look like real ones: seeded, reproducible, physically sensible."""

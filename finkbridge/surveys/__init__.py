@@ -1,0 +1,1 @@
+"""What is known of each survey: identity, time, night and photometry of its alerts."""

@@ -1,0 +1,168 @@
+"""The small frozen values that pass between the modules: offset ranges, messages, plans, landed files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+TableName = Literal["deliveries", "packets"]
+
+UNDATED_NIGHT = 0
+"""Night of a message that has no time at all: neither an observation time nor a Kafka timestamp."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OffsetRange:
+    """Half-open range ``[start, end)`` of the offsets of one partition.
+
+    Offsets have holes, so ``end - start`` is a number of offsets, never of messages.
+    """
+
+    partition: int
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"not an offset range: partition {self.partition} [{self.start}, {self.end})")
+
+    @property
+    def offsets(self) -> int:
+        """Number of offsets in the range."""
+        return self.end - self.start
+
+    def missing(self, present: Sequence[int]) -> tuple[OffsetRange, ...]:
+        """Ranges of this range that none of the ascending offsets `present` falls in."""
+        holes, at = [], self.start
+        for offset in present:
+            if offset > at:
+                holes.append(OffsetRange(self.partition, at, offset))
+            at = offset + 1
+        if at < self.end:
+            holes.append(OffsetRange(self.partition, at, self.end))
+        return tuple(holes)
+
+
+class Message(NamedTuple):
+    """One Kafka message, whole: what must be archived to give it back byte for byte."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    """Unix milliseconds UTC; None when the broker has none."""
+    timestamp_type: int
+    """Kafka's: 0 not available, 1 set by the producer, 2 set by the broker on append."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against a segment's limit: the value, as keys are mostly one shared schema."""
+        return len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicGeneration:
+    """The life of a topic between two creations."""
+
+    cluster: str
+    topic: str
+    generation: int
+    """1 for the first one that this lake has seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """Offset ranges of one topic generation that are fetched and land together."""
+
+    number: int
+    """Plan number: unique in a lake, never used again."""
+    source: TopicGeneration
+    ranges: tuple[OffsetRange, ...]
+    byte_limit: int
+    """A range that proves larger is cut into parts at the first message that reaches this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that goes to quarantine, with the reason."""
+
+    message: Message
+    reason: str
+    byte_position: int | None = None
+    """Byte of the value at which the check stopped, where it was the check that refused."""
+    reference: str = ""
+    """What fastavro says about the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandedFile:
+    """A file of the lake that a commit adds."""
+
+    path: str
+    """Relative to the lake, with forward slashes."""
+    table: Literal["archive", "deliveries", "packets", "quarantine"]
+    survey: str
+    """``ztf``, ``lsst`` or ``other``; empty for quarantine."""
+    night: int | None
+    rows: int
+    bytes: int
+    checksum: str
+    """xxh3-128 of the file's bytes, hex."""
+    schema_id: str
+    """Fingerprint of the Avro writer schema (archive) or of the Arrow schema (tables)."""
+    statistics: dict[str, float | int | None] = field(default_factory=dict)
+    """``mjd_min``, ``mjd_max``, ``healpix_min``, ``healpix_max`` where the table has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCount:
+    """What became of one offset range: its offsets are messages or holes, its messages rows or quarantined."""
+
+    range: OffsetRange
+    rows: int
+    quarantined: int
+    holes: tuple[OffsetRange, ...]
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether every planned offset is accounted for."""
+        return self.range.offsets == self.rows + self.quarantined + sum(h.offsets for h in self.holes)
+
+
+@dataclass(frozen=True, slots=True)
+class LandedPart:
+    """What one part of a segment left on disk, and the bookkeeping that the ledger commits with it."""
+
+    part: int
+    files: tuple[LandedFile, ...]
+    counts: tuple[RangeCount, ...]
+    rejected: tuple[Rejection, ...]
+    bytes: int
+    first_timestamp_ms: int | None
+    last_timestamp_ms: int | None
+
+
+class Rejection(NamedTuple):
+    """A quarantined message as the ledger knows it: without its bytes, which are in the quarantine file."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    reason: str
+    byte_position: int | None
+    reference: str
+    path: str
+
+
+def covers(ranges: Iterable[OffsetRange], whole: OffsetRange) -> bool:
+    """Whether `ranges`, in order, tile `whole` without a gap or an overlap."""
+    at = whole.start
+    for piece in ranges:
+        if piece.partition != whole.partition or piece.start != at:
+            return False
+        at = piece.end
+    return at == whole.end

@@ -1,0 +1,1 @@
+"""Dagster only: assets, checks, schedules; thin over the library."""
