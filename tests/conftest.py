@@ -1,0 +1,24 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+"""Real alerts, beside the project in development and in CI; not on a user's machine."""
+
+pytest_plugins = ["tests.support.kafka"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real alerts; skip where it is absent, fail in CI if it is."""
+    if SHARED_DATA.is_dir():
+        return SHARED_DATA
+    reason = f"the real alerts are not at {SHARED_DATA}"
+    if os.environ.get("CI"):
+        pytest.fail(reason + ": CI must have them")
+    pytest.skip("SKIPPED, NOT TESTED ON REAL ALERTS: " + reason)
