@@ -133,19 +133,6 @@ class RangeCount:
         return self.range.offsets == self.rows + self.quarantined + sum(h.offsets for h in self.holes)
 
 
-@dataclass(frozen=True, slots=True)
-class LandedPart:
-    """What one part of a segment left on disk, and the bookkeeping that the ledger commits with it."""
-
-    part: int
-    files: tuple[LandedFile, ...]
-    counts: tuple[RangeCount, ...]
-    rejected: tuple[Rejection, ...]
-    bytes: int
-    first_timestamp_ms: int | None
-    last_timestamp_ms: int | None
-
-
 class Rejection(NamedTuple):
     """A quarantined message as the ledger knows it: without its bytes, which are in the quarantine file."""
 
@@ -156,6 +143,40 @@ class Rejection(NamedTuple):
     byte_position: int | None
     reference: str
     path: str
+
+
+class KnownSchema(NamedTuple):
+    """A schema that the lake's files refer to by its fingerprint."""
+
+    schema_id: str
+    kind: Literal["avro", "arrow"]
+    content: bytes
+    """Avro: the writer schema as received. Arrow: the serialized schema of a table's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastMessage:
+    """Fingerprint of a partition's last message: tells a recreated topic where the broker gives no topic id."""
+
+    partition: int
+    offset: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class LandedPart:
+    """What one part of a segment left on disk, and the bookkeeping that the ledger commits with it."""
+
+    part: int
+    files: tuple[LandedFile, ...]
+    counts: tuple[RangeCount, ...]
+    rejected: tuple[Rejection, ...]
+    schemas: tuple[KnownSchema, ...]
+    last: tuple[LastMessage, ...]
+    bytes: int
+    """Of the message values."""
+    first_timestamp_ms: int | None
+    last_timestamp_ms: int | None
 
 
 def covers(ranges: Iterable[OffsetRange], whole: OffsetRange) -> bool:

@@ -1,0 +1,128 @@
+"""Every path and file name of the lake, built and parsed in one place; touches no disk.
+
+A segment's files are named after what they hold and never after when or by whom they were written::
+
+    <topic>-g<generation>-p<partition>-o<start offset>-n<plan>-<part>-<schema ordinal>
+
+so that a retry of the same plan writes the same names, and no other plan can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+LEDGER = "ledger.db"
+LOCK = "ledger.lock"
+CATALOG = "catalog.duckdb"
+SCRATCH = ".scratch"
+"""Folder of files that are not committed yet: whatever is in it when a coordinator starts is rubbish."""
+
+TOPIC_CHARACTERS = 100
+"""Longest topic in a file name: Kafka allows 249, file systems 255 for the whole name."""
+
+_STEM = re.compile(
+    r"(?P<topic>[A-Za-z0-9._~-]+)-g(?P<generation>\d+)-p(?P<partition>\d+)-o(?P<start>\d+)"
+    r"-n(?P<plan>\d+)-(?P<part>\d+)-(?P<ordinal>\d+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What a segment's file name says."""
+
+    topic: str
+    generation: int
+    partition: int
+    start: int
+    plan: int
+    part: int
+    ordinal: int = 0
+    """Which of the part's writer schemas, in order of first appearance."""
+
+    @property
+    def stem(self) -> str:
+        """File name without its suffix."""
+        return (
+            f"{short_topic(self.topic)}-g{self.generation}-p{self.partition:05d}-o{self.start:019d}"
+            f"-n{self.plan:08d}-{self.part:04d}-{self.ordinal:03d}"
+        )
+
+    def with_ordinal(self, ordinal: int) -> SegmentName:
+        """Return the same name for another writer schema."""
+        return replace(self, ordinal=ordinal)
+
+    @classmethod
+    def parse(cls, file_name: str) -> SegmentName:
+        """Parse a file name; a name that is not a segment's raises ValueError."""
+        match = _STEM.fullmatch(file_name.rpartition(".")[0])
+        if match is None:
+            raise ValueError(f"not the name of a segment's file: {file_name!r}")
+        topic = match["topic"]
+        return cls(
+            topic, *(int(match[g]) for g in ("generation", "partition", "start", "plan", "part", "ordinal"))
+        )
+
+
+def short_topic(topic: str) -> str:
+    """Topic as part of a file name: cut, with a hash in its place, where it is too long."""
+    if len(topic) <= TOPIC_CHARACTERS:
+        return topic
+    digest = hashlib.sha256(topic.encode()).hexdigest()[:12]
+    return f"{topic[: TOPIC_CHARACTERS - 13]}~{digest}"
+
+
+def archive_path(name: SegmentName, first_timestamp_ms: int | None) -> str:
+    """Path of an archive file, by the UTC day of the first message's Kafka timestamp."""
+    return f"archive/{name.topic}/{_day(first_timestamp_ms)}/{name.stem}.avro"
+
+
+def quarantine_path(name: SegmentName) -> str:
+    """Path of a segment's quarantine file."""
+    return f"quarantine/{name.topic}/{name.stem}.avro"
+
+
+def deliveries_path(name: SegmentName, survey: str, night: int) -> str:
+    """Path of a segment's file of thin rows for one night."""
+    return f"{table_folder('deliveries', survey, name.topic)}/{night_folder(night)}/{name.stem}.parquet"
+
+
+def packets_path(name: SegmentName, survey: str, night: int) -> str:
+    """Path of a segment's file of whole alerts for one night."""
+    return f"{table_folder('packets', survey, name.topic)}/{night_folder(night)}/{name.stem}.parquet"
+
+
+def merged_path(folder: str, plan: int, ordinal: int) -> str:
+    """Path of a file that replaces others of `folder` (all but the last component of their paths)."""
+    return f"{folder}/merged-n{plan:08d}-{ordinal:03d}.parquet"
+
+
+def table_folder(table: str, survey: str, topic: str) -> str:
+    """Folder of a table: packets of other surveys differ from topic to topic, all else does not."""
+    return f"{table}/{survey}/{topic}" if (table, survey) == ("packets", "other") else f"{table}/{survey}"
+
+
+def night_folder(night: int) -> str:
+    """Hive partition of a night."""
+    return f"night={night:08d}"
+
+
+def parse_night(path: str) -> int:
+    """Night that a table file's path names; a path without one raises ValueError."""
+    match = re.search(r"(?:^|/)night=(\d{8})/", path)
+    if match is None:
+        raise ValueError(f"no night in the path {path!r}")
+    return int(match[1])
+
+
+def scratch_path(random: str, suffix: str) -> str:
+    """Path of a file before it has its final name."""
+    return f"{SCRATCH}/{random}{suffix}"
+
+
+def _day(timestamp_ms: int | None) -> str:
+    if timestamp_ms is None or not 0 <= timestamp_ms < 253402300800000:  # the year 10000
+        return "undated"
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d")

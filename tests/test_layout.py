@@ -1,0 +1,73 @@
+"""Paths are strings: built, parsed, and never anything else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finkbridge import layout
+from finkbridge.layout import SegmentName
+
+topics = st.text("abcXYZ019._-", min_size=1, max_size=249)
+names = st.builds(
+    SegmentName,
+    topics,
+    st.integers(1, 99),
+    st.integers(0, 10**5),
+    st.integers(0, 2**63 - 1),
+    st.integers(1, 10**9),
+    st.integers(0, 10**5),
+    st.integers(0, 10**4),
+)
+NAME = SegmentName("fink_sn_ztf", 1, 3, 1042, 17, 2)
+
+
+@given(names)
+def test_a_name_is_parsed_back(name):
+    parsed = SegmentName.parse(name.stem + ".avro")
+    assert parsed == SegmentName(
+        layout.short_topic(name.topic),
+        name.generation,
+        name.partition,
+        name.start,
+        name.plan,
+        name.part,
+        name.ordinal,
+    )
+
+
+@given(names)
+def test_a_name_fits_a_file_system(name):
+    assert len(name.stem + ".parquet") <= 255
+
+
+@given(names, names)
+def test_two_names_never_meet(a, b):
+    assert (a.stem == b.stem) == (a == b)
+
+
+def test_paths():
+    stem = "fink_sn_ztf-g1-p00003-o0000000000000001042-n00000017-0002-000"
+    assert layout.archive_path(NAME, 1774180800000) == f"archive/fink_sn_ztf/2026-03-22/{stem}.avro"
+    assert layout.archive_path(NAME, None) == f"archive/fink_sn_ztf/undated/{stem}.avro"
+    assert layout.deliveries_path(NAME, "ztf", 20260322) == f"deliveries/ztf/night=20260322/{stem}.parquet"
+    assert layout.packets_path(NAME, "ztf", 20260322) == f"packets/ztf/night=20260322/{stem}.parquet"
+    assert layout.packets_path(NAME, "other", 0) == f"packets/other/fink_sn_ztf/night=00000000/{stem}.parquet"
+    assert layout.quarantine_path(NAME) == f"quarantine/fink_sn_ztf/{stem}.avro"
+    assert (
+        layout.merged_path("packets/ztf/night=20260322", 7, 0)
+        == "packets/ztf/night=20260322/merged-n00000007-000.parquet"
+    )
+    assert layout.parse_night(layout.deliveries_path(NAME, "lsst", 20260322)) == 20260322
+
+
+@pytest.mark.parametrize("bad", ["", "x.avro", "fink-g1-p0.avro", "../fink-g1-p00003-o1-n1-1-0.avro"])
+def test_a_strange_name_raises(bad):
+    with pytest.raises(ValueError, match="not the name of a segment"):
+        SegmentName.parse(bad)
+
+
+def test_a_path_without_a_night_raises():
+    with pytest.raises(ValueError, match="no night"):
+        layout.parse_night("deliveries/ztf/x.parquet")
