@@ -1,0 +1,341 @@
+"""Settings: what they are, their units and defaults, and why.
+
+They come from five layers, each over the one before, key by key: the defaults below, fink-client's
+credential files, ``finkbridge.toml``, ``FINKBRIDGE_*`` variables, the options of a command. An unknown key is
+an error in each of them. ``finkbridge config`` prints the result with its sources.
+
+Relative paths are relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from finkbridge.credentials import read_credentials
+from finkbridge.errors import SettingsError
+from finkbridge.layers import Layer, close_matches, explain, merge, read_environment, read_options, read_toml
+
+CONFIG_FILE = "finkbridge.toml"
+CONFIG_VARIABLE = "FINKBRIDGE_CONFIG"
+
+_BYTE_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_SECRET_KAFKA_KEY = re.compile(r"password|secret|token|jaas|oauthbearer\.config|key\.pem")
+
+
+def parse_bytes(value: object) -> object:
+    """Return a number of bytes from a text such as ``64 MB`` or ``1GiB``; leave anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+    if match is None or match[2].lower() not in _BYTE_UNITS:
+        raise ValueError("not a size: write bytes, or a number with a unit such as 64MB or 1GiB")
+    return int(float(match[1]) * _BYTE_UNITS[match[2].lower()])
+
+
+def parse_start(value: object) -> datetime | Literal["earliest", "latest"]:
+    """Return where a topic starts; a time without a zone is UTC."""
+    if value == "earliest":
+        return "earliest"
+    if value == "latest":
+        return "latest"
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("write earliest, latest, or an ISO time such as 2026-01-31T18:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _expand_home(path: Path, info: ValidationInfo) -> Path:
+    home = (info.context or {}).get("home")
+    return Path(home, *path.parts[1:]) if home and path.parts[:1] == ("~",) else path
+
+
+def _split_commas(value: object) -> object:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _join_commas(value: object) -> object:
+    return ",".join(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
+
+
+def _check_servers(value: str) -> str:
+    if not all(re.fullmatch(r"\s*\S+:\d+\s*", server) for server in value.split(",")):
+        raise ValueError("write host:port, several with commas between")
+    return value
+
+
+def _check_cluster_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]+", value):
+        raise ValueError("a cluster's name has only a-z, 0-9, _ and -")
+    return value
+
+
+def _check_ledger(value: SecretStr) -> SecretStr:
+    if not re.match(r"postgresql(\+\w+)?://", value.get_secret_value()):
+        raise ValueError(
+            "write postgresql://user:password@host/database, or leave it out for SQLite in the lake"
+        )
+    return value
+
+
+def _kafka_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError("a librdkafka value is a text, a number, true or false")
+
+
+def _hide_kafka_secrets(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    plain = {k: v if isinstance(v, SecretStr) else _kafka_text(v) for k, v in value.items()}
+    return {
+        k: SecretStr(v) if _SECRET_KAFKA_KEY.search(k) and isinstance(v, str) else v for k, v in plain.items()
+    }
+
+
+Bytes = Annotated[PositiveInt, BeforeValidator(parse_bytes)]
+FilePath = Annotated[Path, AfterValidator(_expand_home)]
+Start = Annotated[datetime | Literal["earliest", "latest"], PlainValidator(parse_start)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Servers = Annotated[str, BeforeValidator(_join_commas), AfterValidator(_check_servers)]
+ClusterName = Annotated[str, AfterValidator(_check_cluster_name)]
+LedgerUrl = Annotated[SecretStr, AfterValidator(_check_ledger)]
+KafkaKeys = Annotated[dict[str, SecretStr | str], BeforeValidator(_hide_kafka_secrets)]
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+class ClusterSettings(_Values):
+    """One Kafka cluster with its credentials."""
+
+    servers: Servers
+    """Bootstrap servers, host:port, several with commas between."""
+    group_id: Annotated[str, Field(min_length=1)] = "finkbridge"
+    """Your consumer group. Offsets are told to ``<group_id>-finkbridge``, never to this group itself."""
+    username: str | None = None
+    """SASL user; counts only with a password."""
+    password: SecretStr | None = None
+    """None: no SASL, as on Fink's public servers. Else SCRAM-SHA-512, unless `kafka` says otherwise."""
+    topics: Patterns = ()
+    """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none."""
+    kafka: KafkaKeys = Field(default_factory=dict)
+    """librdkafka settings that pass through as they are; passwords, keys and tokens are kept as secrets."""
+
+    @model_validator(mode="after")
+    def _password_has_user(self) -> ClusterSettings:
+        if self.password is not None and not self.username:
+            raise ValueError("there is a password and no username: set both or neither")
+        return self
+
+
+class DrainSettings(_Values):
+    """How much lands together, and where a new topic starts."""
+
+    segment_bytes: Bytes = 64_000_000
+    """Bytes of messages in a segment: large enough for fast Parquet, small enough for several in memory."""
+    max_messages: PositiveInt | None = None
+    """Messages that one drain takes at most, over all topics; None: everything that is there at its start."""
+    max_bytes: Bytes | None = None
+    """Bytes that one drain takes at most, over all topics; None: everything that is there at its start."""
+    start: Start = "earliest"
+    """Where a topic starts that was never drained before: earliest, latest, or a time (UTC if no zone)."""
+
+
+class FollowSettings(_Values):
+    """When ``finkbridge follow`` closes a batch: the first limit that is reached."""
+
+    batch_age_s: PositiveFloat = 2.0
+    """Seconds that the oldest message waits at most, so that an alert is in SQL within 5 s."""
+    batch_bytes: Bytes = 16_000_000
+    """Bytes that close a batch before its age does."""
+    idle_s: PositiveFloat = 0.5
+    """Seconds between two looks at the end offsets: one small request per cluster each."""
+
+
+class DecodeSettings(_Values):
+    """How Avro becomes Arrow."""
+
+    engine: Literal["auto", "fastavro"] = "auto"
+    """``auto``: DataFusion in bulk, fastavro for what it refuses. ``fastavro``: all, some 15 times slower."""
+    schema_file: FilePath | None = None
+    """Avro writer schema (.avsc) for every message, whatever the messages say."""
+
+
+class MergeSettings(_Values):
+    """When the small files of an open night become one."""
+
+    enabled: bool = True
+    """False: only ever add files."""
+    files: Annotated[int, Field(ge=2)] = 64
+    """Files of one table and night above which they are merged: a query costs as many opens as files."""
+    grace_s: NonNegativeFloat = 3600.0
+    """Seconds that replaced files stay, as a query that listed one fails when it goes."""
+
+
+class StatusSettings(_Values):
+    """When ``finkbridge status --check`` warns."""
+
+    retention_hours: PositiveFloat = 96.0
+    """Hours that messages live where the broker does not tell: Fink keeps about 4 days."""
+    warn_hours: PositiveFloat = 12.0
+    """Hours before the oldest unread message expires at which the check fails: one night to act."""
+
+
+class Settings(_Values):
+    """Everything that can be set."""
+
+    lake: FilePath = Path("lake")
+    """Folder of the lake; made when it is not there."""
+    ledger: LedgerUrl | None = None
+    """SQLAlchemy URL of a PostgreSQL ledger, needed by several machines; None: SQLite in the lake."""
+    credentials: FilePath = Field(Path("~/.finkclient"), validate_default=True)
+    """Folder of fink-client's credential files, which fill in what `clusters` does not say."""
+    clusters: dict[ClusterName, ClusterSettings] = Field(default_factory=dict)
+    """Kafka clusters by name; Fink runs ``ztf`` and ``lsst``."""
+    workers: NonNegativeInt | None = None
+    """Worker processes; None: as many as cores, memory and work allow; 0: work in this process."""
+    memory_bytes: Bytes = 2**30
+    """Bytes of memory that all processes together may use; bounds workers and segments in flight."""
+    broker_timeout_s: PositiveFloat = 10.0
+    """Seconds without an answer after which a cluster counts as unreachable."""
+    drain: DrainSettings = DrainSettings()
+    """See `DrainSettings`."""
+    follow: FollowSettings = FollowSettings()
+    """See `FollowSettings`."""
+    decode: DecodeSettings = DecodeSettings()
+    """See `DecodeSettings`."""
+    merge: MergeSettings = MergeSettings()
+    """See `MergeSettings`."""
+    status: StatusSettings = StatusSettings()
+    """See `StatusSettings`."""
+
+    def cluster(self, name: str) -> ClusterSettings:
+        """Return the cluster of this name; raise SettingsError when there is none."""
+        if name not in self.clusters:
+            known = ", ".join(sorted(self.clusters)) or "none yet"
+            raise SettingsError(
+                f"no cluster {name!r}{close_matches(name, self.clusters)}: set clusters.{name}.servers "
+                f"in {CONFIG_FILE} (known: {known})"
+            )
+        return self.clusters[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each of them comes from."""
+
+    settings: Settings
+    sources: dict[str, str]
+    """Source by dotted key, for every key that is not a default."""
+    config: Path | None
+    """The TOML file that was read."""
+    credential_files: tuple[Path, ...]
+    """fink-client's files that were read."""
+    notes: tuple[str, ...] = ()
+    """What a user may wonder about, such as a credentials file that does not count."""
+
+
+def load_settings(
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Read settings from all layers.
+
+    Parameters
+    ----------
+    config
+        TOML file; default: the variable FINKBRIDGE_CONFIG, else ``finkbridge.toml`` where it exists.
+    environ
+        The environment; the only place where it is read.
+    overrides
+        Options of a command by dotted key (``drain.max_messages``); None values count as not given.
+
+    Raises
+    ------
+    SettingsError
+        A file that cannot be read, an unknown key, or a value that is not valid.
+    """
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    file = _config_file(config, environ)
+    layers = [
+        read_toml(file) if file else Layer(),
+        read_environment(environ, ignore={CONFIG_VARIABLE}),
+        read_options(overrides or {}),
+    ]
+    said = merge(layers)
+    found = read_credentials(_validate(said.only("credentials"), home).credentials)
+    filling, notes = found.filling(said)
+    full = merge([filling, said])
+    return Loaded(_validate(full, home), full.sources, file, tuple(found.files.values()), notes)
+
+
+def secret_values(settings: Settings) -> tuple[str, ...]:
+    """Return every secret text in the settings, longest first, so that they can be masked in any output."""
+    found = [settings.ledger] if settings.ledger else []
+    for cluster in settings.clusters.values():
+        found += [cluster.password] if cluster.password else []
+        found += [value for value in cluster.kafka.values() if isinstance(value, SecretStr)]
+    texts = {secret.get_secret_value() for secret in found}
+    texts |= {part for text in texts for part in re.findall(r"://[^:/@]*:([^@]+)@", text)}
+    return tuple(sorted(texts - {""}, key=len, reverse=True))
+
+
+def _config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = config or environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
+
+
+def _validate(layer: Layer, home: str | None) -> Settings:
+    try:
+        return Settings.model_validate(layer.values, context={"home": home})
+    except ValidationError as error:
+        raise SettingsError(explain(error, Settings, layer.sources)) from None
