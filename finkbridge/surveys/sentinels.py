@@ -1,0 +1,45 @@
+"""Values that mean "none": what the surveys and Fink write where Avro's null would do.
+
+Only ``deliveries`` is cleaned; ``packets`` keeps what was sent.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NUMBER = -999
+"""ZTF's filler for "no value", as a float or an int."""
+
+TEXTS = ("", "null", "nan")
+SERVICE_FAILED = r"\AFail \d{3}\z"
+"""``Fail 503``: a service that Fink asked did not answer. ``Unknown`` stays: it answered, with no match."""
+
+
+def without_sentinels(values: pa.Array, not_computed: int | None = None) -> pa.Array:
+    """Return `values` with null for each sentinel of their type.
+
+    Parameters
+    ----------
+    values : pa.Array
+        Text, floats (NaN and ±inf become null too), ints; other types come back as they are.
+    not_computed : int, optional
+        A further number that means none in this column, as -1 does for some scores.
+    """
+    if pa.types.is_string(values.type):
+        return _nulled(values, _is_sentinel_text(values))
+    if pa.types.is_floating(values.type):
+        values = _nulled(values, pc.invert(pc.is_finite(values)))
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        return values
+    numbers = {NUMBER} if not_computed is None else {NUMBER, not_computed}
+    return _nulled(values, pc.is_in(values, pa.array(sorted(numbers)).cast(values.type)))
+
+
+def _is_sentinel_text(values: pa.Array) -> pa.Array:
+    listed = pc.is_in(values, pa.array(TEXTS))
+    return pc.or_kleene(listed, pc.match_substring_regex(values, SERVICE_FAILED))
+
+
+def _nulled(values: pa.Array, sentinel: pa.Array) -> pa.Array:
+    return pc.if_else(sentinel, pa.scalar(None, values.type), values)
