@@ -54,7 +54,20 @@ class BrokerTimeoutError(BrokerError):
 
 
 class RangeExpiredError(BrokerError):
-    """The broker no longer has the first messages of the range."""
+    """The broker no longer has the first messages of the range.
+
+    Attributes
+    ----------
+    low : int
+        The first offset of the partition that the broker still has.
+    """
+
+    def __init__(self, message: str, low: int) -> None:
+        super().__init__(message, low)
+        self.low = low
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class GenerationError(BrokerError):

@@ -1,0 +1,243 @@
+"""What a cluster says about its topics: names, ids, watermarks, retention; and a group's offsets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, wait
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, OffsetSpec
+
+from finkbridge.broker.config import build_client, client_config, private_group
+from finkbridge.broker.failures import ErrorWatch, error_of
+from finkbridge.errors import BrokerError, UnknownTopicError
+from finkbridge.settings import ClusterSettings
+
+LOGGER = logging.getLogger(__name__)
+
+FIRST_ANSWER_S = 0.5
+"""First wait for an answer, doubled each time: between two, a refused password is seen."""
+DOWN_S = 2.0
+"""When every broker refuses the connection for this long, none is there."""
+POLL_S = 0.05
+GROUP_S = 2.0
+"""Longest wait for the group's offsets: they are a courtesy to the broker's lag tools."""
+NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""How the zero id of a broker without topic ids is written."""
+
+Key = TypeVar("Key")
+
+
+class Watermarks(NamedTuple):
+    """Offsets of one partition that can be read: ``[low, end)``."""
+
+    low: int
+    end: int
+    """The last stable offset: what an open transaction holds back is not there yet."""
+
+
+class _Overview(NamedTuple):
+    """A cluster's metadata, as far as we use it."""
+
+    topics: dict[str, int]
+    """Number of partitions of each topic, without Kafka's own."""
+    is_real: bool
+    """Whether there is a controller: librdkafka's mock has none, and waits for it for ever."""
+
+
+class ClusterAdmin:
+    """The metadata side of one cluster. Not for several threads.
+
+    Parameters
+    ----------
+    cluster : str
+        The cluster's name, for messages.
+    settings : ClusterSettings
+        Servers, credentials and librdkafka keys.
+    timeout_s : float
+        Seconds that an answer may take.
+    """
+
+    def __init__(self, cluster: str, settings: ClusterSettings, timeout_s: float) -> None:
+        self._cluster = cluster
+        self._timeout_s = timeout_s
+        self._group = private_group(settings)
+        self._answered = False
+        self._watch = ErrorWatch(cluster)
+        forced = {"error_cb": self._watch}
+        self._client = build_client(AdminClient, cluster, client_config(settings, {}, forced))
+
+    def topics(self) -> dict[str, int]:
+        """Return the number of partitions of each topic that is not Kafka's own."""
+        return self._overview().topics
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str | None]:
+        """Return Kafka's id of each topic; None where the broker gives none."""
+        overview = self._overview()
+        wanted = self._known(topics, overview)
+        if not wanted or not overview.is_real:
+            return dict.fromkeys(wanted)
+        asked = self._client.describe_topics(TopicCollection(list(wanted)), request_timeout=self._timeout_s)
+        told = self._results(asked, "describing topics")
+        ids = {topic: str(self._value(told[topic]).topic_id) for topic in wanted}
+        return {topic: None if id_ == NO_TOPIC_ID else id_ for topic, id_ in ids.items()}
+
+    def watermarks(self, topics: Iterable[str]) -> dict[tuple[str, int], Watermarks]:
+        """Return what can be read of each partition of the topics."""
+        pairs = [
+            (topic, p) for topic, count in self._known(topics, self._overview()).items() for p in range(count)
+        ]
+        lows = self._offsets(pairs, OffsetSpec.earliest())
+        ends = self._offsets(pairs, OffsetSpec.latest())
+        return {pair: Watermarks(lows[pair], ends[pair]) for pair in pairs}
+
+    def offsets_at(self, topic: str, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int]:
+        """Return the first offset not older than a time, per partition; the end where nothing is that new."""
+        pairs = [(topic, partition) for partition in partitions]
+        if not self._overview().is_real:  # it would answer -1 to all, as if nothing were that new
+            advice = "start at `earliest` or `latest`"
+            raise BrokerError(f"cluster {self._cluster}: the broker finds no offset by time: {advice}")
+        found = self._offsets(pairs, OffsetSpec.for_timestamp(timestamp_ms))
+        ends = self._offsets([pair for pair in pairs if found[pair] < 0], OffsetSpec.latest())
+        return {pair[1]: ends.get(pair, found[pair]) for pair in pairs}
+
+    def retention_ms(self, topics: Iterable[str]) -> dict[str, int | None]:
+        """Return how long the broker keeps messages of each topic, -1 for ever; None where not readable."""
+        overview = self._overview()
+        wanted = self._known(topics, overview)
+        if not wanted or not overview.is_real:
+            return dict.fromkeys(wanted)
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in wanted]
+        told = self._results(
+            self._client.describe_configs(asked, request_timeout=self._timeout_s), "reading settings"
+        )
+        return {resource.name: _retention(result) for resource, result in told.items()}
+
+    def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> bool:
+        """Create a topic; False if it is there, or appears when it is written to (librdkafka's mock)."""
+        overview = self._overview()
+        if topic in overview.topics or not overview.is_real:
+            return False
+        asked = self._client.create_topics(
+            [NewTopic(topic, partitions, config=dict(config))], request_timeout=self._timeout_s
+        )
+        outcome = self._results(asked, f"creating {topic}")[topic]
+        if isinstance(outcome, KafkaError) and outcome.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        self._value(outcome)
+        return True
+
+    def tell_group(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Set the offsets of the bridge's own group, best effort; whether the broker took them."""
+        if not ends:
+            return True
+        offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
+        request = [ConsumerGroupTopicPartitions(self._group, offsets)]
+        try:
+            asked = self._client.alter_consumer_group_offsets(request, request_timeout=GROUP_S)
+            told = self._results(asked, "telling the group its offsets", timeout_s=GROUP_S)
+            for partition in self._value(told[self._group]).topic_partitions:
+                if partition.error is not None:
+                    raise error_of(partition.error, self._cluster)
+        except BrokerError as refusal:
+            LOGGER.warning("offsets not told to group %s (the lake has them): %s", self._group, refusal)
+            return False
+        return True
+
+    def _known(self, topics: Iterable[str], overview: _Overview) -> dict[str, int]:
+        """Return the number of partitions of the topics asked for, each of which must be there."""
+        wanted = dict.fromkeys(topics)
+        for topic in wanted:
+            if topic not in overview.topics:
+                raise unknown_topic(self._cluster, topic, overview.topics)
+        return {topic: overview.topics[topic] for topic in wanted}
+
+    def _offsets(self, pairs: list[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        if not pairs:
+            return {}
+        asked = self._client.list_offsets(
+            {TopicPartition(*pair): spec for pair in pairs},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout_s,
+        )
+        told = self._results(asked, "looking offsets up")
+        return {(tp.topic, tp.partition): int(self._value(result).offset) for tp, result in told.items()}
+
+    def _overview(self) -> _Overview:
+        """Return what is there; a refused password or a dead address is told in about 2 s."""
+        self._forget()
+        started, wait_s = time.monotonic(), FIRST_ANSWER_S
+        while True:
+            left = started + self._timeout_s - time.monotonic()
+            try:
+                found = self._client.list_topics(timeout=max(0.1, min(wait_s, left)))
+            except KafkaException:
+                self._client.poll(0)
+                self._watch.raise_refusal()
+                waited = time.monotonic() - started
+                if waited >= self._timeout_s or (self._watch.all_down and waited >= DOWN_S):
+                    raise self._watch.silence("listing topics", answered=self._answered) from None
+            else:
+                self._answered = True
+                return _overview_of(found)
+            wait_s *= 2
+
+    def _results(
+        self, futures: Mapping[Key, Future[Any]], doing: str, timeout_s: float | None = None
+    ) -> dict[Key, Any]:
+        """Return the answers, or the KafkaError of each that failed; a refused password ends the wait."""
+        deadline = time.monotonic() + (timeout_s or self._timeout_s)
+        while wait(futures.values(), timeout=POLL_S).not_done:
+            self._client.poll(0)
+            self._watch.raise_refusal()
+            if time.monotonic() > deadline:
+                raise self._watch.silence(doing, answered=self._answered)
+        return {key: _outcome(future) for key, future in futures.items()}
+
+    def _forget(self) -> None:
+        """Drop errors that were told about earlier calls."""
+        self._client.poll(0)
+        self._watch.clear()
+
+    def _value(self, outcome: Any) -> Any:
+        if isinstance(outcome, KafkaError):
+            raise error_of(outcome, self._cluster)
+        return outcome
+
+
+def unknown_topic(cluster: str, topic: str, there: Iterable[str]) -> UnknownTopicError:
+    """Return the error for a topic that is not among those that are there."""
+    near = get_close_matches(topic, there, n=3)
+    advice = f"did you mean {' or '.join(near)}?" if near else "check its name"
+    return UnknownTopicError(f"cluster {cluster} has no topic {topic}: {advice}")
+
+
+def _overview_of(metadata: ClusterMetadata) -> _Overview:
+    found = metadata.topics
+    counts = {name: len(found[name].partitions) for name in sorted(found) if not name.startswith("__")}
+    return _Overview(counts, is_real=int(metadata.controller_id) >= 0)
+
+
+def _outcome(future: Future[Any]) -> Any:
+    failure = future.exception()
+    if isinstance(failure, KafkaException):
+        return failure.args[0]
+    return future.result()
+
+
+def _retention(outcome: Any) -> int | None:
+    """Return a topic's retention.ms; None where the broker does not let us read it."""
+    if isinstance(outcome, KafkaError) or "retention.ms" not in outcome:
+        return None
+    return int(outcome["retention.ms"].value)

@@ -1,0 +1,190 @@
+"""One Kafka cluster, as the rest of finkbridge sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Self
+
+from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
+from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
+from finkbridge.broker.reader import BULK, PEEK, RangeReader
+from finkbridge.errors import GenerationError, RangeExpiredError
+from finkbridge.settings import ClusterSettings
+from finkbridge.values import Message, OffsetRange
+
+PEEK_OFFSETS = 20
+"""Up to so many offsets are read one by one, without fetching what lies behind them."""
+
+
+class Broker:
+    """One cluster: its topics, their messages by offset range, and a group's offsets.
+
+    Not for several threads. Nothing is connected before it is needed. Every method may raise AuthenticationError (refused),
+    UnreachableError (nobody there) and BrokerTimeoutError (went silent), one line each.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's name, for messages.
+    settings : ClusterSettings
+        Servers, credentials and librdkafka keys.
+    timeout_s : float
+        Seconds that an answer may take, and that a fetch may stay without progress.
+    """
+
+    def __init__(self, name: str, settings: ClusterSettings, *, timeout_s: float = 10) -> None:
+        self.name = name
+        self._settings = settings
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all connections back; the next call would open new ones."""
+        for reader in (self.__dict__.pop("_bulk", None), self.__dict__.pop("_peek", None)):
+            if reader is not None:
+                reader.close()
+        self.__dict__.pop("_admin", None)
+
+    @cached_property
+    def _admin(self) -> ClusterAdmin:
+        return ClusterAdmin(self.name, self._settings, self._timeout_s)
+
+    @cached_property
+    def _bulk(self) -> RangeReader:
+        return RangeReader(self.name, self._settings, BULK, self._timeout_s)
+
+    @cached_property
+    def _peek(self) -> RangeReader:
+        return RangeReader(self.name, self._settings, PEEK, self._timeout_s)
+
+    def topics(self) -> dict[str, int]:
+        """Return the number of partitions of each topic, Kafka's own (``__*``) left out."""
+        return self._admin.topics()
+
+    def match(self, patterns: Sequence[str]) -> list[str]:
+        """Return the topics that names and shell patterns stand for, sorted.
+
+        Raises
+        ------
+        UnknownTopicError
+            A plain name is not there. A pattern may match nothing.
+        """
+        there = self.topics()
+        for name in patterns:
+            if not _is_pattern(name) and name not in there:
+                raise unknown_topic(self.name, name, there)
+        return [topic for topic in there if any(fnmatchcase(topic, pattern) for pattern in patterns)]
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str | None]:
+        """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none."""
+        return self._admin.topic_ids(topics)
+
+    def watermarks(self, topics: Sequence[str]) -> dict[tuple[str, int], Watermarks]:
+        """Return the offsets ``[low, end)`` that can be read, by topic and partition.
+
+        The end is the last stable offset, so an open transaction never makes a drain wait.
+        """
+        return self._admin.watermarks(topics)
+
+    def offsets_at(self, topic: str, partitions: Sequence[int], timestamp_ms: int) -> dict[int, int]:
+        """Return each partition's first offset not older than a time, or its end if nothing is that new.
+
+        Parameters
+        ----------
+        topic : str
+            A topic that is there.
+        partitions : Sequence[int]
+            Partitions to look in.
+        timestamp_ms : int
+            Unix milliseconds UTC.
+
+        Raises
+        ------
+        BrokerError
+            The broker answers no lookups by time (the embedded one).
+        """
+        return self._admin.offsets_at(topic, partitions, timestamp_ms)
+
+    def retention_ms(self, topics: Sequence[str]) -> dict[str, int | None]:
+        """Return how long the broker keeps messages, in ms, -1 for ever; None where it does not say."""
+        return self._admin.retention_ms(topics)
+
+    def fetch(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
+        """Yield the messages of an offset range, in order, in batches of up to 100.
+
+        The range is done when the position reaches its end, whatever its holes. Equal keys in a row are one
+        object. Only one fetch at a time.
+
+        Raises
+        ------
+        RangeExpiredError
+            The range's start is below the offset that it carries as `low`.
+        GenerationError, UnknownTopicError
+            The topic ends before the range does, or is gone: recreated or deleted.
+        """
+        return self._bulk.read(topic, span)
+
+    def confirm_holes(self, topic: str, holes: Sequence[OffsetRange]) -> bool:
+        """Whether a second look finds no message in any of the holes. Neighbours share one look.
+
+        Raises
+        ------
+        RangeExpiredError, GenerationError, UnknownTopicError
+            As `fetch`: the broker can no longer tell.
+        """
+        return all(self._is_empty(topic, sweep) for sweep in sweeps(holes))
+
+    def _is_empty(self, topic: str, sweep: Sweep) -> bool:
+        span = span_of(sweep)
+        reader = self._peek if span.offsets <= PEEK_OFFSETS else self._bulk
+        with closing(reader.read(topic, span)) as batches:
+            return not any(falls_in(message.offset, sweep) for batch in batches for message in batch)
+
+    def message_at(self, topic: str, partition: int, offset: int) -> Message | None:
+        """Return the message at an offset; None where it has expired, was never there, or is a hole."""
+        try:
+            return self._first(topic, OffsetRange(partition, offset, offset + 1))
+        except (RangeExpiredError, GenerationError):
+            return None
+
+    def oldest_timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
+        """Return the timestamp (Unix ms) of the first message at or behind `offset`; None without one."""
+        low, end = self.watermarks([topic])[topic, partition]
+        found = self._first(topic, OffsetRange(partition, max(low, offset), max(low, offset, end)))
+        return found.timestamp_ms if found else None
+
+    def first_key(self, topic: str) -> bytes | None:
+        """Return the key of a topic's first message; None where it has none."""
+        for (_, partition), (low, end) in self.watermarks([topic]).items():
+            found = self._first(topic, OffsetRange(partition, low, end))
+            if found:
+                return found.key
+        return None
+
+    def _first(self, topic: str, span: OffsetRange) -> Message | None:
+        with closing(self._peek.read(topic, span)) as batches:
+            return next((message for batch in batches for message in batch), None)
+
+    def tell_group(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Tell Kafka's group ``<group_id>-finkbridge`` what is drained, for the broker's own lag tools.
+
+        Best effort, within 2 s: a refusal is a warning in the log.
+
+        Returns
+        -------
+        bool
+            Whether the broker took the offsets.
+        """
+        return self._admin.tell_group(ends)
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")

@@ -1,0 +1,131 @@
+"""librdkafka's error codes as our own errors: one line each that says what to do."""
+
+# ruff: noqa: SLF001 - librdkafka's own codes begin with an underscore, and are public
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+
+from finkbridge.errors import (
+    AuthenticationError,
+    BrokerError,
+    BrokerTimeoutError,
+    UnknownTopicError,
+    UnreachableError,
+)
+
+REFUSED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+    }
+)
+FORBIDDEN = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+SILENT = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._SSL,
+        KafkaError.BROKER_NOT_AVAILABLE,
+    }
+)
+UNKNOWN = frozenset(
+    {
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+    }
+)
+LATE = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+END_OF_PARTITION: int = KafkaError._PARTITION_EOF
+
+_ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
+    (
+        REFUSED,
+        AuthenticationError,
+        "the credentials are refused ({said}): check username, password and sasl.mechanism",
+    ),
+    (
+        FORBIDDEN,
+        AuthenticationError,
+        "no right to do this ({said}): ask the cluster's owner for access, or leave the topic out",
+    ),
+    (SILENT, UnreachableError, "no broker answers ({said}): check `servers` and the network, then try again"),
+    (UNKNOWN, UnknownTopicError, "no such topic or partition ({said}): it was deleted, or its name is wrong"),
+    (LATE, BrokerTimeoutError, "the broker stopped answering ({said}): try again, or raise the timeout"),
+)
+
+
+def error_of(error: KafkaError, cluster: str) -> BrokerError:
+    """Return our error for one of librdkafka's, as one line that begins with the cluster's name."""
+    said = " ".join(str(error.str()).split())
+    for codes, kind, advice in _ADVICE:
+        if error.code() in codes:
+            return kind(f"cluster {cluster}: {advice.format(said=said)}")
+    return BrokerError(f"cluster {cluster}: the broker refused ({error.name()}: {said})")
+
+
+class ErrorWatch:
+    """Keeps what librdkafka tells only its error callback: refused credentials, unreachable brokers.
+
+    A call on a cluster that refuses the password otherwise just returns nothing until it times out.
+    """
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was said before."""
+        self.all_down = False
+        self._refused: KafkaError | None = None
+        self._last: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take one error; this is librdkafka's ``error_cb``."""
+        if error.code() in REFUSED:
+            self._refused = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.all_down = True
+        else:
+            self._last = error
+
+    def raise_refusal(self) -> None:
+        """Raise AuthenticationError if the cluster has refused the credentials."""
+        if self._refused is not None:
+            raise error_of(self._refused, self._cluster)
+
+    def silence(self, doing: str, *, answered: bool) -> BrokerError:
+        """Return the error for a cluster that did not answer in time.
+
+        Parameters
+        ----------
+        doing : str
+            What was asked of it.
+        answered : bool
+            Whether it had answered before.
+        """
+        if answered and not self.all_down:
+            advice = "try again, or raise the timeout"
+            return BrokerTimeoutError(f"cluster {self._cluster}: no answer while {doing}: {advice}")
+        reason = self._last or KafkaError(KafkaError._TRANSPORT, f"no answer while {doing}")
+        return error_of(KafkaError(KafkaError._TRANSPORT, reason.str()), self._cluster)

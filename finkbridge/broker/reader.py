@@ -1,0 +1,182 @@
+"""Reads offset ranges of one cluster, by position: the hot path of a drain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Message as RawMessage
+
+from finkbridge.broker.config import Config, build_client, client_config, private_group
+from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, ErrorWatch, error_of
+from finkbridge.errors import GenerationError, RangeExpiredError
+from finkbridge.settings import ClusterSettings
+from finkbridge.values import Message, OffsetRange
+
+BATCH_MESSAGES = 100
+"""Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
+WAIT_S = 0.05
+"""Longest wait for a batch to fill: what a hole at the end of a range may cost."""
+
+READING: Config = {
+    "socket.keepalive.enable": True,
+    # A full queue is looked at again at once: the default of 1 s would idle more than it fetches.
+    "fetch.queue.backoff.ms": 5,
+    # A range ends at most this long after its last message: nothing here waits for new messages.
+    "fetch.wait.max.ms": 20,
+}
+BULK: Config = READING | {
+    "fetch.message.max.bytes": 8_000_000,
+    "queued.max.messages.kbytes": 32_768,
+}
+"""To read whole ranges fast; a message that is larger still comes, alone."""
+PEEK: Config = READING | {
+    "fetch.message.max.bytes": 1,
+    "queued.min.messages": 1,
+    "queued.max.messages.kbytes": 1,
+}
+"""To look at single messages: takes as few bytes from the broker as it gives."""
+FORCED: Config = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    # Nobody joins a group here, so a slow lake must not count as a dead consumer.
+    "max.poll.interval.ms": 86_400_000,
+}
+
+
+class RangeReader:
+    """One consumer, kept from range to range. Not for several threads.
+
+    Parameters
+    ----------
+    cluster : str
+        The cluster's name, for messages.
+    settings : ClusterSettings
+        Servers, credentials and librdkafka keys.
+    speed : Config
+        `BULK` or `PEEK`.
+    timeout_s : float
+        Seconds without progress after which the broker counts as gone.
+    """
+
+    def __init__(self, cluster: str, settings: ClusterSettings, speed: Config, timeout_s: float) -> None:
+        self._cluster = cluster
+        self._timeout_s = timeout_s
+        self._watch = ErrorWatch(cluster)
+        self._answered = False
+        self._turn = 0
+        forced = FORCED | {"group.id": private_group(settings), "error_cb": self._watch}
+        self._consumer = build_client(Consumer, cluster, client_config(settings, speed, forced))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()
+
+    def read(self, topic: str, span: OffsetRange) -> Generator[list[Message], None, None]:
+        """Yield the messages of `span`, in order, in batches; ended by position, whatever the holes.
+
+        Raises
+        ------
+        RangeExpiredError, GenerationError, UnknownTopicError
+            The broker no longer has what was planned.
+        AuthenticationError, UnreachableError, BrokerTimeoutError
+            The cluster refuses, is not there, or made no progress in time.
+        """
+        if not span.offsets:
+            return
+        self._turn += 1
+        turn = self._turn
+        self._watch.clear()
+        self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
+        try:
+            for batch in self._batches(topic, span):
+                yield batch
+                if turn != self._turn:
+                    raise RuntimeError("a reader reads one range at a time: finish it before the next")
+        finally:
+            if turn == self._turn:
+                self._consumer.unassign()
+
+    def _batches(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
+        position, key = span.start, None
+        deadline = time.monotonic() + self._timeout_s
+        while position < span.end:
+            raw = self._consumer.consume(min(BATCH_MESSAGES, span.end - position), WAIT_S)
+            batch, key = _messages(raw, key)
+            reached = batch[-1].offset + 1 if batch else position
+            if len(batch) < len(raw):
+                reached = max(
+                    reached, self._end_among(raw, topic, OffsetRange(span.partition, reached, span.end))
+                )
+            if reached > span.end:
+                batch = [message for message in batch if message.offset < span.end]
+            if batch:
+                yield batch
+            if reached > position:
+                position, self._answered = reached, True
+                deadline = time.monotonic() + self._timeout_s
+            else:
+                self._complain(topic, deadline)
+
+    def _end_among(self, raw: list[RawMessage], topic: str, rest: OffsetRange) -> int:
+        """Return the partition's end if it is told among `raw`, else 0; raise what else is."""
+        end = 0
+        for event, error in ((m, m.error()) for m in raw if m.error() is not None):
+            if error.code() == END_OF_PARTITION:
+                end = event.offset()
+                if end < rest.end:
+                    self._check_still_there(topic, rest)
+            elif error.code() in OUT_OF_RANGE:
+                self._check_still_there(topic, rest)
+                raise error_of(error, self._cluster)
+            elif event.topic() is not None:
+                raise error_of(error, self._cluster)
+            else:  # about the group, say: none of a range's business, but it may explain a silence
+                self._watch(error)
+        return int(end)
+
+    def _check_still_there(self, topic: str, rest: OffsetRange) -> None:
+        """Raise if the broker's offsets do not enclose what is left of a range."""
+        try:
+            asked = TopicPartition(topic, rest.partition)
+            low, end = self._consumer.get_watermark_offsets(asked, timeout=self._timeout_s)
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self._cluster) from None
+        where = f"cluster {self._cluster}: {topic} partition {rest.partition}"
+        if end < rest.end:
+            advice = "it was recreated or cut, so plan it again"
+            raise GenerationError(f"{where} ends at {end}, before the planned {rest.end}: {advice}")
+        if low > rest.start:
+            advice = "the lost range is a gap, the rest can be read from there"
+            raise RangeExpiredError(f"{where} begins at {low}, behind {rest.start}: {advice}", low)
+
+    def _complain(self, topic: str, deadline: float) -> None:
+        """Raise if the credentials are refused, or if nothing came until `deadline`."""
+        self._watch.raise_refusal()
+        if time.monotonic() > deadline:
+            raise self._watch.silence(f"reading {topic}", answered=self._answered)
+
+
+def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], bytes | None]:
+    """Return librdkafka's messages as ours, with the last key.
+
+    Most keys are one schema of 26-70 kB: equal keys in a row become one object, beginning with `key`.
+    """
+    messages = [
+        Message(
+            m.partition(),
+            m.offset(),
+            stamp[1] if (stamp := m.timestamp())[0] else None,
+            stamp[0],
+            key := (key if (own := m.key()) == key else own),
+            m.value(),
+            tuple(headers) if (headers := m.headers()) else (),
+        )
+        for m in raw
+        if m.error() is None
+    ]
+    return messages, key
