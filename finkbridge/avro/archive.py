@@ -1,0 +1,134 @@
+"""The archive file of a segment: a standard Avro container file whose datums are the messages, byte for byte.
+
+Beside what Avro asks for, its header has all that the messages have besides their values, so that each can be given
+back exactly. The sync marker is a hash of that header, and the header has a hash of the values: so a
+retry writes the same bytes, and a file that is not what was written never reads as if it were.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finkbridge.avro.container import (
+    ContainerError,
+    block_prefix,
+    encode_header,
+    encode_long,
+    read_blocks,
+    read_header,
+    read_long,
+)
+from finkbridge.avro.envelope import open_envelopes, pack_envelopes
+from finkbridge.avro.resolve import Framing
+from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.write import Written, hash_all, sync_marker, write_container
+from finkbridge.errors import DecodeError, SchemaError
+from finkbridge.values import Message
+
+SCHEMA = "finkbridge.schema"
+FRAMING = "finkbridge.framing"
+FACTS = "finkbridge.facts"
+MESSAGES = "finkbridge.messages"
+VALUES_HASH = "finkbridge.values_xxh3_128"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive file, read back and proven whole."""
+
+    schema: WriterSchema
+    framing: Framing
+    facts: dict[str, Any]
+    messages: tuple[Message, ...]
+
+
+def write_archive(
+    path: Path, schema: WriterSchema, framing: Framing, messages: Sequence[Message], facts: Mapping[str, Any]
+) -> Written:
+    """Write messages of one schema to an archive file and flush it to disk; flushing its folder is the caller's.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is overwritten.
+    schema, framing
+        What all messages share; see `finkbridge.avro.resolve`.
+    messages
+        Checked; each with a value.
+    facts
+        What the caller wants to find in the header again, as JSON: cluster, topic, generation, ranges ...
+
+    Returns
+    -------
+    Written
+        Its positions and lengths are those of the messages' values, whatever the framing.
+    """
+    values = [_value(message) for message in messages]
+    bare = framing is Framing.BARE
+    metadata = {
+        "avro.codec": b"null",
+        "avro.schema": schema.simplified if bare else b'"bytes"',
+        SCHEMA: schema.text,
+        FRAMING: framing.encode(),
+        FACTS: to_json(facts),
+        MESSAGES: to_json(pack_envelopes(messages, schema.text)),
+        VALUES_HASH: hash_all(values),
+    }
+    return write_container(path, metadata, values, block_prefix if bare else _bytes_prefix)
+
+
+def read_archive(path: Path) -> Archive:
+    """Read an archive file back, each message exactly as it was.
+
+    Raises
+    ------
+    DecodeError
+        When any byte of the file is not as it was written; says at which byte that was noticed.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _read(data)  # type: ignore[arg-type]  # a map is sliced like bytes
+    except (ValueError, KeyError, TypeError, SchemaError) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
+
+
+def to_json(value: Any) -> bytes:
+    """Return compact JSON in ASCII, with the order of the keys kept."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _read(data: bytes) -> Archive:
+    header = read_header(data)
+    metadata = header.metadata
+    if header.sync != sync_marker(metadata) or encode_header(metadata, header.sync) != data[: header.end]:
+        raise ContainerError("the header is not as it was written, noticed", header.end)
+    schema, framing = parse_schema(metadata[SCHEMA]), Framing(metadata[FRAMING].decode())
+    prefix = block_prefix if framing is Framing.BARE else _bytes_prefix
+    values = []
+    for start, end in read_blocks(data, header):
+        first = start if framing is Framing.BARE else read_long(data, start)[1]
+        lead = prefix(end - first)
+        if data[first - len(lead) : first] != lead:
+            raise ContainerError("a block is not as it was written", start)
+        values.append(data[first:end])
+    if hash_all(values) != metadata[VALUES_HASH]:
+        raise ContainerError("a value is not as it was written, noticed", len(data))
+    messages = open_envelopes(json.loads(metadata[MESSAGES]), values, schema.text)
+    return Archive(schema, framing, json.loads(metadata[FACTS]), messages)
+
+
+def _value(message: Message) -> bytes:
+    if not message.value:
+        raise ValueError(f"the message at {message.partition}:{message.offset} has no value to archive")
+    return message.value
+
+
+def _bytes_prefix(size: int) -> bytes:
+    """Return what precedes a value that is a datum of the Avro type ``bytes``."""
+    length = encode_long(size)
+    return block_prefix(len(length) + size) + length

@@ -1,0 +1,189 @@
+"""Datums to Arrow, by one of two engines that give equal tables.
+
+The bulk engine is DataFusion's reader of container files: native, and to be trusted with checked datums only. The
+other is fastavro, slow and sure; it takes what the bulk engine cannot, which the schema tells beforehand.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import datafusion
+import fastavro
+import pyarrow as pa
+
+from finkbridge.avro.arrow import map_schema
+from finkbridge.avro.container import ContainerError, encode_header, read_blocks, read_header
+from finkbridge.avro.rewrite import definitions, split_union
+from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.container import block_prefix
+from finkbridge.errors import DecodeError, SchemaError
+
+Engine = Literal["auto", "fastavro"]
+
+BATCH_ROWS = 256
+"""Rows that DataFusion decodes at once: more needs more memory and is no faster."""
+MAX_BULK_DEPTH = 20
+"""Nesting up to which the bulk engine was proven."""
+
+TEMPORARY_SYNC = b"finkbridge-decod"
+
+
+class Decoder:
+    """Decodes the datums of one writer schema; keep it, as building it takes milliseconds.
+
+    Parameters
+    ----------
+    schema
+        The writer schema.
+    engine
+        ``auto`` decodes in bulk what can be; ``fastavro`` never.
+
+    Raises
+    ------
+    SchemaError
+        When an Avro type has no Arrow type; the field is named.
+    """
+
+    def __init__(self, schema: WriterSchema, engine: Engine = "auto") -> None:
+        self.schema = schema
+        self._mapping = map_schema(schema.simple)
+        self.refusal = bulk_refusal(schema)
+        """Why the bulk engine cannot decode this schema; None if it can."""
+        self.bulk = engine == "auto" and self.refusal is None
+        self._raw = None if self.bulk else fastavro.parse_schema(self._mapping.raw)
+
+    @property
+    def arrow_schema(self) -> Any:
+        """The `pyarrow.Schema` of the tables, from the writer schema alone."""
+        return self._mapping.schema
+
+    def decode_file(self, path: Path, rows: int, columns: Sequence[str] | None = None) -> Any:
+        """Return the table of a container file of bare, checked datums, in the file's order.
+
+        Parameters
+        ----------
+        path
+            Written by `finkbridge.avro.archive`, with bare framing.
+        rows
+            Number of datums that went in.
+        columns
+            Names of the top-level columns wanted; all if None.
+
+        Raises
+        ------
+        DecodeError
+            When the table does not have as many rows, or the file cannot be decoded.
+        """
+        names = self._names(columns)
+        table = self._bulk(path, names) if self.bulk else self._reference(_datums(path), names)
+        if table.num_rows != rows:
+            raise DecodeError(f"{path}: {rows} messages went in and {table.num_rows} rows came out")
+        return table
+
+    def decode(self, datums: Sequence[bytes], columns: Sequence[str] | None = None) -> Any:
+        """Return the table of checked datums; see `decode_file`."""
+        if not self.bulk:
+            return self._reference(iter(datums), self._names(columns))
+        with _temporary_file(self.schema, datums) as path:
+            return self.decode_file(path, len(datums), columns)
+
+    def _names(self, columns: Sequence[str] | None) -> list[str]:
+        known = self._mapping.columns
+        for name in columns or ():
+            if name not in known:
+                raise SchemaError(f"the writer schema {self.schema.fingerprint} has no field {name!r}")
+        return list(known if columns is None else columns)
+
+    def _bulk(self, path: Path, names: list[str]) -> Any:
+        config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
+        wanted = pa.schema([self.arrow_schema.field(name) for name in names])
+        try:
+            frame = datafusion.SessionContext(config).read_avro(str(path), file_extension=path.suffix)
+            batches = frame.select(*[_quoted(name) for name in names]).collect()
+            table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
+            return table if table.schema.equals(wanted) else table.cast(wanted)
+        except Exception as error:  # DataFusion raises no narrower one
+            raise DecodeError(
+                f"{path}: the bulk decoder failed: {' '.join(str(error).split())[:300]}"
+            ) from error
+
+    def _reference(self, datums: Iterator[bytes], names: list[str]) -> Any:
+        records = [self._read(datum) for datum in datums]
+        return self._mapping.table(records, names)
+
+    def _read(self, datum: bytes) -> Any:
+        stream = io.BytesIO(datum)
+        try:
+            record = fastavro.schemaless_reader(stream, self._raw, None)
+        except Exception as error:  # fastavro raises anything on bytes that were not checked
+            raise DecodeError(f"fastavro refuses a datum: {error!r:.200}") from error
+        if stream.tell() != len(datum):
+            raise DecodeError(f"fastavro leaves {len(datum) - stream.tell()} bytes of a datum")
+        return record
+
+
+def bulk_refusal(schema: WriterSchema) -> str | None:
+    """Return why the bulk engine cannot decode a schema, or None if it can; from the schema alone."""
+    if b"\\" in schema.simplified:
+        return "a name has a character that JSON escapes"
+    if not isinstance(schema.simple, dict) or schema.simple["type"] != "record":
+        return "the top level is no record"
+    return _refusal(schema.simple, definitions(schema.simple), ())
+
+
+def _refusal(node: Any, named: dict[str, Any], inside: tuple[str, ...]) -> str | None:
+    if isinstance(node, list):
+        nullable = split_union(node)
+        return _refusal(nullable[1], named, inside) if nullable else "a union of other than null and one type"
+    if isinstance(node, str):
+        if node in named:
+            return _refusal(named[node], named, inside)
+        return "a null outside of a union" if node == "null" else None
+    if node.get("name") in inside:
+        return "a recursive type"
+    if len(inside) >= MAX_BULK_DEPTH:
+        return f"more than {MAX_BULK_DEPTH} types inside each other"
+    if node["type"] == "record" and not node["fields"]:
+        return "an empty record"
+    if node.get("logicalType") == "duration" or node.get("size") == 0:
+        return "a duration, or a fixed type without bytes"
+    children = [field["type"] for field in node.get("fields", ())]
+    children += [node[key] for key in ("items", "values") if key in node]
+    within = (*inside, node.get("name", ""))
+    return next((found for child in children if (found := _refusal(child, named, within))), None)
+
+
+def _quoted(name: str) -> str:
+    """Return a column's name for DataFusion, which lowercases and splits what is not quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _datums(path: Path) -> Iterator[bytes]:
+    """Yield the datums of a container file that has one in each block."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for block in read_blocks(data, read_header(data)):
+                yield data[block.start : block.end]
+    except (ContainerError, ValueError) as error:
+        raise DecodeError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _temporary_file(schema: WriterSchema, datums: Sequence[bytes]) -> Iterator[Path]:
+    """Write datums as a container file, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="finkbridge-") as folder:
+        path = Path(folder) / "datums.avro"
+        with path.open("wb") as file:
+            file.write(
+                encode_header({"avro.codec": b"null", "avro.schema": schema.simplified}, TEMPORARY_SYNC)
+            )
+            for datum in datums:
+                file.writelines((block_prefix(len(datum)), datum, TEMPORARY_SYNC))
+        yield path

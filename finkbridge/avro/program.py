@@ -1,0 +1,166 @@
+"""Compiles a writer schema to the program that `finkbridge.avro.check` runs over each datum.
+
+An instruction is three numbers: opcode and two operands. A union's targets and a decimal's limit
+follow it as more numbers. Targets are positions in the program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finkbridge.avro.rewrite import definitions, split_union
+
+# The opcodes, with their operands a and b. Plain numbers, as numba takes them for constants.
+SKIP = 0  # a: bytes of any value (float, double, fixed)
+LONG = 1
+INT = 2
+BYTES = 3
+STRING = 4
+BOOLEAN = 5
+NULLABLE = 6  # a: tag of null, b: target when null
+UNION = 7  # a: branches; their targets follow
+JUMP = 8  # a: target
+ENUM = 9  # a: symbols
+REPEAT = 10  # a: target behind the loop, b: least bytes of an item; an array or a map starts
+AGAIN = 11  # a: target of the item, b: as before; an item has ended
+CALL = 12  # a: target
+RETURN = 13
+DECIMAL = 14  # a: bytes, or -1 where a length precedes; the limit follows as LIMIT_WORDS words
+
+WIDTH = 3
+LIMIT_WORDS = 4
+"""The greatest magnitude of a decimal, as 64-bit words, the highest first."""
+
+PRIMITIVE_CODE = {
+    "boolean": (BOOLEAN, 0),
+    "int": (INT, 0),
+    "long": (LONG, 0),
+    "float": (SKIP, 4),
+    "double": (SKIP, 8),
+    "bytes": (BYTES, 0),
+    "string": (STRING, 0),
+}
+LEAST_BYTES = {"null": 0, "float": 4, "double": 8}
+"""Of one value; any other type has at least one byte."""
+LEAST_BYTES_LIMIT = 1 << 40
+
+
+def compile_program(simple: Any) -> npt.NDArray[np.int64]:
+    """Return the program of a rewritten schema; linear in its size, also where it is recursive."""
+    return _Compiler(simple).compile()
+
+
+class _Compiler:
+    def __init__(self, simple: Any) -> None:
+        self.simple = simple
+        self.named = definitions(simple)
+        self.code: list[int] = []
+        self.calls: list[tuple[int, str]] = []
+        self.least: dict[str, int] = {}
+
+    def compile(self) -> npt.NDArray[np.int64]:
+        self.emit(self.simple)
+        self.add(RETURN)
+        entries: dict[str, int] = {}
+        while self.calls:
+            at, name = self.calls.pop()
+            if name not in entries:
+                entries[name] = len(self.code)
+                self.emit(self.named[name])
+                self.add(RETURN)
+            self.code[at + 1] = entries[name]
+        return np.array(self.code, np.int64)
+
+    def add(self, opcode: int, a: int = 0, b: int = 0) -> int:
+        """Append an instruction and return its position."""
+        self.code += (opcode, a, b)
+        return len(self.code) - WIDTH
+
+    def emit(self, node: Any) -> None:
+        if isinstance(node, list):
+            self.emit_union(node)
+        elif isinstance(node, str):
+            self.emit_name(node)
+        elif node["type"] == "record":
+            for field in node["fields"]:
+                self.emit(field["type"])
+        elif node["type"] == "enum":
+            self.add(ENUM, len(node["symbols"]))
+        elif node["type"] in {"array", "map"}:
+            self.emit_items(node)
+        elif node.get("logicalType") == "decimal":
+            self.emit_decimal(node)
+        elif node["type"] == "fixed":
+            self.emit_fixed(node["size"])
+        else:
+            self.emit_name(node["type"])
+
+    def emit_name(self, name: str) -> None:
+        if name in PRIMITIVE_CODE:
+            self.add(*PRIMITIVE_CODE[name])
+        elif name in self.named:
+            if self.named[name]["type"] == "record":
+                self.calls.append((self.add(CALL), name))
+            else:
+                self.emit(self.named[name])
+
+    def emit_fixed(self, size: int) -> None:
+        if size:  # an instruction without bytes would let an array of a few bytes run for ever
+            self.add(SKIP, size)
+
+    def emit_decimal(self, node: dict[str, Any]) -> None:
+        limit = 10 ** node["precision"] - 1
+        self.add(DECIMAL, node.get("size", -1))
+        words = limit.to_bytes(8 * LIMIT_WORDS, "big")
+        self.code += np.frombuffer(words, ">i8").tolist()
+
+    def emit_union(self, branches: list[Any]) -> None:
+        nullable = split_union(branches)
+        if nullable:
+            null, other = nullable
+            at = self.add(NULLABLE, null)
+            self.emit(other)
+            self.code[at + 2] = len(self.code)
+            return
+        table = self.add(UNION, len(branches)) + WIDTH
+        self.code += [0] * len(branches)
+        ends = []
+        for tag, branch in enumerate(branches):
+            self.code[table + tag] = len(self.code)
+            self.emit(branch)
+            ends.append(self.add(JUMP))
+        for at in ends:
+            self.code[at + 1] = len(self.code)
+
+    def emit_items(self, node: dict[str, Any]) -> None:
+        is_map = node["type"] == "map"
+        item = node["values" if is_map else "items"]
+        least = is_map + self.least_bytes(item)
+        begin = self.add(REPEAT, 0, least)
+        if is_map:
+            self.add(STRING)
+        self.emit(item)
+        self.add(AGAIN, begin + WIDTH, least)
+        self.code[begin + 1] = len(self.code)
+
+    def least_bytes(self, node: Any) -> int:
+        """Return the fewest bytes that a value can have; 0 for a recursive one, which is safe."""
+        if isinstance(node, list):
+            return 1
+        if isinstance(node, str):
+            return self.least_bytes_of(node) if node in self.named else LEAST_BYTES.get(node, 1)
+        if node["type"] in {"record", "fixed"}:
+            return self.least_bytes_of(node["name"])
+        return LEAST_BYTES.get(node["type"], 1)
+
+    def least_bytes_of(self, name: str) -> int:
+        if name not in self.least:
+            self.least[name] = 0
+            node = self.named[name]
+            size = 1 if node["type"] == "enum" else node.get("size", 0)
+            size += sum(self.least_bytes(field["type"]) for field in node.get("fields", ()))
+            self.least[name] = min(size, LEAST_BYTES_LIMIT)
+        return self.least[name]

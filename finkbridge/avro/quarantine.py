@@ -1,0 +1,128 @@
+"""The quarantine file of a segment: each message that cannot be decoded, whole, with the reasons."""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from finkbridge.avro.archive import FACTS, to_json
+from finkbridge.avro.container import ContainerError, encode_header, read_blocks, read_header
+from finkbridge.avro.write import Written, hash_all, sync_marker, write_container
+from finkbridge.errors import DecodeError
+from finkbridge.values import Message, Rejected
+
+RECORDS_HASH = "finkbridge.records_xxh3_128"
+
+DEFINITION = {
+    "type": "record",
+    "name": "Rejected",
+    "namespace": "finkbridge",
+    "fields": [
+        {"name": "partition", "type": "int"},
+        {"name": "offset", "type": "long"},
+        {"name": "timestamp_ms", "type": ["null", "long"]},
+        {"name": "timestamp_type", "type": "int"},
+        {"name": "key", "type": ["null", "bytes"]},
+        {"name": "value", "type": ["null", "bytes"]},
+        {
+            "name": "headers",
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "Header",
+                    "fields": [
+                        {"name": "name", "type": "string"},
+                        {"name": "value", "type": ["null", "bytes"]},
+                    ],
+                },
+            },
+        },
+        {"name": "reason", "type": "string"},
+        {"name": "byte_position", "type": ["null", "long"]},
+        {"name": "reference", "type": "string"},
+    ],
+}
+"""Fixed: it only ever grows."""
+
+SCHEMA: Any = fastavro.parse_schema(DEFINITION)
+SCHEMA_JSON = json.dumps(DEFINITION, separators=(",", ":")).encode()
+
+
+def write_quarantine(path: Path, rejected: Sequence[Rejected], facts: Mapping[str, Any]) -> Written:
+    """Write rejected messages to a quarantine file and flush it to disk; flushing its folder is the caller's."""
+    records = [_encode(_to_record(message)) for message in rejected]
+    metadata = {
+        "avro.codec": b"null",
+        "avro.schema": SCHEMA_JSON,
+        FACTS: to_json(facts),
+        RECORDS_HASH: hash_all(records),
+    }
+    return write_container(path, metadata, records)
+
+
+def read_quarantine(path: Path) -> list[Rejected]:
+    """Read a quarantine file back.
+
+    Raises
+    ------
+    DecodeError
+        When any byte of the file is not as it was written.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return [_from_record(_decode(record)) for record in _records(data)]  # type: ignore[arg-type]
+    except (ValueError, KeyError, EOFError) as error:
+        raise DecodeError(
+            f"{path}: the quarantine file is damaged: {error}; restore it from a copy"
+        ) from error
+
+
+def _records(data: bytes) -> list[bytes]:
+    header = read_header(data)
+    metadata = header.metadata
+    if header.sync != sync_marker(metadata) or encode_header(metadata, header.sync) != data[: header.end]:
+        raise ContainerError("the header is not as it was written, noticed", header.end)
+    records = [data[start:end] for start, end in read_blocks(data, header)]
+    if hash_all(records) != metadata[RECORDS_HASH]:
+        raise ContainerError("a record is not as it was written, noticed", len(data))
+    return records
+
+
+def _to_record(rejected: Rejected) -> dict[str, Any]:
+    headers = [{"name": name, "value": value} for name, value in rejected.message.headers]
+    return rejected.message._asdict() | {
+        "headers": headers,
+        "reason": _printable(rejected.reason),
+        "byte_position": rejected.byte_position,
+        "reference": _printable(rejected.reference),
+    }
+
+
+def _from_record(record: dict[str, Any]) -> Rejected:
+    headers = tuple((header["name"], header["value"]) for header in record["headers"])
+    message = Message(
+        **{name: record[name] for name in Message._fields if name != "headers"}, headers=headers
+    )
+    return Rejected(message, record["reason"], record["byte_position"], record["reference"])
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, SCHEMA, record)
+    return stream.getvalue()
+
+
+def _decode(record: bytes) -> Any:
+    return fastavro.schemaless_reader(io.BytesIO(record), SCHEMA, None)
+
+
+def _printable(text: str) -> str:
+    """Return a text that UTF-8 can hold: one made of hostile bytes may have lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,55 @@
+"""Writer schemas: parsed once, known by their fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastavro
+
+from finkbridge.avro.rewrite import load_json, simplify, to_json
+from finkbridge.errors import SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSchema:
+    """The Avro schema that a message was written with."""
+
+    text: bytes
+    """Exactly as received."""
+    fingerprint: str
+    """First 16 hex digits of the text's SHA-256: any byte that differs makes another schema."""
+    parsed: Any = field(compare=False, repr=False)
+    """For fastavro, with all that the text says."""
+    simple: Any = field(compare=False, repr=False)
+    """Rewritten: see `finkbridge.avro.rewrite`."""
+    simplified: bytes = field(compare=False, repr=False)
+    """`simple` as the JSON that arrow-avro reads."""
+
+    def __repr__(self) -> str:
+        return f"WriterSchema({self.fingerprint}, {len(self.text)} bytes)"
+
+
+def parse_schema(text: bytes) -> WriterSchema:
+    """Parse the JSON text of a writer schema, which may be hostile.
+
+    Raises
+    ------
+    SchemaError
+        When it is no Avro schema, too large or too deep.
+    """
+    document = load_json(text)
+    try:
+        simple = simplify(document)
+        if isinstance(document, dict):
+            document.pop("__fastavro_parsed", None)  # fastavro would take a text with this mark at its word
+        parsed = fastavro.parse_schema(document)
+    except RecursionError as error:
+        raise SchemaError("the schema is nested too deep: not parsed") from error
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+        raise SchemaError(f"fastavro refuses the schema: {str(error)[:200]}") from error
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SchemaError(f"fastavro refuses the schema: {error!r:.200}") from error
+    fingerprint = hashlib.sha256(text).hexdigest()[:16]
+    return WriterSchema(text, fingerprint, parsed, simple, to_json(simple))

@@ -1,0 +1,106 @@
+"""Writes container files: one record per block, hashed on the way, flushed to disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from finkbridge.avro.container import block_prefix, encode_header
+
+PORTION_BYTES = 1 << 20
+"""Blocks are joined to portions of about this size, to spare calls for small messages."""
+
+
+class Written(NamedTuple):
+    """A file that was written, and where the datums lie in it."""
+
+    bytes: int
+    checksum: str
+    """xxh3-128 of the file's bytes, hex."""
+    positions: npt.NDArray[np.int64]
+    """Byte at which each datum starts."""
+    lengths: npt.NDArray[np.int64]
+    """Bytes of each datum."""
+
+
+def write_container(
+    path: Path,
+    metadata: Mapping[str, bytes],
+    datums: Sequence[bytes],
+    prefix: Callable[[int], bytes] = block_prefix,
+) -> Written:
+    """Write a container file, codec null, and flush it to disk; flushing its folder is the caller's.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is overwritten.
+    metadata
+        All of the header; the same metadata give the same bytes.
+    datums
+        One for each block.
+    prefix
+        Gives what precedes a datum of so many bytes.
+    """
+    sync = sync_marker(metadata)
+    positions = np.empty(len(datums), np.int64)
+    with path.open("wb") as file:
+        sink = _Sink(file)
+        sink.write(encode_header(metadata, sync))
+        for index, datum in enumerate(datums):
+            lead = prefix(len(datum))
+            positions[index] = sink.bytes + len(lead)
+            sink.write(lead, datum, sync)
+        checksum = sink.finish()
+    return Written(sink.bytes, checksum, positions, np.fromiter(map(len, datums), np.int64, len(datums)))
+
+
+def sync_marker(metadata: Mapping[str, bytes]) -> bytes:
+    """Return the sync marker of a file of ours: the hash of its header, which so proves itself."""
+    return xxhash.xxh3_128(encode_header(metadata, b"")).digest()
+
+
+def hash_all(pieces: Sequence[bytes]) -> bytes:
+    """Return the xxh3-128 of pieces in a row, in hex."""
+    hasher = xxhash.xxh3_128()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest().encode()
+
+
+class _Sink:
+    """A file that counts and hashes what it is given, in portions."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = xxhash.xxh3_128()
+        self._pieces: list[bytes] = []
+        self._pending = 0
+        self.bytes = 0
+
+    def write(self, *pieces: bytes) -> None:
+        self._pieces += pieces
+        size = sum(map(len, pieces))
+        self.bytes += size
+        self._pending += size
+        if self._pending >= PORTION_BYTES:
+            self._flush()
+
+    def finish(self) -> str:
+        """Bring everything to disk and return the checksum."""
+        self._flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._hash.hexdigest()
+
+    def _flush(self) -> None:
+        portion = b"".join(self._pieces)
+        self._hash.update(portion)
+        self._file.write(portion)
+        self._pieces, self._pending = [], 0
