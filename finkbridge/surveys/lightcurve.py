@@ -79,6 +79,7 @@ def _ztf(schema: pa.Schema, relation: str) -> str:
     return _select(
         "ztf",
         parts,
+        mjd="time",
         mag=real("mag"),
         mag_err=real("mag_err"),
         mag_lim=real("mag_lim"),
@@ -92,7 +93,7 @@ def _ztf_points(record: Record, source_id: str, kind: str) -> dict[str, str]:
     isdiffpos = record.text("isdiffpos")
     return {
         "source_id": source_id,
-        "mjd": f"{record.number('jd')} - {JD_OF_MJD_ZERO}",
+        "time": f"{record.number('jd')} - {JD_OF_MJD_ZERO}",
         "band": case_of(record.integer("fid"), {str(fid): f"'{band}'" for fid, band in ztf.BANDS.items()}),
         "mag": record.number("magpsf"),
         "mag_err": record.number("sigmapsf"),
@@ -119,6 +120,7 @@ def _lsst(schema: pa.Schema, relation: str) -> str:
     return _select(
         "lsst",
         parts,
+        mjd=_utc_of_tai("time"),
         mag=real(mag),
         mag_err=real(mag_err),
         mag_lim="CAST(NULL AS FLOAT)",
@@ -131,7 +133,7 @@ def _lsst(schema: pa.Schema, relation: str) -> str:
 def _lsst_points(record: Record, source_id: str, kind: str) -> dict[str, str]:
     return {
         "source_id": source_id,
-        "mjd": _utc_of_tai(record.number("midpointMjdTai")),
+        "time": record.number("midpointMjdTai"),
         "band": record.text("band"),
         "flux": record.number("psfFlux"),
         "flux_err": record.number("psfFluxErr"),
@@ -162,11 +164,11 @@ def _from_history(relation: str, column: str, points: dict[str, str]) -> str:
     return f"SELECT _object_id AS object_id, {_named(points)} FROM ({unnested})"
 
 
-def _select(survey: str, parts: Sequence[str], **photometry_sql: str) -> str:
-    columns = {"survey": f"'{survey}'"} | photometry_sql
+def _select(survey: str, parts: Sequence[str], **measured: str) -> str:
+    columns = {"survey": f"'{survey}'"} | measured
     selected = ", ".join(f"{columns.get(name, name)} AS {name}" for name in LIGHTCURVE_COLUMNS)
     points = " UNION ALL ".join(parts)
-    return f"SELECT {selected} FROM ({points}) WHERE mjd >= {FIRST_MJD} AND mjd < {LAST_MJD}"
+    return f"SELECT {selected} FROM ({points}) WHERE time >= {FIRST_MJD} AND time < {LAST_MJD}"
 
 
 def _named(expressions: dict[str, str]) -> str:

@@ -95,9 +95,7 @@ def _anomaly(name: str, model: str) -> OwnColumn:
 OWN_COLUMNS = (
     _candidate("rb", _F32, "Real-bogus score of ZTF's random forest, 0 to 1"),
     _candidate("drb", _F32, "Real-bogus score of ZTF's neural network, 0 to 1"),
-    _candidate(
-        "distnr", _F32, "Distance to the nearest source of the reference image, at most 30 px away", "px"
-    ),
+    _candidate("distnr", _F32, "Distance to the nearest source of the reference image", "pix"),
     _candidate("magnr", _F32, "Magnitude of that reference source (PSF)", "mag"),
     _candidate("sgscore1", _F32, "Star-galaxy score of the nearest PanSTARRS source: 0 is galaxy, 1 is star"),
     _candidate("distpsnr1", _F32, "Distance to the nearest PanSTARRS source", "arcsec"),
@@ -119,13 +117,13 @@ OWN_COLUMNS = (
         "slsn_score", _F64, "Probability of a superluminous supernova; null if not computed", not_computed=-1
     ),
     OwnColumn(
-        "blazar_stats.m0", _F32, "State of a blazar, newest value; null if not computed", not_computed=-1
+        "blazar_stats.m0", _F32, "Low-state statistic of a blazar, m0; null if not computed", not_computed=-1
     ),
     OwnColumn(
-        "blazar_stats.m1", _F32, "State of a blazar, previous value; null if not computed", not_computed=-1
+        "blazar_stats.m1", _F32, "Low-state statistic of a blazar, m1; null if not computed", not_computed=-1
     ),
     OwnColumn(
-        "blazar_stats.m2", _F32, "State of a blazar, value before; null if not computed", not_computed=-1
+        "blazar_stats.m2", _F32, "Low-state statistic of a blazar, m2; null if not computed", not_computed=-1
     ),
     OwnColumn("roid", _I32, "Solar system flag: 0 no, 1 first alert, 2 candidate, 3 known object"),
     OwnColumn("is_transient", _BOOL, "Whether Fink's cuts leave the alert as a transient of unknown origin"),
