@@ -27,19 +27,20 @@ def without_sentinels(values: pa.Array, not_computed: int | None = None) -> pa.A
         A further number that means none in this column, as -1 does for some scores.
     """
     if pa.types.is_string(values.type):
-        return _nulled(values, _is_sentinel_text(values))
-    if pa.types.is_floating(values.type):
-        values = _nulled(values, pc.invert(pc.is_finite(values)))
-    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        sentinel = _is_sentinel_text(values)
+    elif pa.types.is_floating(values.type):
+        sentinel = pc.or_(pc.invert(pc.is_finite(values)), _is_sentinel_number(values, not_computed))
+    elif pa.types.is_integer(values.type):
+        sentinel = _is_sentinel_number(values, not_computed)
+    else:
         return values
-    numbers = {NUMBER} if not_computed is None else {NUMBER, not_computed}
-    return _nulled(values, pc.is_in(values, pa.array(sorted(numbers)).cast(values.type)))
+    return pc.if_else(sentinel, pa.scalar(None, values.type), values)
 
 
 def _is_sentinel_text(values: pa.Array) -> pa.Array:
-    listed = pc.is_in(values, pa.array(TEXTS))
-    return pc.or_kleene(listed, pc.match_substring_regex(values, SERVICE_FAILED))
+    return pc.or_(pc.is_in(values, pa.array(TEXTS)), pc.match_substring_regex(values, SERVICE_FAILED))
 
 
-def _nulled(values: pa.Array, sentinel: pa.Array) -> pa.Array:
-    return pc.if_else(sentinel, pa.scalar(None, values.type), values)
+def _is_sentinel_number(values: pa.Array, not_computed: int | None) -> pa.Array:
+    numbers = [NUMBER] if not_computed is None else [NUMBER, not_computed]
+    return pc.is_in(values, pa.array(numbers).cast(values.type))
