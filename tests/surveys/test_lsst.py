@@ -164,6 +164,13 @@ def test_an_alert_without_identity_time_or_position_is_rejected(alert: dict[str,
     assert found.night.tolist() == [20260305, UNDATED_NIGHT]
 
 
+def test_the_night_turns_over_at_noon_tai_not_utc() -> None:
+    found = describe(
+        lsst_table(lsst_alert(midpointMjdTai=61105.4999), lsst_alert(midpointMjdTai=61105.5001)), "lsst"
+    )
+    assert found.night.tolist() == [20260305, 20260306]
+
+
 def test_no_alerts() -> None:
     found = describe(lsst_table(), "lsst")
     assert found.columns.schema == deliveries_schema("lsst")

@@ -111,9 +111,10 @@ def test_sentinels_are_null() -> None:
         ztf_alert(drb=-999.0, rb=0.5, ssdistnr=-999.0, ssnamenr="null", magpsf=-999.0),
         ztf_alert(drb=0.75, rb=0.5, ssdistnr=3.0, ssnamenr="444851", sigmapsf=math.nan),
         ztf_alert(ssdistnr=None, ssnamenr="444851", magpsf=-1e30),
+        ztf_alert(ssdistnr=-1.0, ssnamenr="444851"),
     )
-    assert [row["reliability"] for row in rows] == [0.5, 0.75, None]
-    assert [row["sso_name"] for row in rows] == [None, "444851", None]
+    assert [row["reliability"] for row in rows] == [0.5, 0.75, None, None]
+    assert [row["sso_name"] for row in rows] == [None, "444851", None, None]
     assert rows[0]["mag"] is rows[0]["flux"] is rows[0]["flux_err"] is None
     assert rows[1]["mag_err"] is rows[1]["flux_err"] is None
     assert rows[1]["flux"] == pytest.approx(36307.805)
