@@ -1,8 +1,8 @@
 """The archive file of a segment: a standard Avro container file whose datums are the messages, byte for byte.
 
-Beside what Avro asks for, its header has all that the messages have besides their values, so that each can be given
-back exactly. The sync marker is a hash of that header, and the header has a hash of the values: so a
-retry writes the same bytes, and a file that is not what was written never reads as if it were.
+Beside what Avro asks for, its header has all that the messages have besides their values, so that each can
+be given back exactly. The sync marker is a hash of that header, and the header has a hash of the values: so
+a retry writes the same bytes, and a file that is not what was written never reads as if it were.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from typing import Any
 from finkbridge.avro.container import (
     ContainerError,
     block_prefix,
-    encode_header,
     encode_long,
     read_blocks,
-    read_header,
     read_long,
 )
 from finkbridge.avro.envelope import open_envelopes, pack_envelopes
+from finkbridge.avro.files import Written, hash_all, mapped, read_proven_header, write_container
 from finkbridge.avro.resolve import Framing
 from finkbridge.avro.schemas import WriterSchema, parse_schema
-from finkbridge.avro.write import Written, hash_all, sync_marker, write_container
 from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.values import Message
 
@@ -50,7 +48,7 @@ class Archive:
 def write_archive(
     path: Path, schema: WriterSchema, framing: Framing, messages: Sequence[Message], facts: Mapping[str, Any]
 ) -> Written:
-    """Write messages of one schema to an archive file and flush it to disk; flushing its folder is the caller's.
+    """Write messages of one schema to an archive file and flush it to disk; the caller flushes its folder.
 
     Parameters
     ----------
@@ -91,8 +89,8 @@ def read_archive(path: Path) -> Archive:
         When any byte of the file is not as it was written; says at which byte that was noticed.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read(data)  # type: ignore[arg-type]  # a map is sliced like bytes
+        with mapped(path) as data:
+            return _read(data)
     except (ValueError, KeyError, TypeError, SchemaError) as error:
         raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
@@ -102,11 +100,9 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _read(data: bytes) -> Archive:
-    header = read_header(data)
+def _read(data: mmap.mmap) -> Archive:
+    header = read_proven_header(data)
     metadata = header.metadata
-    if header.sync != sync_marker(metadata) or encode_header(metadata, header.sync) != data[: header.end]:
-        raise ContainerError("the header is not as it was written, noticed", header.end)
     schema, framing = parse_schema(metadata[SCHEMA]), Framing(metadata[FRAMING].decode())
     prefix = block_prefix if framing is Framing.BARE else _bytes_prefix
     values = []

@@ -2,13 +2,14 @@
 
 Both engines give these types; they come from the writer schema, never from data. The rules:
 
-- primitives, fixed, arrays, maps, records, decimals, dates, times and timestamps as one expects; an enum is a dictionary;
+- primitives, fixed, arrays, maps, records, decimals, dates, times and timestamps as one expects; an enum is a
+  dictionary; a uuid is what it is made of, text or bytes, since nothing makes a sender's text a uuid;
 - a union of null and one type is that type; any other union is a struct with one field per branch, named
   as the branch, of which the one that was sent is set (Avro's own JSON does it like this);
-- a type inside itself, or deeper than `MAX_DEPTH`, is JSON text: bytes as characters 0-255, unions untagged, NaN and
-  infinities as text;
-- an empty record, which has no columns, is the boolean ``true``; a duration is a struct of three counts; a top level
-  that is no record is the one column ``value``;
+- a type inside itself, or deeper than `MAX_DEPTH`, is JSON text: bytes as characters 0-255, logical types as
+  what they are made of, unions untagged, NaN and infinities as text;
+- an empty record, which has no columns, is the boolean ``true``; a duration is a struct of three counts;
+  a top level that is no record is the one column ``value``;
 - all columns are nullable, so that files of several versions of a schema read as one table.
 """
 
@@ -103,7 +104,9 @@ class _Mapper:
         self.made = 0
         self.plain: set[str] = set()
 
-    def column(self, node: Any, inside: tuple[str, ...], where: str) -> Column:
+    def column(  # noqa: C901, PLR0911 - one line for each kind of type
+        self, node: Any, inside: tuple[str, ...], where: str
+    ) -> Column:
         self.made += 1
         if self.made > MAX_COLUMNS:
             raise SchemaError(f"the schema has more than {MAX_COLUMNS} columns, {where} among them")
@@ -182,7 +185,7 @@ class _Mapper:
         return {"type": "record", "name": self.raw_name(), "fields": fields}
 
     def raw_plain(self, node: Any) -> Any:
-        """Return a node without logical types; each named type of it is defined once, however often it is met."""
+        """Return a node without logical types; each of its named types is defined once, however often met."""
         if isinstance(node, list):
             return [self.raw_plain(branch) for branch in node]
         if isinstance(node, str):

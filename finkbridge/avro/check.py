@@ -74,7 +74,7 @@ REASONS = (
 """The text of each status."""
 
 CHUNK_BYTES = 32 << 10
-"""Small datums are walked together, to spare calls; one that is larger than half of this is not even copied."""
+"""Small datums are walked together, to spare calls; larger ones are walked where they are, not copied."""
 
 MAX_CALLS = 100
 """Depth of a recursive value; beyond it Python's own recursion ends, which must print it as JSON."""
@@ -199,7 +199,7 @@ def _is_utf8(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
 
 
 @_compiled(types.boolean(_BUFFER, types.int64, types.int64, _INTS, types.int64))
-def _fits_decimal(data, at, end, program, limit):  # type: ignore[no-untyped-def]  # numba infers
+def _fits_decimal(data, at, end, program, limit):  # type: ignore[no-untyped-def]  # noqa: C901 - by word and byte
     """Tell whether the two's complement bytes, the highest first, are a number within the limit."""
     if at >= end:
         return True
@@ -259,7 +259,7 @@ def _run(data, starts, ends, program, status, position):  # type: ignore[no-unty
                 if after < 0:
                     error = -after
                     break
-                if tag != 0 and tag != 1:
+                if tag not in (0, 1):
                     error = BAD_BRANCH
                     break
                 at = after
@@ -270,7 +270,7 @@ def _run(data, starts, ends, program, status, position):  # type: ignore[no-unty
                     break
                 at += a
                 step += WIDTH
-            elif opcode == LONG or opcode == INT:
+            elif opcode in (LONG, INT):
                 number, after = _varint(data, at, end)
                 if after < 0:
                     error = -after
@@ -280,7 +280,7 @@ def _run(data, starts, ends, program, status, position):  # type: ignore[no-unty
                     break
                 at = after
                 step += WIDTH
-            elif opcode == BYTES or opcode == STRING:
+            elif opcode in (BYTES, STRING):
                 length, after = _varint(data, at, end)
                 if after < 0:
                     error = -after
@@ -303,7 +303,7 @@ def _run(data, starts, ends, program, status, position):  # type: ignore[no-unty
                     break
                 at += 1
                 step += WIDTH
-            elif opcode == REPEAT or opcode == AGAIN:
+            elif opcode in (REPEAT, AGAIN):
                 if opcode == REPEAT:
                     if loops >= MAX_LOOPS:
                         error = TOO_DEEP

@@ -1,15 +1,19 @@
-"""Avro object container files, the part of the format that finkbridge needs: header, blocks, framing.
+r"""Avro object container files, the part of the format that finkbridge needs: header, blocks, framing.
 
-A file is ``Obj\\x01``, a map of metadata, a sync marker of 16 bytes, and blocks: a count of records, their size in
-bytes, the records, the sync marker again. Ours have one record per block, so that every message is framed.
+A file is ``Obj\x01``, a map of metadata, a sync marker of 16 bytes, and blocks: a count of records, their
+size in bytes, the records, the sync marker again. Ours have one record per block: so each message is framed.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from finkbridge.avro.codecs import MAX_BLOCK_BYTES, decompress
+
+Data = bytes | mmap.mmap
+"""What is read: bytes, or a map of a file, which is sliced and indexed like them."""
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -67,7 +71,7 @@ def block_prefix(datum_bytes: int) -> bytes:
     return b"\x02" + encode_long(datum_bytes)
 
 
-def read_long(data: bytes, at: int) -> tuple[int, int]:
+def read_long(data: Data, at: int) -> tuple[int, int]:
     """Return the ``long`` at byte `at` and the byte behind it."""
     number = shift = 0
     start = at
@@ -84,7 +88,7 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
     raise ContainerError("bad varint", start)
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: Data) -> Header:
     """Read the header of a container file (bytes, or a map of the file).
 
     Raises
@@ -112,7 +116,7 @@ def read_header(data: bytes) -> Header:
     return Header(metadata, sync, at + SYNC_BYTES)
 
 
-def read_blocks(data: bytes, header: Header) -> Iterator[Block]:
+def read_blocks(data: Data, header: Header) -> Iterator[Block]:
     """Yield the blocks of a file that has one record in each.
 
     Raises
@@ -142,7 +146,7 @@ def unwrap(value: bytes, header: Header, limit: int = MAX_BLOCK_BYTES) -> bytes:
     return decompress(codec, value[start:end], limit)
 
 
-def _read_frame(data: bytes, at: int, sync: bytes) -> tuple[int, int]:
+def _read_frame(data: Data, at: int, sync: bytes) -> tuple[int, int]:
     count, start = read_long(data, at)
     if count != 1:
         raise ContainerError(f"a block of {count} records where one is due", at)
@@ -155,7 +159,7 @@ def _read_frame(data: bytes, at: int, sync: bytes) -> tuple[int, int]:
     return start, end
 
 
-def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+def _read_bytes(data: Data, at: int) -> tuple[bytes, int]:
     size, start = read_long(data, at)
     end = start + size
     if size < 0 or end > len(data):

@@ -1,13 +1,13 @@
 """Datums to Arrow, by one of two engines that give equal tables.
 
-The bulk engine is DataFusion's reader of container files: native, and to be trusted with checked datums only. The
-other is fastavro, slow and sure; it takes what the bulk engine cannot, which the schema tells beforehand.
+The bulk engine is DataFusion's reader of container files: native, and to be trusted with checked datums
+only. The other is fastavro, slow and sure; it takes what the bulk engine cannot, which the schema tells.
 """
 
 from __future__ import annotations
 
 import io
-import mmap
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ import fastavro
 import pyarrow as pa
 
 from finkbridge.avro.arrow import map_schema
-from finkbridge.avro.container import ContainerError, encode_header, read_blocks, read_header
+from finkbridge.avro.container import ContainerError, block_prefix, encode_header, read_blocks, read_header
+from finkbridge.avro.files import mapped
 from finkbridge.avro.rewrite import definitions, split_union
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.avro.container import block_prefix
 from finkbridge.errors import DecodeError, SchemaError
 
 Engine = Literal["auto", "fastavro"]
@@ -105,8 +105,9 @@ class Decoder:
         config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
         wanted = pa.schema([self.arrow_schema.field(name) for name in names])
         try:
-            frame = datafusion.SessionContext(config).read_avro(str(path), file_extension=path.suffix)
-            batches = frame.select(*[_quoted(name) for name in names]).collect()
+            with _plain_name(path) as plain:
+                frame = datafusion.SessionContext(config).read_avro(str(plain))
+                batches = frame.select(*[_quoted(name) for name in names]).collect()
             table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
             return table if table.schema.equals(wanted) else table.cast(wanted)
         except Exception as error:  # DataFusion raises no narrower one
@@ -138,7 +139,9 @@ def bulk_refusal(schema: WriterSchema) -> str | None:
     return _refusal(schema.simple, definitions(schema.simple), ())
 
 
-def _refusal(node: Any, named: dict[str, Any], inside: tuple[str, ...]) -> str | None:
+def _refusal(  # noqa: PLR0911 - one line for each thing that is refused
+    node: Any, named: dict[str, Any], inside: tuple[str, ...]
+) -> str | None:
     if isinstance(node, list):
         nullable = split_union(node)
         return _refusal(nullable[1], named, inside) if nullable else "a union of other than null and one type"
@@ -168,11 +171,23 @@ def _quoted(name: str) -> str:
 def _datums(path: Path) -> Iterator[bytes]:
     """Yield the datums of a container file that has one in each block."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mapped(path) as data:
             for block in read_blocks(data, read_header(data)):
                 yield data[block.start : block.end]
     except (ContainerError, ValueError) as error:
         raise DecodeError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[Path]:
+    """Give a name of a file that DataFusion does not take for a pattern, a URL or another format's."""
+    if re.fullmatch(r"[\w./-]+\.avro", str(path), re.ASCII):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="finkbridge-") as folder:
+        plain = Path(folder) / "datums.avro"
+        plain.symlink_to(path.absolute())
+        yield plain
 
 
 @contextmanager

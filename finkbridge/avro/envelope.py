@@ -17,8 +17,8 @@ SCHEMA_KEY = {"same_as": "finkbridge.schema"}
 def pack_envelopes(messages: Sequence[Message], schema_text: bytes) -> dict[str, Any]:
     """Return partitions, offsets, timestamps, keys and headers of messages.
 
-    Columns that hardly change are runs ``[value, count]``; offsets are runs ``[first, count]`` of consecutive ones;
-    timestamps are differences to the last one known, null where there is none.
+    Columns that hardly change are runs ``[value, count]``; offsets are runs ``[first, count]`` of consecutive
+    ones; timestamps are differences to the last one known, null where there is none.
     """
     keys, index = _distinct([message.key for message in messages])
     return {

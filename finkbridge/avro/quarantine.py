@@ -12,8 +12,8 @@ from typing import Any
 import fastavro
 
 from finkbridge.avro.archive import FACTS, to_json
-from finkbridge.avro.container import ContainerError, encode_header, read_blocks, read_header
-from finkbridge.avro.write import Written, hash_all, sync_marker, write_container
+from finkbridge.avro.container import ContainerError, read_blocks
+from finkbridge.avro.files import Written, hash_all, mapped, read_proven_header, write_container
 from finkbridge.errors import DecodeError
 from finkbridge.values import Message, Rejected
 
@@ -56,7 +56,7 @@ SCHEMA_JSON = json.dumps(DEFINITION, separators=(",", ":")).encode()
 
 
 def write_quarantine(path: Path, rejected: Sequence[Rejected], facts: Mapping[str, Any]) -> Written:
-    """Write rejected messages to a quarantine file and flush it to disk; flushing its folder is the caller's."""
+    """Write rejected messages to a file and flush it to disk; its folder is the caller's to flush."""
     records = [_encode(_to_record(message)) for message in rejected]
     metadata = {
         "avro.codec": b"null",
@@ -76,21 +76,18 @@ def read_quarantine(path: Path) -> list[Rejected]:
         When any byte of the file is not as it was written.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return [_from_record(_decode(record)) for record in _records(data)]  # type: ignore[arg-type]
+        with mapped(path) as data:
+            return [_from_record(_decode(record)) for record in _records(data)]
     except (ValueError, KeyError, EOFError) as error:
         raise DecodeError(
             f"{path}: the quarantine file is damaged: {error}; restore it from a copy"
         ) from error
 
 
-def _records(data: bytes) -> list[bytes]:
-    header = read_header(data)
-    metadata = header.metadata
-    if header.sync != sync_marker(metadata) or encode_header(metadata, header.sync) != data[: header.end]:
-        raise ContainerError("the header is not as it was written, noticed", header.end)
+def _records(data: mmap.mmap) -> list[bytes]:
+    header = read_proven_header(data)
     records = [data[start:end] for start, end in read_blocks(data, header)]
-    if hash_all(records) != metadata[RECORDS_HASH]:
+    if hash_all(records) != header.metadata[RECORDS_HASH]:
         raise ContainerError("a record is not as it was written, noticed", len(data))
     return records
 

@@ -59,8 +59,8 @@ class Grouped:
 class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
-    The sources, in this order: the user's `override`; the header of a value that is itself a container file; the
-    message key, where it is the schema's JSON; the schema that `topic_schema` finds for the topic, asked once.
+    The sources, in this order: the user's `override`; the header of a value that is itself a container file;
+    the message key, where it is the schema's JSON; what `topic_schema` finds for the topic, asked once.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class SchemaResolver:
         """Part a batch of messages by writer schema and framing."""
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
         rejected: list[tuple[int, str]] = []
-        key, indices, datums = None, [], []
+        key: bytes | None = None
+        indices: list[int] = []
+        datums: list[bytes] = []
         for index, message in enumerate(messages):
             value = message.value
             if key is not None and message.key == key and value and value[:4] != MAGIC:
@@ -145,7 +147,7 @@ class SchemaResolver:
 
 
 def _container_header(value: bytes) -> Header | None:
-    """Return the header of a value that is a container file: a bare datum may start with the same four bytes."""
+    """Return the header of a value that is a container file; a bare datum may start with the same bytes."""
     if value[: len(MAGIC)] != MAGIC:
         return None
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from finkbridge.errors import SchemaError
 
@@ -35,7 +35,7 @@ LOGICAL_TYPES = {
     "long": {"time-micros"}
     | {f"{prefix}timestamp-{unit}" for prefix in ("", "local-") for unit in ("millis", "micros", "nanos")},
 }
-"""Logical types that take any value of their base type. Not ``uuid``: a string need not be one, so it stays one."""
+"""Logical types that take any value of their base type. Not ``uuid``: no string need be one."""
 
 
 def load_json(text: bytes) -> Any:
@@ -68,7 +68,7 @@ def simplify(document: Any) -> Any:
 
 
 def to_json(simple: Any) -> bytes:
-    """Return the JSON of a rewritten schema as arrow-avro wants it: UTF-8 with no ``\\u`` escapes."""
+    """Return the JSON of a rewritten schema as arrow-avro wants it: UTF-8, and nothing escaped."""
     try:
         return json.dumps(simple, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
@@ -132,7 +132,9 @@ class _Rewriter:
         self.names: dict[str, str] = {}
         self.taken: set[str] = set(PRIMITIVES | NAMED | {"array", "map", "union"})
 
-    def rewrite(self, node: Any, namespace: str, where: str) -> Any:
+    def rewrite(  # noqa: PLR0911 - one line for each kind of type
+        self, node: Any, namespace: str, where: str
+    ) -> Any:
         if isinstance(node, str):
             return self.reference(node, namespace, where)
         if isinstance(node, list):
@@ -251,7 +253,7 @@ def _size(node: dict[str, Any], where: str) -> int:
     return int(size)
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -1,9 +1,15 @@
-"""Writes container files: one record per block, hashed on the way, flushed to disk."""
+"""Container files of ours: written hashed and flushed to disk, read back proven.
+
+The sync marker of such a file is the hash of its header. So the same header and datums give the same bytes,
+and a header that is not what was written is noticed.
+"""
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -11,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from finkbridge.avro.container import block_prefix, encode_header
+from finkbridge.avro.container import ContainerError, Header, block_prefix, encode_header, read_header
 
 PORTION_BYTES = 1 << 20
 """Blocks are joined to portions of about this size, to spare calls for small messages."""
@@ -48,7 +54,7 @@ def write_container(
     prefix
         Gives what precedes a datum of so many bytes.
     """
-    sync = sync_marker(metadata)
+    sync = _sync_marker(metadata)
     positions = np.empty(len(datums), np.int64)
     with path.open("wb") as file:
         sink = _Sink(file)
@@ -61,9 +67,26 @@ def write_container(
     return Written(sink.bytes, checksum, positions, np.fromiter(map(len, datums), np.int64, len(datums)))
 
 
-def sync_marker(metadata: Mapping[str, bytes]) -> bytes:
-    """Return the sync marker of a file of ours: the hash of its header, which so proves itself."""
-    return xxhash.xxh3_128(encode_header(metadata, b"")).digest()
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Give a file's bytes without reading them; a file without any raises ValueError."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def read_proven_header(data: mmap.mmap) -> Header:
+    """Read the header of a file that `write_container` wrote.
+
+    Raises
+    ------
+    ContainerError
+        When any byte of it is not as it was written.
+    """
+    header = read_header(data)
+    proven = header.sync == _sync_marker(header.metadata)
+    if not proven or encode_header(header.metadata, header.sync) != data[: header.end]:
+        raise ContainerError("the header is not as it was written, noticed", header.end)
+    return header
 
 
 def hash_all(pieces: Sequence[bytes]) -> bytes:
@@ -72,6 +95,10 @@ def hash_all(pieces: Sequence[bytes]) -> bytes:
     for piece in pieces:
         hasher.update(piece)
     return hasher.hexdigest().encode()
+
+
+def _sync_marker(metadata: Mapping[str, bytes]) -> bytes:
+    return xxhash.xxh3_128(encode_header(metadata, b"")).digest()
 
 
 class _Sink:
