@@ -149,13 +149,24 @@ def _problem(details: ErrorDetails, key: str, source: str | None, model: type[Ba
 def _suggest(key: str, source: str | None, model: type[BaseModel]) -> str:
     parts = key.split(".")
     known = list(known_keys(model, parts[1] if parts[0] == "clusters" and len(parts) > 1 else "ztf"))
-    matches = [k for k in known if k.split(".")[-1] == parts[-1]] or difflib.get_close_matches(
-        key, known, n=2
-    )
+    matches = _closest(key, known)
     if source and source.startswith(PREFIX):
         matches = [variable_name(match) for match in matches]
     advice = f", did you mean {' or '.join(matches[:2])}?" if matches else ""
     return advice or ": remove it, or see `finkbridge config` for all settings"
+
+
+def _closest(key: str, known: Sequence[str]) -> list[str]:
+    """Return keys and sections like this one: of the same name, else alike beside it, else anywhere."""
+    parent = key.rpartition(".")[0]
+    names = dict.fromkeys([*known, *(k.rpartition(".")[0] for k in known if "." in k)])
+    beside = [k for k in names if k.rpartition(".")[0] == parent]
+    return _alike(key, names, 1.0) or _alike(key, beside, 0.75) or _alike(key, names, 0.8)
+
+
+def _alike(key: str, others: Iterable[str], ratio: float) -> list[str]:
+    name = key.rpartition(".")[2]
+    return [k for k in others if difflib.SequenceMatcher(None, name, k.rpartition(".")[2]).ratio() >= ratio]
 
 
 def _inner_model(annotation: object) -> type[BaseModel] | None:
@@ -204,7 +215,7 @@ def _normal(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normal_cluster(cluster: Any) -> Any:
-    """Give each thing one name, so that layers cover each other: dotted Kafka keys, SASL credentials apart."""
+    """Give each thing one name, so that layers cover each other: dotted Kafka keys, SASL user apart."""
     if not isinstance(cluster, dict) or not isinstance(cluster.get("kafka"), dict):
         return cluster
     kafka = dict(leaves(cluster["kafka"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from finkbridge.values import OffsetRange
 
@@ -67,7 +68,7 @@ def cut(whole: OffsetRange, offsets: int) -> list[OffsetRange]:
     """Tile a range by pieces of at most `offsets` offsets, as equal as can be."""
     pieces = max(1, -(-whole.offsets // offsets))
     marks = [whole.start + whole.offsets * i // pieces for i in range(pieces + 1)]
-    return [OffsetRange(whole.partition, a, b) for a, b in zip(marks, marks[1:], strict=False)]
+    return [OffsetRange(whole.partition, a, b) for a, b in pairwise(marks)]
 
 
 def segments(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -138,7 +139,7 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Servers = Annotated[str, BeforeValidator(_join_commas), AfterValidator(_check_servers)]
 ClusterName = Annotated[str, AfterValidator(_check_cluster_name)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(_check_ledger)]
-KafkaKeys = Annotated[dict[str, SecretStr | str], BeforeValidator(_hide_kafka_secrets)]
+KafkaKeys = Annotated[dict[str, str | SecretStr], BeforeValidator(_hide_kafka_secrets)]
 
 
 class _Values(BaseModel):
@@ -323,7 +324,8 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
         found += [cluster.password] if cluster.password else []
         found += [value for value in cluster.kafka.values() if isinstance(value, SecretStr)]
     texts = {secret.get_secret_value() for secret in found}
-    texts |= {part for text in texts for part in re.findall(r"://[^:/@]*:([^@]+)@", text)}
+    in_urls = {part for text in texts for part in re.findall(r"://[^:/@]*:([^@]+)@", text)}
+    texts |= in_urls | {unquote(part) for part in in_urls}
     return tuple(sorted(texts - {""}, key=len, reverse=True))
 
 

@@ -120,7 +120,7 @@ class LandedFile:
 
 @dataclass(frozen=True, slots=True)
 class RangeCount:
-    """What became of one offset range: its offsets are messages or holes, its messages rows or quarantined."""
+    """What became of one offset range: each offset is a row, quarantined, or in a hole."""
 
     range: OffsetRange
     rows: int
@@ -156,7 +156,7 @@ class KnownSchema(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LastMessage:
-    """Fingerprint of a partition's last message: tells a recreated topic where the broker gives no topic id."""
+    """Hash of a partition's last message: tells a recreated topic where the broker gives no topic id."""
 
     partition: int
     offset: int

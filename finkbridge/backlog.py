@@ -1,0 +1,122 @@
+"""Step 1, its looking part: what each cluster has, held against what the ledger has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from finkbridge.broker import Broker, Watermarks
+from finkbridge.errors import BrokerError, UnknownTopicError
+from finkbridge.ledger import Ledger
+from finkbridge.ledger.store import KnownGeneration, LedgerPartition
+from finkbridge.parts import message_hash
+from finkbridge.plan import PartitionState
+
+Start = datetime | Literal["earliest", "latest"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAtBroker:
+    """One topic as its broker shows it now."""
+
+    cluster: str
+    topic: str
+    topic_id: str | None
+    """Kafka's id of the topic's present life; None where the broker gives none."""
+    watermarks: Mapping[int, Watermarks]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the clusters shows."""
+
+    topics: tuple[TopicAtBroker, ...] = ()
+    absent: Mapping[str, UnknownTopicError] = field(default_factory=dict)
+    """Names that are no topic, with what the broker says."""
+    problems: tuple[str, ...] = ()
+    """One line for each cluster that does not answer."""
+
+
+def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> Look:
+    """Look at the topics that names and patterns stand for, on all clusters at once.
+
+    Parameters
+    ----------
+    brokers
+        By cluster.
+    wanted
+        Names and patterns, by cluster. A cluster that is down is a problem of its own topics only.
+    """
+    asked = [cluster for cluster in brokers if wanted.get(cluster)]
+    with ThreadPoolExecutor(max(1, len(asked))) as threads:
+        looks = list(threads.map(lambda c: _look_at(brokers[c], wanted[c]), asked))
+    return Look(
+        tuple(topic for found in looks for topic in found.topics),
+        _nowhere(looks),
+        tuple(problem for found in looks for problem in found.problems),
+    )
+
+
+def same_generation(broker: Broker, seen: TopicAtBroker, known: KnownGeneration, ledger: Ledger) -> bool:
+    """Whether a topic still is the one that the ledger knows.
+
+    Kafka's topic id tells. Where the broker gives none, offsets that went back tell, or a last message that
+    is not the one that was committed.
+    """
+    if seen.topic_id is not None and known.topic_id is not None:
+        return seen.topic_id == known.topic_id
+    partitions = ledger.partitions(known.row_id).values()
+    return all(_same_partition(broker, seen, p) for p in partitions)
+
+
+def starts(broker: Broker, seen: TopicAtBroker, partitions: Sequence[int], start: Start) -> dict[int, int]:
+    """Return the first offset to drain of partitions that were never drained."""
+    if start == "earliest":
+        return {p: seen.watermarks[p].low for p in partitions}
+    if start == "latest":
+        return {p: seen.watermarks[p].end for p in partitions}
+    return broker.offsets_at(seen.topic, partitions, int(start.timestamp() * 1000))
+
+
+def states(seen: TopicAtBroker, nexts: Mapping[int, int]) -> Iterator[PartitionState]:
+    """Yield where each partition stands; one that the broker no longer shows has nothing to drain."""
+    for partition, marks in sorted(seen.watermarks.items()):
+        if partition in nexts:
+            yield PartitionState(partition, nexts[partition], marks.low, marks.end)
+
+
+def _look_at(broker: Broker, names: Sequence[str]) -> Look:
+    there: set[str] = set()
+    absent = {}
+    try:
+        for name in names:
+            try:
+                there.update(broker.match([name]))
+            except UnknownTopicError as error:
+                absent[name] = error
+        topics = sorted(there)
+        ids = broker.topic_ids(topics)
+        marks = broker.watermarks(topics)
+    except BrokerError as error:
+        return Look(problems=(str(error),))
+    by_topic = {topic: {p: m for (t, p), m in marks.items() if t == topic} for topic in topics}
+    return Look(tuple(TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics), absent)
+
+
+def _nowhere(looks: Sequence[Look]) -> dict[str, UnknownTopicError]:
+    """Return names that no cluster has which answered and was asked for them."""
+    found = {topic.topic for seen in looks for topic in seen.topics}
+    return {name: error for seen in looks for name, error in seen.absent.items() if name not in found}
+
+
+def _same_partition(broker: Broker, seen: TopicAtBroker, known: LedgerPartition) -> bool:
+    marks = seen.watermarks.get(known.partition)
+    if marks is None or marks.end < known.next_offset:
+        return False
+    if known.last_offset is None or known.last_offset < marks.low:
+        return True
+    last = broker.message_at(seen.topic, known.partition, known.last_offset)
+    return last is None or message_hash(last) == known.last_hash

@@ -1,0 +1,55 @@
+"""Step 7 of the way through the house: ``catalog.duckdb``, over exactly the files that the ledger lists.
+
+The catalog is disposable: it follows from the ledger alone and is made anew at will.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from finkbridge import disk, layout
+from finkbridge.catalog import bookkeeping, views
+from finkbridge.catalog.sql import literal
+from finkbridge.ledger import Coordinator, Ledger
+
+STORAGE_VERSION = "v1.2.0"
+"""Of the catalog's file: DuckDB since 1.2 opens it."""
+
+
+def publish(coordinator: Coordinator) -> None:
+    """Write the catalog beside the old one, and replace it in one rename."""
+    lake = coordinator.ledger.lake
+    commit, final = coordinator.ledger.last_commit(), lake / layout.CATALOG
+    with disk.staging(lake) as place:
+        aside = place.new(".duckdb")
+        _write(aside, coordinator.ledger)
+        disk.sync_file(aside)
+        place.keep(aside, layout.CATALOG)
+        place.publish()
+        # a shell that had the old file open for writing may have left its log, which is of no other file
+        final.with_name(final.name + ".wal").unlink(missing_ok=True)
+    coordinator.note_published(commit)
+
+
+def connect(ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection in memory with the catalog's views, whoever holds the catalog's file."""
+    connection = duckdb.connect()
+    _define(connection, ledger)
+    return connection
+
+
+def _write(path: Path, ledger: Ledger) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE new")
+        _define(connection, ledger)
+        connection.execute("USE memory")
+        connection.execute("DETACH new")
+
+
+def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    bookkeeping.copy_all(connection, ledger)
+    for statement in views.statements(ledger):
+        connection.execute(statement)

@@ -1,0 +1,123 @@
+"""What the catalog copies from the ledger, so that its readers need no ledger: a few rows a segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+from sqlalchemy import Select, func, select
+
+from finkbridge.catalog.sql import quoted
+from finkbridge.ledger import Ledger
+from finkbridge.ledger import schema as s
+
+_TYPES = {"INTEGER": "INTEGER", "BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "FLOAT": "DOUBLE"}
+
+
+def copy_all(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    """Make the tables ``segments``, ``topics``, ``quarantine`` and ``gaps``."""
+    for name, query in (
+        ("segments", _segments()),
+        ("topics", _topics()),
+        ("quarantine", _quarantine()),
+        ("gaps", _gaps()),
+    ):
+        _copy(connection, name, query, ledger)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], ledger: Ledger) -> None:
+    with ledger.reading() as source:
+        rows = [tuple(row) for row in source.execute(query)]
+    columns = query.selected_columns
+    definition = ", ".join(f"{quoted(c.name)} {_TYPES.get(str(c.type), 'VARCHAR')}" for c in columns)
+    connection.execute(f"CREATE TABLE {name} ({definition})")
+    if rows:
+        connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' for _ in columns)})", rows)
+
+
+def _segments() -> Select[Any]:
+    g, c, r = s.generations.c, s.segments.c, s.segment_ranges.c
+    return (
+        select(
+            c.commit,
+            c.plan,
+            c.part,
+            g.cluster,
+            g.topic,
+            g.generation,
+            r.partition,
+            r.start_offset,
+            r.end_offset,
+            r.rows,
+            r.quarantined,
+            r.holes,
+            c.first_timestamp_ms,
+            c.last_timestamp_ms,
+        )
+        .select_from(s.segment_ranges.join(s.segments).join(s.generations))
+        .order_by(c.commit, c.part, r.position)
+    )
+
+
+def _topics() -> Select[Any]:
+    g, c = s.generations.c, s.segments.c
+    waiting = (
+        select(func.count())
+        .where(s.quarantine.c.generation_id == g.id, s.quarantine.c.state == "waiting")
+        .scalar_subquery()
+    )
+    lost = (
+        select(func.coalesce(func.sum(s.gaps.c.end_offset - s.gaps.c.start_offset), 0))
+        .where(s.gaps.c.generation_id == g.id)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            g.cluster,
+            g.topic,
+            g.generation,
+            func.coalesce(func.sum(c.messages), 0).label("messages"),
+            func.coalesce(func.sum(c.rows), 0).label("rows"),
+            waiting.label("quarantined"),
+            func.coalesce(func.sum(c.holes), 0).label("holes"),
+            lost.label("lost_offsets"),
+            func.coalesce(func.sum(c.bytes), 0).label("bytes"),
+            func.min(c.first_timestamp_ms).label("first_timestamp_ms"),
+            func.max(c.last_timestamp_ms).label("last_timestamp_ms"),
+        )
+        .select_from(s.generations.outerjoin(s.segments))
+        .group_by(g.id, g.cluster, g.topic, g.generation)
+        .order_by(g.cluster, g.topic, g.generation)
+    )
+
+
+def _quarantine() -> Select[Any]:
+    g, q = s.generations.c, s.quarantine.c
+    return (
+        select(
+            g.cluster,
+            g.topic,
+            g.generation,
+            q.partition,
+            q.offset,
+            q.timestamp_ms,
+            q.reason,
+            q.byte_position,
+            q.reference,
+            q.path,
+            q.state,
+        )
+        .select_from(s.quarantine.join(s.generations))
+        .order_by(q.id)
+    )
+
+
+def _gaps() -> Select[Any]:
+    g, x = s.generations.c, s.gaps.c
+    return (
+        select(
+            x.commit, g.cluster, g.topic, g.generation, x.partition, x.start_offset, x.end_offset, x.reason
+        )
+        .select_from(s.gaps.join(s.generations))
+        .order_by(x.id)
+    )

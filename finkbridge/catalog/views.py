@@ -1,0 +1,132 @@
+"""The SQL of the catalog's views and macros, over exactly the files that the ledger lists.
+
+A view's files are relative to the DuckDB variable ``lake``, or to the folder where the catalog was published
+if it is not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from finkbridge import surveys
+from finkbridge.catalog.sql import literal, quoted
+from finkbridge.lakefiles import FileGroup, file_groups
+from finkbridge.ledger import Ledger
+from finkbridge.tables import ARCHIVE_SCHEMA, KEY_SCHEMA, SOURCE_SCHEMA
+
+ALERT_KEYS = ("survey", "source_id", "object_id", "night", "ra", "dec", "mjd", "healpix_29")
+"""What an alert is grouped by: filters on these reach the files below the aggregate."""
+
+_DUCKDB_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
+}
+
+
+def statements(ledger: Ledger) -> Iterator[str]:
+    """Yield the SQL of all views and macros over the lake's data files."""
+    root = str(ledger.lake.resolve())
+    deliveries = file_groups(ledger, "deliveries")
+    packets = file_groups(ledger, "packets")
+    yield f"CREATE VIEW deliveries AS {_deliveries(deliveries, root)}"
+    yield f"CREATE VIEW alerts AS {_alerts()}"
+    for survey in surveys.SURVEYS:
+        mine = [group for group in packets if group.survey == survey]
+        yield f"CREATE VIEW packets_{survey} AS {_packets(mine, root)}"
+    yield f"CREATE VIEW lightcurve_points AS {_lightcurve_points(packets, root)}"
+    yield f"CREATE MACRO lightcurve(id) AS TABLE {_lightcurve('id')}"
+
+
+def _deliveries(groups: Sequence[FileGroup], root: str) -> str:
+    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in _delivery_columns())
+    selects = [f"SELECT {empty} WHERE false"]
+    selects += [f"SELECT *, {literal(g.survey)} AS survey FROM {_read(g, root)}" for g in groups]
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _delivery_columns() -> Iterator[tuple[str, str]]:
+    """Yield name and DuckDB type of every column of ``deliveries``, of whatever survey."""
+    first, science = [surveys.COMMON_SCHEMA.field(i) for i in range(2)], list(surveys.COMMON_SCHEMA)[2:]
+    own = [field for survey in surveys.SURVEYS for field in surveys.own_schema(survey)]
+    fields = [*first, *SOURCE_SCHEMA, *science, *ARCHIVE_SCHEMA]
+    yield from ((f.name, _DUCKDB_TYPES[f.type]) for f in fields)
+    yield from (("survey", "VARCHAR"), ("night", "INTEGER"))
+    yield from {f.name: _DUCKDB_TYPES[f.type] for f in own}.items()
+
+
+def _alerts() -> str:
+    keys = ", ".join(ALERT_KEYS)
+    per_delivery = {*SOURCE_SCHEMA.names, *ARCHIVE_SCHEMA.names, *ALERT_KEYS}
+    rest = [name for name, _ in _delivery_columns() if name not in per_delivery]
+    values = ", ".join(f"any_value({quoted(name)}) AS {quoted(name)}" for name in rest)
+    return (
+        f"SELECT {keys}, list_sort(list(DISTINCT topic)) AS topics, count(*) AS deliveries, "
+        f"min(received) AS received, {values} FROM deliveries WHERE source_id IS NOT NULL GROUP BY {keys}"
+    )
+
+
+def _packets(groups: Sequence[FileGroup], root: str) -> str:
+    empty = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[f.type]}) AS {f.name}" for f in KEY_SCHEMA)
+    clashing = _clashing_columns(groups)
+    selects = [f"SELECT {empty}, CAST(NULL AS INTEGER) AS night WHERE false"]
+    for group in groups:
+        mine = [name for name in group.schema.names if name.lower() in clashing]
+        texts = ", ".join(f"CAST(to_json({quoted(n)}) AS VARCHAR) AS {quoted(n)}" for n in mine)
+        selects.append(f"SELECT * {f'REPLACE ({texts})' if texts else ''} FROM {_read(group, root)}")
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _clashing_columns(groups: Sequence[FileGroup]) -> set[str]:
+    """Return columns that are of different kinds in different schemas: they can only meet as JSON text."""
+    kinds: dict[str, set[str]] = {}
+    for group in groups:
+        for field in group.schema:
+            kinds.setdefault(field.name.lower(), set()).add(_kind(field.type))
+    return {name for name, found in kinds.items() if len(found) > 1}
+
+
+def _kind(arrow_type: pa.DataType) -> str:
+    if pa.types.is_struct(arrow_type):
+        return "struct"  # DuckDB unites structs by name
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
+        return f"list of {_kind(arrow_type.value_type)}"
+    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
+        return "number"
+    return str(arrow_type)
+
+
+def _lightcurve_points(packets: Sequence[FileGroup], root: str) -> str:
+    columns = ", ".join(f"CAST(NULL AS {t}) AS {n}" for n, t in surveys.LIGHTCURVE_TYPES.items())
+    selects = [f"SELECT {columns} WHERE false"]
+    selects += [
+        f"({surveys.lightcurve_sql(g.survey, g.schema, _read(g, root))})"
+        for g in packets
+        if g.survey != "other"
+    ]
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _lightcurve(object_id: str) -> str:
+    """Return one row a point: an alert's own detection before the same one in a later alert's history."""
+    alert_first = "PARTITION BY survey, point_key ORDER BY kind = 'alert' DESC, mjd"
+    ranked = f"row_number() OVER ({alert_first}) AS rank_of_point"
+    return (
+        f"SELECT * EXCLUDE (point_key, rank_of_point) FROM (SELECT *, {ranked} FROM lightcurve_points "
+        f"WHERE object_id = {object_id}) WHERE rank_of_point = 1 ORDER BY mjd"
+    )
+
+
+def _read(group: FileGroup, root: str) -> str:
+    files = ", ".join(literal(path) for path in group.paths)
+    return (
+        f"read_parquet(list_transform([{files}], "
+        f"lambda f: coalesce(getvariable('lake'), {literal(root)}) || '/' || f), "
+        "hive_partitioning = true, hive_types = {'night': INTEGER})"
+    )

@@ -1,0 +1,122 @@
+"""Files that are written aside, synced, and only then given the name that a commit will list."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+
+from finkbridge import layout
+from finkbridge.errors import LakeAccessError
+
+READ_BYTES = 1 << 20
+
+
+class Staging:
+    """Files of one part, before they are in their place."""
+
+    def __init__(self, lake: Path) -> None:
+        self.lake = lake
+        self._aside: list[Path] = []
+        self._kept: list[tuple[Path, str]] = []
+        (lake / layout.SCRATCH).mkdir(exist_ok=True)
+
+    def new(self, suffix: str) -> Path:
+        """Return a path for a new file, on the lake's own file system."""
+        path = self.lake / layout.scratch_path(uuid.uuid4().hex, suffix)
+        self._aside.append(path)
+        return path
+
+    def keep(self, aside: Path, path: str) -> None:
+        """Note the final path, relative to the lake, of a file that is written and synced."""
+        self._kept.append((aside, path))
+
+    def publish(self) -> None:
+        """Give every kept file its name, and sync the folders that name them."""
+        folders: dict[Path, None] = {}
+        for aside, path in self._kept:
+            final = self.lake / path
+            folders |= dict.fromkeys(_make_folders(final.parent))
+            aside.replace(final)
+            folders[final.parent] = None
+        for folder in folders:
+            sync_folder(folder)
+
+    def discard(self) -> None:
+        """Remove what is left aside."""
+        for path in self._aside:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def staging(lake: Path) -> Iterator[Staging]:
+    """Yield a place for new files; whatever is not published is removed at the end."""
+    with writing(lake):
+        place = Staging(lake)
+        try:
+            yield place
+        finally:
+            place.discard()
+
+
+@contextmanager
+def writing(lake: Path) -> Iterator[None]:
+    """Turn a refusal of the file system into one line about the lake."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LakeAccessError(
+            f"the lake {lake} cannot be written: {reason}: make room or give access, then run again; "
+            "what is committed is untouched"
+        ) from None
+
+
+def clear_scratch(lake: Path) -> None:
+    """Remove what a dead run left aside; only the coordinator may call this, before it starts work."""
+    folder = lake / layout.SCRATCH
+    with writing(lake):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            path.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """Return the xxh3-128 of a file's bytes, as hex."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's names durable."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and what is missing above it; return the folders that got a new name in them."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+    return [new.parent for new in missing]

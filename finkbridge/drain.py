@@ -1,0 +1,206 @@
+"""The one way through the house, for one process that coordinates a lake.
+
+    1 plan       what brokers and ledger say -> offset ranges, written down before anything is fetched
+    2-5          fetch, archive, decode, land: `finkbridge.land`, on any worker
+    6 commit     one ledger transaction a plan, each partition's in order; then the group's offsets
+    7 publish    the catalog, over exactly the files that the ledger lists; small files merged
+
+A crash between any two of these loses nothing: what is not committed never happened, and the plan, still
+pending, is finished first by the next run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from finkbridge import backlog, later, layout
+from finkbridge.backlog import Look
+from finkbridge.broker import Broker
+from finkbridge.disk import clear_scratch
+from finkbridge.errors import SettingsError
+from finkbridge.execution import Crew, Execution, Listener, Silent
+from finkbridge.ledger import Coordinator, Ledger, coordinate
+from finkbridge.planning import Planner
+from finkbridge.report import DrainReport
+from finkbridge.retire import delete_replaced
+from finkbridge.settings import Settings
+from finkbridge.values import SegmentPlan
+from finkbridge.workers import Task, open_executor, stop_executor, worker_count
+
+PUBLISH_EVERY_S = 30.0
+"""How often a long run publishes the catalog, so that readers see it grow."""
+
+
+def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
+    """Drain everything that is at the brokers now into the lake, and end.
+
+    Parameters
+    ----------
+    settings
+        Lake, clusters, limits.
+    names
+        Topics and patterns; none: those of the settings.
+    listener
+        Told of progress.
+
+    Returns
+    -------
+    DrainReport
+        Per topic, what became of every planned offset; `succeeded` tells whether all of it is in the lake.
+
+    Raises
+    ------
+    LakeError
+        Another coordinator has the lake, or it cannot be written.
+    SettingsError
+        Nothing to drain is named.
+    """
+    with open_bridge(settings) as bridge:
+        return bridge.run(names, listener or Silent())
+
+
+@contextmanager
+def open_bridge(settings: Settings) -> Iterator[Bridge]:
+    """Hold the lake and the connections to the clusters, for one run or for many."""
+    if not settings.clusters:
+        raise SettingsError(
+            "no cluster is set: put servers under [clusters.ztf] in finkbridge.toml, or register with Fink "
+            "and have its credentials in ~/.finkclient"
+        )
+    with ExitStack() as stack:
+        url = settings.ledger.get_secret_value() if settings.ledger else None
+        ledger = stack.enter_context(Ledger(settings.lake, url, create=True))
+        coordinator = stack.enter_context(coordinate(ledger))
+        clear_scratch(settings.lake)
+        timeout_s = settings.broker_timeout_s
+        brokers = {
+            name: stack.enter_context(Broker(name, cluster, timeout_s=timeout_s))
+            for name, cluster in settings.clusters.items()
+        }
+        bridge = Bridge(settings, coordinator, brokers)
+        stack.callback(bridge.close)
+        yield bridge
+
+
+class Bridge:
+    """One coordinator with its brokers and workers. Made by `open_bridge`."""
+
+    def __init__(self, settings: Settings, coordinator: Coordinator, brokers: Mapping[str, Broker]) -> None:
+        self.settings = settings
+        self.coordinator = coordinator
+        self.brokers = brokers
+        self.stopping = threading.Event()
+        """Set it to end a run early: what is not committed is as if never fetched."""
+        self._workers: tuple[int, Executor] | None = None
+        self._published = time.monotonic()
+        file = settings.decode.schema_file
+        self._schema_override = _read_schema(file) if file else None
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            stop_executor(self._workers[1])
+            self._workers = None
+
+    def look(self, names: Sequence[str]) -> Look:
+        """Look at what the brokers have of the topics named, or of the settings' own."""
+        return backlog.look(self.brokers, self._wanted(names))
+
+    def run(self, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
+        """Drain what is there now, once."""
+        began = time.monotonic()
+        report = DrainReport()
+        planner = Planner(self.coordinator, self.brokers, self.settings.drain, report)
+        plans = self._plan(names, planner, report)  # 1
+        if plans or report.total("expired"):
+            report.run = self.coordinator.start_run("drain")
+        if plans:
+            self._execute(plans, planner, report, listener or Silent())  # 2-6
+        self.publish()  # 7
+        report.seconds = time.monotonic() - began
+        report.commit = self.coordinator.ledger.last_commit()
+        if report.run:
+            state = "succeeded" if report.succeeded else "failed"
+            self.coordinator.end_run(report.run, state, report.as_dict())
+        return report
+
+    def publish(self) -> None:
+        """Merge small files where there are many, and publish the catalog if the ledger is newer."""
+        ledger, merging = self.coordinator.ledger, self.settings.merge
+        if merging.enabled and (crowds := ledger.crowds(merging.files)):
+            later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds)
+        delete_replaced(self.coordinator, merging.grace_s)
+        if (
+            not (ledger.lake / layout.CATALOG).is_file()
+            or self.coordinator.published() != ledger.last_commit()
+        ):
+            later.call("finkbridge.catalog:publish", self.coordinator)
+
+    def _execute(
+        self, plans: Sequence[SegmentPlan], planner: Planner, report: DrainReport, listener: Listener
+    ) -> None:
+        listener.planned(report.total("planned"))
+        workers, executor = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
+        crew = Crew(executor, workers, self._task, listener, self.stopping, self._publish_now_and_then)
+        Execution(self.coordinator, self.brokers, planner, report, crew).execute(plans)
+
+    def _publish_now_and_then(self) -> None:
+        if time.monotonic() - self._published > PUBLISH_EVERY_S:
+            later.call("finkbridge.catalog:publish", self.coordinator)
+            self._published = time.monotonic()
+
+    def _crew(self, backlog_bytes: float) -> tuple[int, Executor]:
+        """Return workers enough for so much work, the ones of the last run if they are enough."""
+        count = worker_count(self.settings, backlog_bytes)
+        if self._workers is None or self._workers[0] < count:
+            self.close()
+            self._workers = count, open_executor(count)
+        return self._workers
+
+    def _task(self, plan: SegmentPlan) -> Task:
+        settings = self.settings
+        return Task(
+            plan,
+            settings.lake.absolute(),
+            settings.clusters[plan.source.cluster],
+            settings.decode.engine,
+            self._schema_override,
+            settings.broker_timeout_s,
+        )
+
+    def _wanted(self, names: Sequence[str]) -> dict[str, Sequence[str]]:
+        wanted = {name: names or cluster.topics for name, cluster in self.settings.clusters.items()}
+        if not any(wanted.values()):
+            raise SettingsError(
+                "no topics to drain: name some (patterns such as 'fink_*_ztf' work), or set topics under "
+                "[clusters.<name>] in finkbridge.toml"
+            )
+        return wanted
+
+    def _plan(self, names: Sequence[str], planner: Planner, report: DrainReport) -> list[SegmentPlan]:
+        wanted, pending = self._wanted(names), planner.pending()
+        left = {c: [topic for cluster, topic in pending if cluster == c] for c in self.brokers}
+        look = backlog.look(self.brokers, wanted)
+        rest = {
+            c: sorted({*topics} - {t.topic for t in look.topics if t.cluster == c})
+            for c, topics in left.items()
+        }
+        older = backlog.look(self.brokers, rest)
+        report.problems += [*look.problems, *(str(error) for error in look.absent.values())]
+        for cluster, topic in pending:
+            if topic in older.absent:
+                planner.close_deleted((cluster, topic), pending[cluster, topic])
+        asked = [(t.cluster, t.topic) for t in look.topics]
+        return planner.plan(Look(look.topics + older.topics), asked, pending)
+
+
+def _read_schema(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"the schema file {file} cannot be read: {error.strerror}") from None

@@ -1,0 +1,37 @@
+"""The lake's data files as readers want them: exactly those that the ledger lists, grouped by schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from finkbridge.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileGroup:
+    """Files of one table that have one Arrow schema: they are read as one, and no footer is compared."""
+
+    table: str
+    survey: str
+    schema_id: str
+    schema: pa.Schema
+    paths: tuple[str, ...]
+    """Relative to the lake."""
+
+
+def file_groups(ledger: Ledger, table: str) -> list[FileGroup]:
+    """Return the files of ``deliveries`` or ``packets`` that are alive, by survey and schema."""
+    schemas = ledger.schema_contents("arrow")
+    rows = sorted(ledger.alive_files(table), key=lambda r: (r.survey, r.schema_id))
+    return list(_groups(table, rows, schemas))
+
+
+def _groups(table: str, rows: list[Any], schemas: dict[str, bytes]) -> Iterator[FileGroup]:
+    for (survey, schema_id), mine in groupby(rows, lambda r: (r.survey, r.schema_id)):
+        schema = pa.ipc.read_schema(pa.py_buffer(schemas[schema_id]))
+        yield FileGroup(table, survey, schema_id, schema, tuple(row.path for row in mine))

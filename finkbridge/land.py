@@ -1,0 +1,278 @@
+"""Steps 2-5 of the way through the house, for one planned segment: a pure function of plan and settings.
+
+    2 fetch      offset ranges by position; holes confirmed by a second look (`finkbridge.parts`)
+    3 archive    strict check; good messages to an Avro container file, bad ones to a quarantine file
+    4 decode     container file -> Arrow
+    5 land       Arrow -> Parquet; then all files get their final names, synced
+
+Nothing here touches the ledger: what it returns is committed, or it never happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from finkbridge import layout, parquet, surveys, tables
+from finkbridge.avro.archive import read_archive, write_archive
+from finkbridge.avro.check import REASONS, Checker, why
+from finkbridge.avro.decode import Decoder
+from finkbridge.avro.quarantine import write_quarantine
+from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
+from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.disk import Staging, staging
+from finkbridge.layout import SegmentName
+from finkbridge.parts import Account, MessageSource, Part, account, parts_of
+from finkbridge.surveys.times import night_of_timestamp_ms
+from finkbridge.values import (
+    KnownSchema,
+    LandedFile,
+    LandedPart,
+    Message,
+    Rejected,
+    Rejection,
+    SegmentPlan,
+    TopicGeneration,
+)
+
+Engine = Literal["auto", "fastavro"]
+
+
+@dataclass(slots=True, eq=False)
+class _Landing:
+    """A part on its way: where it goes, and what has come of it so far."""
+
+    source: TopicGeneration
+    name: SegmentName
+    facts: Mapping[str, Any]
+    place: Staging
+    files: list[LandedFile] = field(default_factory=list)
+    schemas: list[KnownSchema] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stored:
+    """Good messages of one writer schema, written aside as an archive file."""
+
+    aside: Path
+    file: LandedFile
+    origin: tables.Origin
+
+
+class Lander:
+    """Lands segments; keeps what is costly to make (parsed schemas, compiled checks, decoders).
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    source
+        Of the messages.
+    engine
+        Which decoder: ``auto`` or ``fastavro``.
+    schema_override
+        Text of a writer schema for every message; None to find it with each message.
+    """
+
+    def __init__(
+        self, lake: Path, source: MessageSource, engine: Engine = "auto", schema_override: bytes | None = None
+    ) -> None:
+        self._lake = lake
+        self._source = source
+        self._engine = engine
+        override = None if schema_override is None else parse_schema(schema_override)
+        self._resolver = SchemaResolver(override, source.first_key)
+        self._decoders: dict[str, Decoder] = {}
+        self._checkers: dict[str, Checker] = {}
+
+    def land(self, plan: SegmentPlan) -> tuple[LandedPart, ...]:
+        """Fetch a plan's messages and leave them on disk, ready to be committed."""
+        return tuple(self._land_part(plan, part) for part in parts_of(plan, self._source))
+
+    def _land_part(self, plan: SegmentPlan, part: Part) -> LandedPart:
+        accounted = account(part, plan.source.topic, self._source)
+        with staging(self._lake) as place:
+            landing = _Landing(plan.source, _name(plan, part), _facts(plan, part, accounted), place)
+            self._land_messages(landing, part.messages)
+            rejections = _land_quarantine(landing)
+            place.publish()
+        return LandedPart(
+            part=part.number,
+            files=tuple(landing.files),
+            counts=accounted.counts([(r.partition, r.offset) for r in rejections]),
+            rejected=rejections,
+            schemas=tuple(landing.schemas),
+            last=accounted.last,
+            bytes=accounted.bytes,
+            first_timestamp_ms=accounted.first_timestamp_ms,
+            last_timestamp_ms=accounted.last_timestamp_ms,
+        )
+
+    def _land_messages(self, landing: _Landing, messages: list[Message]) -> None:
+        grouped = self._resolver.group(landing.source.topic, messages)
+        landing.rejected += [Rejected(messages[i], reason) for i, reason in grouped.rejected]
+        groups = [(group, [messages[i] for i in group.indices]) for group in grouped.groups]
+        messages.clear()  # the groups have them now, and give them up one by one
+        for ordinal, (group, mine) in enumerate(groups):
+            self._set_bad_aside(landing, group, mine)
+            self._land_group(landing, landing.name.with_ordinal(ordinal), group, mine)
+
+    def _set_bad_aside(self, landing: _Landing, group: SchemaGroup, messages: list[Message]) -> None:
+        verdicts = self._checker(group.schema).check(group.datums)
+        bad = np.flatnonzero(verdicts.status)
+        for i in bad:
+            reason, at = REASONS[int(verdicts.status[i])], int(verdicts.position[i])
+            landing.rejected.append(Rejected(messages[i], reason, at, why(group.schema, group.datums[i])))
+        for i in reversed(bad):
+            del messages[i], group.datums[i]
+
+    def _land_group(
+        self, landing: _Landing, name: SegmentName, group: SchemaGroup, messages: list[Message]
+    ) -> None:
+        """Archive and tables of the good messages of one writer schema."""
+        if not messages:
+            return
+        survey = surveys.survey_of_avro(group.schema.parsed)
+        stored = _store(landing, name, group, messages, survey)
+        messages.clear()
+        alerts = self._decode(group, stored, surveys.cutout_columns(survey))
+        description = surveys.describe(alerts, survey)
+        if description.rejected:
+            self._land_rest(landing, name, stored, description.rejected)
+            return
+        _keep_archive(landing, stored, group.schema)
+        _land_tables(landing, name, stored, alerts, description)
+
+    def _land_rest(
+        self, landing: _Landing, name: SegmentName, stored: _Stored, rejected: Mapping[int, str]
+    ) -> None:
+        """Begin again without alerts that have no identity, position or time; the first file is dropped."""
+        messages = list(read_archive(stored.aside).messages)
+        landing.rejected += [Rejected(messages[i], reason) for i, reason in rejected.items()]
+        rest = [m for i, m in enumerate(messages) if i not in rejected]
+        for group in self._resolver.group(landing.source.topic, rest).groups:
+            self._land_group(landing, name, group, rest)
+
+    def _decode(self, group: SchemaGroup, stored: _Stored, dropped: Sequence[str]) -> pa.Table:
+        decoder = self._decoder(group.schema)
+        columns = [name for name in decoder.arrow_schema.names if name not in dropped]
+        if group.framing is not Framing.BARE:
+            return decoder.decode(group.datums, columns)
+        group.datums.clear()  # they are in the archive file
+        return decoder.decode_file(stored.aside, stored.origin.rows, columns)
+
+    def _decoder(self, schema: WriterSchema) -> Decoder:
+        if schema.fingerprint not in self._decoders:
+            self._decoders[schema.fingerprint] = Decoder(schema, self._engine)
+        return self._decoders[schema.fingerprint]
+
+    def _checker(self, schema: WriterSchema) -> Checker:
+        if schema.fingerprint not in self._checkers:
+            self._checkers[schema.fingerprint] = Checker(schema)
+        return self._checkers[schema.fingerprint]
+
+
+def _name(plan: SegmentPlan, part: Part) -> SegmentName:
+    first, source = part.ranges[0], plan.source
+    return SegmentName(
+        source.topic, source.generation, first.partition, first.start, plan.number, part.number
+    )
+
+
+def _facts(plan: SegmentPlan, part: Part, accounted: Account) -> dict[str, Any]:
+    """Return what a file's header says of its segment, so that the ledger could be made again from it."""
+    return {
+        "cluster": plan.source.cluster,
+        "topic": plan.source.topic,
+        "generation": plan.source.generation,
+        "plan": plan.number,
+        "part": part.number,
+        "ranges": [[r.partition, r.start, r.end] for r in part.ranges],
+        "holes": [[h.partition, h.start, h.end] for found in accounted.holes.values() for h in found],
+    }
+
+
+def _store(
+    landing: _Landing, name: SegmentName, group: SchemaGroup, messages: list[Message], survey: str
+) -> _Stored:
+    aside = landing.place.new(".avro")
+    schema_id = group.schema.fingerprint
+    written = write_archive(aside, group.schema, group.framing, messages, landing.facts)
+    times = np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64)
+    path = layout.archive_path(name, int(times[times >= 0].min()) if (times >= 0).any() else None)
+    origin = tables.Origin(
+        source=landing.source,
+        partition=np.array([m.partition for m in messages], np.int64),
+        offset=np.array([m.offset for m in messages], np.int64),
+        timestamp_ms=times,
+        archive_file=path,
+        archive_pos=written.positions,
+        archive_len=written.lengths,
+        schema_id=schema_id,
+    )
+    file = LandedFile(
+        path, "archive", survey, None, len(messages), written.bytes, written.checksum, schema_id
+    )
+    return _Stored(aside, file, origin)
+
+
+def _keep_archive(landing: _Landing, stored: _Stored, schema: WriterSchema) -> None:
+    landing.place.keep(stored.aside, stored.file.path)
+    landing.files.append(stored.file)
+    landing.schemas.append(KnownSchema(schema.fingerprint, "avro", schema.text))
+
+
+def _land_tables(
+    landing: _Landing, name: SegmentName, stored: _Stored, alerts: pa.Table, description: surveys.Description
+) -> None:
+    survey, origin = stored.file.survey, stored.origin
+    night = night_of_timestamp_ms(origin.timestamp_ms) if survey == "other" else description.night
+    deliveries = tables.deliveries_of(description, origin)
+    packets = tables.packets_of(alerts, description, origin)
+    for rows in tables.by_night(deliveries, packets, night):
+        path = layout.deliveries_path(name, survey, rows.night)
+        _land_table(landing, path, survey, rows.deliveries, tables.DELIVERIES)
+        path = layout.packets_path(name, survey, rows.night)
+        _land_table(landing, path, survey, rows.packets, tables.PACKETS)
+
+
+def _land_table(landing: _Landing, path: str, survey: str, rows: pa.Table, style: tables.TableStyle) -> None:
+    aside = landing.place.new(".parquet")
+    summary = tables.Summary(style)
+    written = parquet.write(summary.watch([rows]), rows.schema, aside, style.parquet, rows.num_rows)
+    landing.place.keep(aside, path)
+    landing.schemas.append(parquet.known_schema(rows.schema))
+    landing.files.append(tables.landed(path, survey, written, rows.schema, summary))
+
+
+def _land_quarantine(landing: _Landing) -> tuple[Rejection, ...]:
+    if not landing.rejected:
+        return ()
+    rejected = sorted(landing.rejected, key=lambda r: (r.message.partition, r.message.offset))
+    path = layout.quarantine_path(landing.name)
+    aside = landing.place.new(".avro")
+    written = write_quarantine(aside, rejected, landing.facts)
+    landing.place.keep(aside, path)
+    landing.files.append(
+        LandedFile(path, "quarantine", "", None, len(rejected), written.bytes, written.checksum, "")
+    )
+    return tuple(_rejection(r, path) for r in rejected)
+
+
+def _rejection(rejected: Rejected, path: str) -> Rejection:
+    m = rejected.message
+    return Rejection(
+        m.partition,
+        m.offset,
+        m.timestamp_ms,
+        rejected.reason,
+        rejected.byte_position,
+        rejected.reference,
+        path,
+    )

@@ -1,0 +1,203 @@
+"""Tables of the ledger, for SQLite and PostgreSQL alike.
+
+Grain and rule of each table stand in its comment. Times are Unix seconds UTC (float) where they are the
+ledger's own, and Unix milliseconds (``*_ms``) where they are Kafka's.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+VERSION = 1
+"""Of the tables below. A ledger with a larger one was made by a newer finkbridge and is left alone."""
+
+metadata = MetaData()
+_Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only of an INTEGER primary key
+
+# one row a fact: version, epoch
+meta = Table(
+    "meta", metadata, Column("key", Text, primary_key=True), Column("value", BigInteger, nullable=False)
+)
+
+# last number given out, of plans and of commits: numbers only grow and are never used again
+numbers = Table(
+    "numbers", metadata, Column("name", Text, primary_key=True), Column("last", BigInteger, nullable=False)
+)
+
+# one row a commit: a set of added and removed files, or a gap
+commits = Table(
+    "commits",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("committed_at", Double, nullable=False),
+)
+
+# one row a life of a topic between two creations
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("topic_id", Text),
+    Column("first_seen", Double, nullable=False),
+    UniqueConstraint("cluster", "topic", "generation"),
+)
+
+# one row a partition of a generation: next_offset is where the lake ends, compared and set by every commit
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id"), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("last_offset", BigInteger),
+    Column("last_hash", Text),
+)
+
+# one row a planned segment; state: pending, committed, abandoned
+plans = Table(
+    "plans",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("generation_id", ForeignKey("generations.id"), nullable=False),
+    Column("byte_limit", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("planned_at", Double, nullable=False),
+)
+
+plan_ranges = Table(
+    "plan_ranges",
+    metadata,
+    Column("plan", ForeignKey("plans.number"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("partition", Integer, nullable=False),
+    Column("start_offset", BigInteger, nullable=False),
+    Column("end_offset", BigInteger, nullable=False),
+)
+
+# one row a committed part of a plan
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("commit", ForeignKey("commits.number"), nullable=False),
+    Column("plan", ForeignKey("plans.number"), nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("generation_id", ForeignKey("generations.id"), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("holes", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("first_timestamp_ms", BigInteger),
+    Column("last_timestamp_ms", BigInteger),
+    UniqueConstraint("plan", "part"),
+)
+
+# one row an offset range of a part; holes: JSON list of [start, end)
+segment_ranges = Table(
+    "segment_ranges",
+    metadata,
+    Column("segment_id", ForeignKey("segments.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("partition", Integer, nullable=False),
+    Column("start_offset", BigInteger, nullable=False),
+    Column("end_offset", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("holes", Text, nullable=False),
+)
+
+# one row a data file; alive while removed is null; segment_id is null for files that merging wrote
+files = Table(
+    "files",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+    Column("segment_id", ForeignKey("segments.id")),
+    Column("table", Text, nullable=False),
+    Column("survey", Text, nullable=False),
+    Column("night", Integer),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("schema_id", Text, nullable=False),
+    Column("mjd_min", Double),
+    Column("mjd_max", Double),
+    Column("healpix_min", BigInteger),
+    Column("healpix_max", BigInteger),
+    Column("added", ForeignKey("commits.number"), nullable=False),
+    Column("removed", ForeignKey("commits.number")),
+    Column("deleted_at", Double),
+)
+Index("files_alive", files.c.table, files.c.survey, files.c.night, files.c.removed)
+
+# one row a schema: Avro writer schemas as received, Arrow schemas of the tables' files
+schemas = Table(
+    "schemas",
+    metadata,
+    Column("schema_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("first_seen", Double, nullable=False),
+)
+
+# one row an offset range that was lost: expired or deleted at the broker before it was drained
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("commit", ForeignKey("commits.number"), nullable=False),
+    Column("generation_id", ForeignKey("generations.id"), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("start_offset", BigInteger, nullable=False),
+    Column("end_offset", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# one row a message that could not be decoded; state: waiting, landed
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("segment_id", ForeignKey("segments.id"), nullable=False),
+    Column("generation_id", ForeignKey("generations.id"), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("timestamp_ms", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("byte_position", BigInteger),
+    Column("reference", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("generation_id", "partition", "offset"),
+)
+
+# one row a run of drain or follow; summary: JSON
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("state", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+)

@@ -1,0 +1,274 @@
+"""Opening the ledger, and all that is read from it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from finkbridge import layout
+from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
+from finkbridge.ledger import schema as s
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
+
+BUSY_TIMEOUT_S = 30.0
+"""How long SQLite waits for another writer: longer than any commit, short of a user's patience."""
+
+MERGED_BYTES = 256_000_000
+"""A file of this size is not merged again while its night is open: each row is rewritten a few times only."""
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "ceph", "lustre"}
+)
+
+
+class LedgerPartition(NamedTuple):
+    """One partition as the ledger knows it."""
+
+    partition: int
+    first_offset: int
+    next_offset: int
+    last_offset: int | None
+    last_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Small files of one night, table and schema: too many of them."""
+
+    table: str
+    survey: str
+    files: Sequence[Row[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGeneration:
+    """The newest generation of a topic, with Kafka's id of it where the broker gave one."""
+
+    row_id: int
+    source: TopicGeneration
+    topic_id: str | None
+
+
+class Ledger:
+    """What has landed. Reading only: writing needs the lock, see `finkbridge.ledger.coordinate`.
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    url
+        SQLAlchemy URL of a PostgreSQL ledger; None for SQLite in the lake.
+    create
+        Make the lake and its ledger where there is none; otherwise a missing one raises LakeAccessError.
+    """
+
+    def __init__(self, lake: Path, url: str | None = None, *, create: bool = False) -> None:
+        self.lake = lake
+        self.engine = _sqlite(lake, create=create) if url is None else _postgresql(url)
+        with translated(lake):
+            if create:
+                self._create()
+            self._check_version()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the ledger is a file in the lake."""
+        return self.engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        """Give back the database's connections."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a connection in a transaction that only reads."""
+        with translated(self.lake), self.engine.connect() as connection:
+            yield connection
+
+    def generations(self) -> dict[tuple[str, str], KnownGeneration]:
+        """Newest generation of each (cluster, topic)."""
+        g = s.generations.c
+        with self.reading() as connection:
+            rows = connection.execute(select(s.generations).order_by(g.cluster, g.topic, g.generation))
+            return {
+                (r.cluster, r.topic): KnownGeneration(
+                    r.id, TopicGeneration(r.cluster, r.topic, r.generation), r.topic_id
+                )
+                for r in rows
+            }
+
+    def partitions(self, row_id: int) -> dict[int, LedgerPartition]:
+        """Partitions of a generation, by number."""
+        p = s.partitions.c
+        query = select(p.partition, p.first_offset, p.next_offset, p.last_offset, p.last_hash)
+        with self.reading() as connection:
+            rows = connection.execute(query.where(p.generation_id == row_id).order_by(p.partition))
+            return {r.partition: LedgerPartition(*r) for r in rows}
+
+    def mean_message_bytes(self) -> dict[int, float]:
+        """Mean bytes of a message's value, by generation's row id, over all committed segments."""
+        c = s.segments.c
+        query = select(c.generation_id, func.sum(c.bytes), func.sum(c.messages)).group_by(c.generation_id)
+        with self.reading() as connection:
+            return {g: float(size) / float(n) for g, size, n in connection.execute(query) if n}
+
+    def pending_plans(self) -> list[SegmentPlan]:
+        """Plans that a run wrote and did not finish, oldest first."""
+        query = (
+            select(s.plans, s.generations.c.cluster, s.generations.c.topic, s.generations.c.generation)
+            .join(s.generations)
+            .where(s.plans.c.state == "pending")
+            .order_by(s.plans.c.number)
+        )
+        with self.reading() as connection:
+            return [_plan(connection, row) for row in connection.execute(query).all()]
+
+    def last_commit(self) -> int:
+        """Return the number of the newest commit; 0 for an empty lake."""
+        with self.reading() as connection:
+            return connection.scalar(select(func.max(s.commits.c.number))) or 0
+
+    def alive_files(self, *tables: str) -> Sequence[Row[Any]]:
+        """Rows of the data files in the lake, in order of commit."""
+        f = s.files.c
+        query = select(s.files).where(f.removed.is_(None)).order_by(f.added, f.id)
+        with self.reading() as connection:
+            return connection.execute(query.where(f.table.in_(tables)) if tables else query).all()
+
+    def crowds(self, most: int) -> list[Crowd]:
+        """Return the nights that have more than `most` small files of one table and schema."""
+        f = s.files.c
+        small = (f.removed.is_(None), f.night.is_not(None), f.bytes < MERGED_BYTES)
+        key = (f.table, f.survey, f.night, f.schema_id)
+        query = select(*key).where(*small).group_by(*key).having(func.count() > most)
+        with self.reading() as connection:
+            crowded = connection.execute(query).all()
+            return [
+                Crowd(
+                    row.table,
+                    row.survey,
+                    connection.execute(
+                        select(s.files).where(*small, *(a == b for a, b in zip(key, row, strict=True)))
+                    ).all(),
+                )
+                for row in crowded
+            ]
+
+    def schema_contents(self, kind: str) -> dict[str, bytes]:
+        """Content of each schema of a kind (``avro`` or ``arrow``), by its fingerprint."""
+        query = select(s.schemas.c.schema_id, s.schemas.c.content).where(s.schemas.c.kind == kind)
+        with self.reading() as connection:
+            return {row.schema_id: row.content for row in connection.execute(query)}
+
+    def last_run(self) -> dict[str, Any] | None:
+        """Newest run of drain or follow, with its summary; None if there was none."""
+        with self.reading() as connection:
+            row = connection.execute(select(s.runs).order_by(s.runs.c.id.desc()).limit(1)).first()
+        return None if row is None else {**row._asdict(), "summary": json.loads(row.summary)}
+
+    def _create(self) -> None:
+        with self.engine.begin() as connection:
+            s.metadata.create_all(connection)
+            if connection.scalar(select(func.count()).select_from(s.meta)) == 0:
+                start = {"version": s.VERSION, "epoch": 0, "published": 0}
+                facts = [{"key": k, "value": v} for k, v in start.items()]
+                connection.execute(s.meta.insert(), facts)
+                connection.execute(s.numbers.insert(), [{"name": n, "last": 0} for n in ("plan", "commit")])
+
+    def _check_version(self) -> None:
+        with self.engine.connect() as connection:
+            version = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "version"))
+        if version is None or version > s.VERSION:
+            raise LakeVersionError(
+                f"the lake {self.lake} was made by a newer finkbridge (ledger version {version}, "
+                f"this one knows {s.VERSION}): upgrade finkbridge"
+            )
+
+
+@contextmanager
+def translated(lake: Path) -> Iterator[None]:
+    """Turn what the database says into one line about the lake."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
+        if isinstance(error, OperationalError) and "locked" in said:
+            raise LakeBusyError(f"the ledger of {lake} is locked by another program: try again") from None
+        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}") from None
+
+
+def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:
+    r = s.plan_ranges.c
+    found = connection.execute(
+        select(r.partition, r.start_offset, r.end_offset).where(r.plan == row.number).order_by(r.position)
+    )
+    source = TopicGeneration(row.cluster, row.topic, row.generation)
+    return SegmentPlan(row.number, source, tuple(OffsetRange(*x) for x in found), row.byte_limit)
+
+
+def _sqlite(lake: Path, *, create: bool) -> Engine:
+    path = lake / layout.LEDGER
+    if create:
+        try:
+            lake.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LakeAccessError(
+                f"the lake {lake} cannot be made: {error.strerror}: choose another with --lake"
+            ) from None
+    elif not path.is_file():
+        raise LakeAccessError(
+            f"there is no lake at {lake}: run `finkbridge drain`, or name another with --lake"
+        )
+    if (kind := file_system(lake)) in NETWORK_FILE_SYSTEMS:
+        raise LakeAccessError(
+            f"the lake {lake} is on a network file system ({kind}), where SQLite's locks cannot be trusted: "
+            "set `ledger` to a PostgreSQL URL"
+        )
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("finkbridge_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _postgresql(url: str) -> Engine:
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that holds `path`; empty where the system does not tell."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.is_file():
+        return ""
+    at, best, kind = path.resolve(), -1, ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        _, folder, found, *_ = line.split()
+        where = Path(folder.replace("\\040", " "))
+        if at.is_relative_to(where) and len(where.parts) >= best:
+            best, kind = len(where.parts), found
+    return kind

@@ -1,0 +1,132 @@
+"""Merging: when a night has many small files of a table, they become one, sorted by place and time.
+
+In bounded memory, whatever the night holds: rows go into buckets by their place in the order, aside on disk,
+and each bucket is sorted alone. The commit is a compare-and-set of its own: rows before = rows after, or
+nothing changes. Replaced files stay for a grace period, as a query that has listed one fails when it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Row
+
+from finkbridge import disk, layout, parquet, tables
+from finkbridge.disk import Staging
+from finkbridge.ledger import Coordinator
+from finkbridge.ledger.store import Crowd
+from finkbridge.tables import TableStyle
+
+BUCKET_BYTES = 48_000_000
+"""Uncompressed bytes of rows that are sorted at once: also the most that a row group holds."""
+
+_STYLES: dict[str, TableStyle] = {style.table: style for style in (tables.DELIVERIES, tables.PACKETS)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Files of one folder and one schema that are worth merging."""
+
+    style: TableStyle
+    survey: str
+    folder: str
+    files: tuple[Row[Any], ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all files."""
+        return sum(file.rows for file in self.files)
+
+
+def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> int:
+    """Merge the small files of each crowd; return how many files were replaced."""
+    replaced = 0
+    for crowd in crowds:
+        for candidate in _candidates(crowd):
+            merge(coordinator, candidate)
+            replaced += len(candidate.files)
+    return replaced
+
+
+def merge(coordinator: Coordinator, candidate: Candidate) -> None:
+    """Replace the files of a candidate by one, in a commit of its own."""
+    lake = coordinator.ledger.lake
+    path = layout.merged_path(candidate.folder, coordinator.new_number(), 0)
+    schema = pq.read_schema(lake / candidate.files[0].path)
+    with disk.staging(lake) as place:
+        aside = place.new(".parquet")
+        buckets = _sorted_buckets(candidate, lake, place, schema)
+        summary = tables.Summary(candidate.style)
+        style = candidate.style.parquet
+        written = parquet.write(summary.watch(buckets), schema, aside, style, candidate.rows)
+        place.keep(aside, path)
+        place.publish()
+        file = tables.landed(path, candidate.survey, written, schema, summary)
+        coordinator.commit_merge([f.id for f in candidate.files], [file], [parquet.known_schema(schema)])
+
+
+def _candidates(crowd: Crowd) -> Iterator[Candidate]:
+    """Yield the files that can become one: packets of other surveys have a folder a topic."""
+    for folder, files in groupby(sorted(crowd.files, key=_folder), _folder):
+        mine = tuple(files)
+        if len(mine) > 1:
+            yield Candidate(_STYLES[crowd.table], crowd.survey, folder, mine)
+
+
+def _folder(file: Row[Any]) -> str:
+    folder, _, _ = file.path.rpartition("/")
+    return str(folder)
+
+
+def _sorted_buckets(
+    candidate: Candidate, lake: Path, place: Staging, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Yield all rows of the files, in order, as tables of bounded size."""
+    paths = [lake / file.path for file in candidate.files]
+    bucket_of_row, count = _buckets(paths, candidate.style)
+    spills = [place.new(".arrow") for _ in range(count)]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pa.ipc.new_stream(str(spill), schema)) for spill in spills]
+        at = 0
+        for rows in _row_groups(paths):
+            mine = bucket_of_row[at : at + rows.num_rows]
+            at += rows.num_rows
+            for bucket in np.unique(mine):
+                writers[bucket].write_table(rows.take(pa.array(np.flatnonzero(mine == bucket))))
+    for spill in spills:
+        with pa.OSFile(str(spill)) as file:
+            yield tables.sort(pa.ipc.open_stream(file).read_all(), candidate.style)
+        spill.unlink()
+
+
+def _buckets(paths: Sequence[Path], style: TableStyle) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the bucket of each row, in order of the files, and how many buckets there are."""
+    names = [f"{style.prefix}healpix_29", f"{style.prefix}mjd"]
+    keys = pa.concat_tables(pq.ParquetFile(path).read(columns=names) for path in paths)
+    order = tables.order(keys, style).to_numpy()
+    size = sum(_uncompressed_bytes(path) for path in paths)
+    count = max(1, -(-size // BUCKET_BYTES))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank * count // max(1, len(order)), count
+
+
+def _row_groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number)
+
+
+def _uncompressed_bytes(path: Path) -> int:
+    metadata = pq.read_metadata(path)
+    return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))

@@ -1,0 +1,189 @@
+"""Step 1 of the way through the house: from what brokers and ledger say to plans that are written down.
+
+Before anything new is planned, what a dead run left is settled: its pending plans are kept and finished
+first, whatever today's limits and topics say; where their messages are gone, they are abandoned and a gap is
+recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from finkbridge import backlog
+from finkbridge.backlog import Look, TopicAtBroker
+from finkbridge.broker import Broker
+from finkbridge.ledger import Coordinator
+from finkbridge.ledger.store import KnownGeneration
+from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, expired, segments
+from finkbridge.report import DrainReport
+from finkbridge.settings import DrainSettings
+from finkbridge.values import OffsetRange, SegmentPlan
+
+EXPIRED = "expired at the broker before it was drained"
+RECREATED = "the topic was recreated before it was drained"
+DELETED = "the topic was deleted before it was drained"
+
+Key = tuple[str, str]
+"""Cluster and topic."""
+
+
+class Planner:
+    """Plans one run.
+
+    Parameters
+    ----------
+    coordinator
+        Of the lake.
+    brokers
+        By cluster.
+    settings
+        Limits, and where new topics start.
+    report
+        Of the run.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        brokers: Mapping[str, Broker],
+        settings: DrainSettings,
+        report: DrainReport,
+    ) -> None:
+        self._coordinator = coordinator
+        self._ledger = coordinator.ledger
+        self._brokers = brokers
+        self._settings = settings
+        self._report = report
+        self._left = Limits(settings.segment_bytes, settings.max_messages, settings.max_bytes)
+        self._means = self._ledger.mean_message_bytes()
+        self.generations = self._ledger.generations()
+
+    def pending(self) -> dict[Key, list[SegmentPlan]]:
+        """Return what a dead run left, by cluster and topic."""
+        plans = sorted(self._ledger.pending_plans(), key=lambda p: (_key(p), p.number))
+        return {key: list(mine) for key, mine in groupby(plans, _key)}
+
+    def plan(
+        self, look: Look, asked: Iterable[Key], pending: Mapping[Key, list[SegmentPlan]]
+    ) -> list[SegmentPlan]:
+        """Return all plans of the run: what a dead run left first, then the backlog of what is asked for."""
+        settled = {(t.cluster, t.topic): (t, *self._settle(t, pending)) for t in look.topics}
+        plans = [plan for _, _, kept in settled.values() for plan in kept]
+        for key in asked:
+            seen, generation, kept = settled[key]
+            plans += self._plan_backlog(seen, generation, kept, self._means.get(generation.row_id))
+        for plan in plans:
+            self._report.planned(plan)
+        return plans
+
+    def estimated_bytes(self, plan: SegmentPlan) -> float:
+        """Return the bytes that a plan will fetch, by the mean message of its topic so far."""
+        mean = self._means.get(self.generations[_key(plan)].row_id, MEAN_MESSAGE_BYTES)
+        return mean * sum(r.offsets for r in plan.ranges)
+
+    def close_deleted(self, key: Key, plans: Sequence[SegmentPlan]) -> None:
+        """Close the plans of a topic that is no more."""
+        for plan in plans:
+            self._give_up(plan, self.generations[key], DELETED)
+
+    def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
+        """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
+        source = plan.source
+        generation = self.generations[source.cluster, source.topic]
+        marks = self._brokers[source.cluster].watermarks([source.topic])
+        states = [
+            PartitionState(r.partition, r.start, min(marks[source.topic, r.partition].low, r.end), r.end)
+            for r in plan.ranges
+        ]
+        self._coordinator.abandon(plan)
+        self._report.replanned(plan)
+        self._record_gaps(generation, states)
+        rest = tuple(OffsetRange(s.partition, s.low, s.end) for s in states if s.low < s.end)
+        made = self._coordinator.add_plans(generation, [rest] if rest else [], plan.byte_limit)
+        for new in made:
+            self._report.planned(new)
+        return made
+
+    def _settle(
+        self, seen: TopicAtBroker, pending: Mapping[Key, list[SegmentPlan]]
+    ) -> tuple[KnownGeneration, list[SegmentPlan]]:
+        """Return the topic's generation, a new one if it was recreated, and the pending plans that stand."""
+        key = (seen.cluster, seen.topic)
+        known, left = self.generations.get(key), pending.get(key, [])
+        if known is not None and backlog.same_generation(
+            self._brokers[seen.cluster], seen, known, self._ledger
+        ):
+            return known, self._keep(seen, left)
+        for plan in left:
+            if known is not None:
+                self._give_up(plan, known, RECREATED)
+        self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
+        return self.generations[key], []
+
+    def _keep(self, seen: TopicAtBroker, left: list[SegmentPlan]) -> list[SegmentPlan]:
+        """Return the pending plans if all of them can still be fetched; else abandon them, to plan afresh."""
+        marks = seen.watermarks
+        if all(r.partition in marks and r.start >= marks[r.partition].low for p in left for r in p.ranges):
+            return left
+        for plan in left:
+            self._coordinator.abandon(plan)
+        return []
+
+    def _plan_backlog(
+        self,
+        seen: TopicAtBroker,
+        generation: KnownGeneration,
+        kept: Sequence[SegmentPlan],
+        mean: float | None,
+    ) -> list[SegmentPlan]:
+        nexts = self._nexts(seen, generation)
+        self._record_gaps(generation, backlog.states(seen, nexts))
+        nexts |= {p: max(o, seen.watermarks[p].low) for p, o in nexts.items() if p in seen.watermarks}
+        for r in (r for plan in kept for r in plan.ranges):
+            nexts[r.partition] = max(nexts[r.partition], r.end)
+        states = list(backlog.states(seen, nexts))
+        ranges = segments(states, self._left, mean)
+        self._take(ranges, mean)
+        planned = sum(r.offsets for plan in kept for r in plan.ranges)
+        self._report.topic(generation.source).lag = planned + sum(max(0, s.end - s.next) for s in states)
+        return self._coordinator.add_plans(generation, ranges, self._settings.segment_bytes)
+
+    def _nexts(self, seen: TopicAtBroker, generation: KnownGeneration) -> dict[int, int]:
+        """Return each partition's end in the lake; one never seen before gets its start written down."""
+        known = {p: row.next_offset for p, row in self._ledger.partitions(generation.row_id).items()}
+        new = [p for p in seen.watermarks if p not in known]
+        if not new:
+            return known
+        # a partition that was added to a known topic, or a recreated topic, holds only what is new
+        start = self._settings.start if not known and generation.source.generation == 1 else "earliest"
+        first = backlog.starts(self._brokers[seen.cluster], seen, new, start)
+        self._coordinator.start_partitions(generation, first)
+        return known | first
+
+    def _record_gaps(self, generation: KnownGeneration, states: Iterable[PartitionState]) -> None:
+        for state in states:
+            if gap := expired(state):
+                self._coordinator.commit_gap(generation, gap, EXPIRED)
+                self._report.lost(generation.source, gap)
+
+    def _give_up(self, plan: SegmentPlan, generation: KnownGeneration, reason: str) -> None:
+        self._coordinator.abandon(plan)
+        for gap in plan.ranges:
+            self._coordinator.commit_gap(generation, gap, reason)
+            self._report.lost(plan.source, gap)
+
+    def _take(self, ranges: Iterable[tuple[OffsetRange, ...]], mean: float | None) -> None:
+        """Subtract what one topic was given from what the run may still take."""
+        offsets = sum(r.offsets for segment in ranges for r in segment)
+        left = self._left
+        if left.max_messages is not None:
+            left = replace(left, max_messages=max(0, left.max_messages - offsets))
+        if left.max_bytes is not None:
+            left = replace(left, max_bytes=max(0, int(left.max_bytes - offsets * (mean or 0))))
+        self._left = left
+
+
+def _key(plan: SegmentPlan) -> Key:
+    return plan.source.cluster, plan.source.topic

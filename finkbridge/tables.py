@@ -1,0 +1,226 @@
+"""The lake's tables: what a row of ``deliveries`` and of ``packets`` is made of.
+
+``deliveries``: one thin row per Kafka message, its schema fixed by us. ``packets``: the survey's alert as its
+writer schema has it, without the cutouts, behind a few key columns that begin with ``_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from finkbridge import layout
+from finkbridge.parquet import Style, WrittenTable, known_schema
+from finkbridge.surveys import COMMON_SCHEMA, Description
+from finkbridge.surveys.columns import described
+from finkbridge.surveys.times import TIMESTAMP
+from finkbridge.values import LandedFile, TableName, TopicGeneration
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TableStyle:
+    """How the files of one table are written."""
+
+    table: TableName
+    prefix: str
+    """Of the key columns' names."""
+    parquet: Style
+
+
+DELIVERIES = TableStyle(
+    "deliveries",
+    "",
+    Style(
+        row_group_rows=20_000,
+        dictionary=("cluster", "topic", "band", "class", "simbad", "tns", "archive_file", "schema_id"),
+        bloom=("object_id",),
+    ),
+)
+PACKETS = TableStyle(
+    "packets", "_", Style(row_group_rows=5_000, dictionary=("_cluster", "_topic"), bloom=("_object_id",))
+)
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        described("cluster", pa.string(), "", "Kafka cluster that delivered the message"),
+        described("topic", pa.string(), "", "Kafka topic, one of Fink's filters"),
+        described("generation", pa.int32(), "", "Life of the topic: grows when the topic is recreated"),
+        described("kafka_partition", pa.int32(), "", "Partition of the topic"),
+        described("kafka_offset", pa.int64(), "", "Offset in the partition"),
+        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC"),
+    ]
+)
+ARCHIVE_SCHEMA = pa.schema(
+    [
+        described("archive_file", pa.string(), "", "File of the archive that has the message, from the lake"),
+        described("archive_pos", pa.int64(), "byte", "Where the message's value begins in that file"),
+        described("archive_len", pa.int64(), "byte", "Length of the message's value"),
+        described("schema_id", pa.string(), "", "Fingerprint of the Avro schema it was written with"),
+    ]
+)
+KEY_SCHEMA = pa.schema(
+    [
+        described("_object_id", pa.string(), "", "object_id of deliveries"),
+        described("_source_id", pa.int64(), "", "source_id of deliveries"),
+        described("_mjd", pa.float64(), "d", "mjd of deliveries"),
+        described("_healpix_29", pa.int64(), "", "healpix_29 of deliveries"),
+        described("_cluster", pa.string(), "", "cluster of deliveries"),
+        described("_topic", pa.string(), "", "topic of deliveries"),
+        described("_generation", pa.int32(), "", "generation of deliveries"),
+        described("_kafka_partition", pa.int32(), "", "kafka_partition of deliveries"),
+        described("_kafka_offset", pa.int64(), "", "kafka_offset of deliveries"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where each of some messages comes from, and where it lies in the archive."""
+
+    source: TopicGeneration
+    partition: Ints
+    offset: Ints
+    timestamp_ms: Ints
+    """Unix milliseconds; negative where there is none."""
+    archive_file: str
+    archive_pos: Ints
+    archive_len: Ints
+    schema_id: str
+
+    @property
+    def rows(self) -> int:
+        """Number of messages."""
+        return len(self.offset)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NightRows:
+    """The rows of one night, for one file of each table."""
+
+    night: int
+    deliveries: pa.Table
+    packets: pa.Table
+
+
+def deliveries_of(description: Description, origin: Origin) -> pa.Table:
+    """Return rows of ``deliveries``: object and detection, message, science, archive, the survey's own."""
+    columns = description.columns
+    first, science = ["object_id", "source_id"], COMMON_SCHEMA.names[2:]
+    own = columns.column_names[len(COMMON_SCHEMA) :]
+    return _concat(
+        columns.select(first),
+        _source_table(origin),
+        columns.select(science),
+        _archive_table(origin),
+        columns.select(own),
+    )
+
+
+def packets_of(alerts: pa.Table, description: Description, origin: Origin) -> pa.Table:
+    """Return rows of ``packets``: key columns, then the alert, whose own ``_topic`` becomes ``_topic_``."""
+    columns = description.columns
+    keys = _concat(
+        columns.select(["object_id", "source_id", "mjd", "healpix_29"]),
+        _source_table(origin).drop_columns(["received"]),
+    )
+    taken = {name.lower() for name in KEY_SCHEMA.names}
+    names = [f"{name}_" if name.lower() in taken else name for name in alerts.column_names]
+    return _concat(pa.Table.from_arrays(keys.columns, schema=KEY_SCHEMA), alerts.rename_columns(names))
+
+
+def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int32]) -> Iterator[NightRows]:
+    """Part rows by observing night; ``deliveries`` sorted by place and time.
+
+    ``packets`` keep the order of the messages: a segment is one row group, so that sorting it (a third of the
+    time that its decoding takes) would help no query. Merging sorts them.
+    """
+    nights = np.unique(night)
+    for one in nights:
+        rows = None if len(nights) == 1 else pa.array(np.flatnonzero(night == one))
+        mine, whole = (t if rows is None else t.take(rows) for t in (deliveries, packets))
+        yield NightRows(int(one), sort(mine, DELIVERIES), whole)
+
+
+def order(table: pa.Table, style: TableStyle) -> pa.Array:
+    """Return the row numbers that sort a table by sky position, then time."""
+    keys = [(f"{style.prefix}healpix_29", "ascending"), (f"{style.prefix}mjd", "ascending")]
+    return pc.sort_indices(table, sort_keys=keys)
+
+
+def sort(table: pa.Table, style: TableStyle) -> pa.Table:
+    """Sort rows by sky position, then time."""
+    return table.take(order(table, style))
+
+
+class Summary:
+    """The ranges of time (UTC, MJD) and place (HEALPix order 29, nested) of tables that pass by."""
+
+    def __init__(self, style: TableStyle) -> None:
+        self.style = style
+        self.statistics: dict[str, float | int | None] = {}
+
+    def watch(self, passing: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Yield tables on, having looked at each."""
+        for table in passing:
+            for name, short in (("mjd", "mjd"), ("healpix_29", "healpix")):
+                ends = pc.min_max(table.column(f"{self.style.prefix}{name}"))
+                for end, choose in (("min", min), ("max", max)):
+                    key, value = f"{short}_{end}", ends[end].as_py()
+                    known = [v for v in (self.statistics.get(key), value) if v is not None]
+                    self.statistics[key] = choose(known, default=None)
+            yield table
+
+
+def landed(path: str, survey: str, written: WrittenTable, schema: pa.Schema, summary: Summary) -> LandedFile:
+    """Return the ledger's entry for a table's file that is written."""
+    return LandedFile(
+        path=path,
+        table=summary.style.table,
+        survey=survey,
+        night=layout.parse_night(path),
+        rows=written.rows,
+        bytes=written.bytes,
+        checksum=written.checksum,
+        schema_id=known_schema(schema).schema_id,
+        statistics=summary.statistics,
+    )
+
+
+def _source_table(origin: Origin) -> pa.Table:
+    times = pa.array(origin.timestamp_ms * 1000, mask=origin.timestamp_ms < 0).cast(TIMESTAMP)
+    columns = [
+        _constant(origin.source.cluster, origin.rows),
+        _constant(origin.source.topic, origin.rows),
+        pa.array(np.full(origin.rows, origin.source.generation, np.int32)),
+        pa.array(origin.partition.astype(np.int32)),
+        pa.array(origin.offset),
+        times,
+    ]
+    return pa.Table.from_arrays(columns, schema=SOURCE_SCHEMA)
+
+
+def _archive_table(origin: Origin) -> pa.Table:
+    columns = [
+        _constant(origin.archive_file, origin.rows),
+        pa.array(origin.archive_pos),
+        pa.array(origin.archive_len),
+        _constant(origin.schema_id, origin.rows),
+    ]
+    return pa.Table.from_arrays(columns, schema=ARCHIVE_SCHEMA)
+
+
+def _constant(text: str, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text, pa.string()), rows)
+
+
+def _concat(*tables: pa.Table) -> pa.Table:
+    """Put tables of the same rows side by side."""
+    fields = [field for table in tables for field in table.schema]
+    return pa.Table.from_arrays([c for table in tables for c in table.columns], schema=pa.schema(fields))

@@ -1,0 +1,111 @@
+"""Where segments are landed: in this process, or in several that share nothing with it.
+
+Worker processes come from a fork server that has the heavy modules loaded once, so that a further worker
+costs neither their import nor their memory again. A process that lands nothing never loads them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from finkbridge import later
+from finkbridge.settings import ClusterSettings, Settings
+from finkbridge.values import LandedPart, SegmentPlan
+
+T = TypeVar("T")
+
+COORDINATOR_BYTES = 200_000_000
+"""Memory of the coordinating process, the fork server included: measured, see docs/performance.md."""
+
+WORKER_BYTES_PER_SEGMENT_BYTE = 5.0
+"""Memory of a worker above its modules, per byte of a segment: messages, fetch queue, Arrow, Parquet."""
+
+WORKER_BYTES = 100_000_000
+"""Memory of a worker before it has a message."""
+
+WORTH_A_PROCESS_BYTES = 32_000_000
+"""Starting worker processes costs about a second: for less work than this, one process is quicker."""
+
+_PRELOAD = ["finkbridge.task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs to land one plan."""
+
+    plan: SegmentPlan
+    lake: Path
+    cluster: ClusterSettings
+    engine: Literal["auto", "fastavro"]
+    schema_override: bytes | None
+    broker_timeout_s: float
+
+
+class InProcessExecutor(Executor):
+    """Runs each call at once, in this process."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run the call and return its finished future."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it from the future
+            future.set_exception(error)
+        return future
+
+
+def worker_count(settings: Settings, backlog_bytes: float) -> int:
+    """Return how many worker processes to use; 0 is none, the work is done in this process."""
+    if settings.workers is not None:
+        return settings.workers
+    if backlog_bytes < WORTH_A_PROCESS_BYTES:
+        return 0
+    each = WORKER_BYTES + WORKER_BYTES_PER_SEGMENT_BYTE * settings.drain.segment_bytes
+    affordable = int((settings.memory_bytes - COORDINATOR_BYTES) / each)
+    busy = -(-int(backlog_bytes) // settings.drain.segment_bytes)
+    return max(0, min(os.cpu_count() or 1, affordable, busy))
+
+
+def open_executor(workers: int) -> Executor:
+    """Return an executor of so many processes; with 0, one that works in this process."""
+    if workers == 0:
+        return InProcessExecutor()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+
+
+def stop_executor(executor: Executor) -> None:
+    """End the workers now, whatever they are doing: nothing that they left is committed."""
+    if isinstance(executor, ProcessPoolExecutor):
+        for process in list((executor._processes or {}).values()):  # noqa: SLF001 - Python 3.14 has kill_workers()
+            process.kill()
+    executor.shutdown(wait=True, cancel_futures=True)
+
+
+def run_task(task: Task) -> tuple[LandedPart, ...]:
+    """Land a plan, in whatever process this runs."""
+    landed: tuple[LandedPart, ...] = later.call("finkbridge.task:land_task", task)
+    return landed
+
+
+def _prepare_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this process when its coordinator is gone, so that no orphan keeps writing."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
