@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from finkbridge import layout
+from finkbridge import layout, surveys
 from finkbridge.parquet import Style, WrittenTable, known_schema
 from finkbridge.surveys import COMMON_SCHEMA, Description
 from finkbridge.surveys.columns import described
@@ -22,6 +22,15 @@ from finkbridge.surveys.times import TIMESTAMP
 from finkbridge.values import LandedFile, TableName, TopicGeneration
 
 Ints = npt.NDArray[np.int64]
+
+
+EXTRA_SCHEMA = pa.schema(
+    [
+        described("survey", pa.string(), "", "Survey: ztf, lsst, or other"),
+        described("night", pa.int32(), "", "Observing night, YYYYMMDD, by the survey's rule; from the path"),
+    ]
+)
+"""Columns that readers see and files do not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,24 @@ class NightRows:
     night: int
     deliveries: pa.Table
     packets: pa.Table
+
+
+def delivery_fields() -> dict[str, pa.Field]:
+    """Return every column of the view ``deliveries``, of whatever survey, by name."""
+    own = [field for survey in surveys.SURVEYS for field in surveys.own_schema(survey)]
+    first, science = list(COMMON_SCHEMA)[:2], list(COMMON_SCHEMA)[2:]
+    fields = [*first, *SOURCE_SCHEMA, *science, *ARCHIVE_SCHEMA, *EXTRA_SCHEMA, *own]
+    return {field.name: field for field in fields}
+
+
+def empty_deliveries() -> pa.Table:
+    """Return the view ``deliveries`` of an empty lake."""
+    return pa.schema(list(delivery_fields().values())).empty_table()
+
+
+def empty_packets() -> pa.Table:
+    """Return a view of packets of an empty lake: its key columns."""
+    return pa.schema([*KEY_SCHEMA, EXTRA_SCHEMA.field("night")]).empty_table()
 
 
 def deliveries_of(description: Description, origin: Origin) -> pa.Table:

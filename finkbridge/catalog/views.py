@@ -6,15 +6,14 @@ if it is not set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from finkbridge import surveys
+from finkbridge import surveys, tables
 from finkbridge.catalog.sql import literal, quoted
 from finkbridge.lakefiles import FileGroup, file_groups
 from finkbridge.ledger import Ledger
-from finkbridge.tables import ARCHIVE_SCHEMA, KEY_SCHEMA, SOURCE_SCHEMA
 
 ALERT_KEYS = ("survey", "source_id", "object_id", "night", "ra", "dec", "mjd", "healpix_29")
 """What an alert is grouped by: filters on these reach the files below the aggregate."""
@@ -45,26 +44,15 @@ def statements(ledger: Ledger) -> Iterator[str]:
 
 
 def _deliveries(groups: Sequence[FileGroup], root: str) -> str:
-    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in _delivery_columns())
-    selects = [f"SELECT {empty} WHERE false"]
+    selects = [_nothing(tables.delivery_fields().values())]
     selects += [f"SELECT *, {literal(g.survey)} AS survey FROM {_read(g, root)}" for g in groups]
     return " UNION ALL BY NAME ".join(selects)
 
 
-def _delivery_columns() -> Iterator[tuple[str, str]]:
-    """Yield name and DuckDB type of every column of ``deliveries``, of whatever survey."""
-    first, science = [surveys.COMMON_SCHEMA.field(i) for i in range(2)], list(surveys.COMMON_SCHEMA)[2:]
-    own = [field for survey in surveys.SURVEYS for field in surveys.own_schema(survey)]
-    fields = [*first, *SOURCE_SCHEMA, *science, *ARCHIVE_SCHEMA]
-    yield from ((f.name, _DUCKDB_TYPES[f.type]) for f in fields)
-    yield from (("survey", "VARCHAR"), ("night", "INTEGER"))
-    yield from {f.name: _DUCKDB_TYPES[f.type] for f in own}.items()
-
-
 def _alerts() -> str:
     keys = ", ".join(ALERT_KEYS)
-    per_delivery = {*SOURCE_SCHEMA.names, *ARCHIVE_SCHEMA.names, *ALERT_KEYS}
-    rest = [name for name, _ in _delivery_columns() if name not in per_delivery]
+    per_delivery = {*tables.SOURCE_SCHEMA.names, *tables.ARCHIVE_SCHEMA.names, *ALERT_KEYS}
+    rest = [name for name in tables.delivery_fields() if name not in per_delivery]
     values = ", ".join(f"any_value({quoted(name)}) AS {quoted(name)}" for name in rest)
     return (
         f"SELECT {keys}, list_sort(list(DISTINCT topic)) AS topics, count(*) AS deliveries, "
@@ -73,14 +61,19 @@ def _alerts() -> str:
 
 
 def _packets(groups: Sequence[FileGroup], root: str) -> str:
-    empty = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[f.type]}) AS {f.name}" for f in KEY_SCHEMA)
     clashing = _clashing_columns(groups)
-    selects = [f"SELECT {empty}, CAST(NULL AS INTEGER) AS night WHERE false"]
+    selects = [_nothing([*tables.KEY_SCHEMA, tables.EXTRA_SCHEMA.field("night")])]
     for group in groups:
         mine = [name for name in group.schema.names if name.lower() in clashing]
         texts = ", ".join(f"CAST(to_json({quoted(n)}) AS VARCHAR) AS {quoted(n)}" for n in mine)
         selects.append(f"SELECT * {f'REPLACE ({texts})' if texts else ''} FROM {_read(group, root)}")
     return " UNION ALL BY NAME ".join(selects)
+
+
+def _nothing(fields: Iterable[pa.Field]) -> str:
+    """Return a SELECT of no rows, so that a view has its columns whatever files there are."""
+    columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[f.type]}) AS {quoted(f.name)}" for f in fields)
+    return f"SELECT {columns} WHERE false"
 
 
 def _clashing_columns(groups: Sequence[FileGroup]) -> set[str]:

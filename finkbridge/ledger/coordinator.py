@@ -236,8 +236,8 @@ def reconcile(plan: SegmentPlan, parts: Sequence[LandedPart]) -> None:
             got = sum(c.rows + c.quarantined for c in mine)
             raise ReconciliationError(
                 f"{name}, partition {planned.partition}: {planned.offsets} offsets were planned from "
-                f"{planned.start} and only {got} messages are accounted for; nothing of this segment was committed, the next "
-                "run tries again"
+                f"{planned.start} and only {got} messages are accounted for; nothing of this segment was "
+                "committed, the next run tries again"
             )
 
 

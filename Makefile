@@ -1,0 +1,54 @@
+# finkbridge: `make demo` shows it, `make test` proves it. Both set up all that they need in .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 3000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui ui-demo test test-fast lint format bench constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "finkbridge needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the whole way in a minute: embedded broker, simulated alerts, drain, SQL, a light curve
+	$(BIN)/finkbridge demo
+
+ui: $(STAMP) ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
+	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+
+ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of simulated alerts behind it
+	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/finkbridge demo --behind -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+
+test: $(STAMP) ## set up and run the whole test suite
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## only the tests that take seconds
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(STAMP) ## ruff, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## benchmarks on a real Kafka (needs Java and Maven): table and JSON in benchmarks/results
+	$(BIN)/python -m benchmarks.drain
+
+constraints: $(STAMP) ## write the exact versions of this environment to constraints.txt
+	@{ echo "# Exact versions that the tests ran with: 'make constraints' writes them."; \
+	   $(BIN)/pip freeze --disable-pip-version-check --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' ; } > constraints.txt
+
+clean: ## remove the environment and the demo's lake
+	rm -rf $(VENV) demo

@@ -1,0 +1,26 @@
+"""``finkbridge catalog``: write catalog.duckdb anew, for a lake that was moved or lost its catalog."""
+
+from __future__ import annotations
+
+import click
+
+from finkbridge import catalog, layout
+from finkbridge.cli.options import App, lake_option, pass_app
+from finkbridge.ledger import Ledger, coordinate
+
+
+@click.command(name="catalog")
+@lake_option
+@pass_app
+def command(app: App) -> None:
+    """Write catalog.duckdb anew from the ledger.
+
+    Drains do this by themselves. It is needed once after a lake was moved, as a view cannot learn where its
+    own file is.
+    """
+    settings = app.settings()
+    url = settings.ledger.get_secret_value() if settings.ledger else None
+    with Ledger(settings.lake, url) as ledger, coordinate(ledger) as coordinator:
+        catalog.publish(coordinator)
+    path = settings.lake / layout.CATALOG
+    click.echo(f"{path} is new: duckdb -readonly {path}")

@@ -1,0 +1,75 @@
+"""``finkbridge sql``: ask the lake, whoever holds the catalog's file."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import Any
+
+import click
+import duckdb
+
+from finkbridge import catalog
+from finkbridge.cli import output
+from finkbridge.cli.options import App, json_option, lake_option, pass_app
+from finkbridge.errors import SettingsError
+from finkbridge.ledger import Ledger
+
+
+@click.command(name="sql")
+@click.argument("query", required=False)
+@click.option("-f", "--file", type=click.File(), help="Read the query from a file; - is standard input.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@json_option
+@lake_option
+@pass_app
+def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bool) -> None:
+    r"""Ask the lake in SQL (DuckDB).
+
+    The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, segments, topics, quarantine
+    and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even while another
+    shell holds catalog.duckdb.
+
+    \b
+    finkbridge sql "SELECT topic, count(*) FROM deliveries GROUP BY ALL"
+    finkbridge sql "FROM lightcurve('ZTF26aamcbly')" --csv
+    """
+    text = file.read() if file else query
+    if not text:
+        raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
+    settings = app.settings()
+    url = settings.ledger.get_secret_value() if settings.ledger else None
+    with Ledger(settings.lake, url) as ledger, catalog.connect(ledger) as connection:
+        names, rows = _ask(connection, text)
+    if as_json:
+        output.emit_json([dict(zip(names, map(_plain, row), strict=True)) for row in rows])
+    elif as_csv:
+        csv.writer(sys.stdout).writerows([names, *rows])
+    else:
+        output.table([[_shown(value) for value in row] for row in rows], names)
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    try:
+        result = connection.execute(text)
+        return [column[0] for column in result.description or ()], result.fetchall()
+    except duckdb.Error as error:
+        raise SettingsError(f"the query failed: {error}") from None
+
+
+def _shown(value: Any) -> Any:
+    """Return a value for the table: a number of a detection or a night is no count, and has no thousands."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: NaN and infinities are null, bytes are hex."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,119 @@
+"""How much there is to drain, without taking the lake's lock: brokers held against the ledger.
+
+Only looks: neither the lake nor a topic is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from finkbridge import backlog, layout
+from finkbridge.backlog import Start, TopicAtBroker
+from finkbridge.broker import Broker
+from finkbridge.errors import BrokerError, SettingsError
+from finkbridge.ledger import Ledger
+from finkbridge.ledger.store import KnownGeneration
+from finkbridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """What one topic has that the lake does not."""
+
+    cluster: str
+    topic: str
+    offsets: int
+    """From the lake's end to the broker's; expired ones count, as a drain must record their gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What all topics have that the lake does not."""
+
+    topics: tuple[TopicLag, ...]
+    pending: int
+    """Plans that a dead run left: the next one finishes them first, whatever the topics."""
+    problems: tuple[str, ...]
+    """One line for each cluster that does not answer and each name that is no topic."""
+
+    @property
+    def offsets(self) -> int:
+        """Offsets to drain, over all topics."""
+        return sum(topic.offsets for topic in self.topics)
+
+
+def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
+    """Look at what there is to drain.
+
+    Parameters
+    ----------
+    settings
+        Lake and clusters. The lake need not be there yet.
+    names
+        Topics and patterns; none: those of the settings.
+
+    Raises
+    ------
+    SettingsError
+        There is no cluster, or no topic is named.
+    LakeError
+        The ledger cannot be read.
+    """
+    wanted = _wanted(settings, names)
+    with ExitStack() as stack:
+        brokers = {
+            name: stack.enter_context(Broker(name, cluster, timeout_s=settings.broker_timeout_s))
+            for name, cluster in settings.clusters.items()
+        }
+        ledger = stack.enter_context(_ledger_if_any(settings))
+        seen = backlog.look(brokers, wanted)
+        problems = [*seen.problems, *(str(error) for error in seen.absent.values())]
+        known = ledger.generations() if ledger else {}
+        lags = []
+        for topic in seen.topics:
+            before = known.get((topic.cluster, topic.topic))
+            try:
+                offsets = _offsets(brokers[topic.cluster], topic, before, ledger, settings.drain.start)
+                lags.append(TopicLag(topic.cluster, topic.topic, offsets))
+            except BrokerError as error:
+                problems.append(str(error))
+        pending = len(ledger.pending_plans()) if ledger else 0
+    return Lag(tuple(lags), pending, tuple(problems))
+
+
+def _wanted(settings: Settings, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    if not settings.clusters:
+        raise SettingsError(
+            "no cluster is set: put servers under [clusters.ztf] in finkbridge.toml, or register with Fink "
+            "and have its credentials in ~/.finkclient"
+        )
+    wanted = {name: names or cluster.topics for name, cluster in settings.clusters.items()}
+    if not any(wanted.values()):
+        raise SettingsError("no topics to drain: set topics under [clusters.<name>] in finkbridge.toml")
+    return wanted
+
+
+@contextmanager
+def _ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
+    """Open the ledger; None where there is no lake yet, which a drain will make."""
+    url = settings.ledger.get_secret_value() if settings.ledger else None
+    if url is None and not (settings.lake / layout.LEDGER).is_file():
+        yield None
+        return
+    with Ledger(settings.lake, url, create=url is not None) as ledger:
+        yield ledger
+
+
+def _offsets(
+    broker: Broker, seen: TopicAtBroker, known: KnownGeneration | None, ledger: Ledger | None, start: Start
+) -> int:
+    """Return the offsets that a drain would take of a topic now."""
+    if known is None or ledger is None:
+        nexts = backlog.starts(broker, seen, list(seen.watermarks), start)
+    elif backlog.same_generation(broker, seen, known, ledger):
+        nexts = {p: row.next_offset for p, row in ledger.partitions(known.row_id).items()}
+    else:
+        nexts = {}  # a new life of the topic: all of it
+    return sum(max(0, marks.end - nexts.get(p, marks.low)) for p, marks in seen.watermarks.items())
