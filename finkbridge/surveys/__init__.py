@@ -12,13 +12,14 @@ import pyarrow as pa
 from finkbridge.surveys import lsst, other, ztf
 from finkbridge.surveys.base import Description
 from finkbridge.surveys.columns import COMMON_SCHEMA, schema_of
-from finkbridge.surveys.lightcurve import LIGHTCURVE_COLUMNS, lightcurve_sql
+from finkbridge.surveys.lightcurve import LIGHTCURVE_COLUMNS, LIGHTCURVE_TYPES, lightcurve_sql
 from finkbridge.surveys.recognize import survey_of, survey_of_avro
 from finkbridge.surveys.times import night_of_timestamp_ms
 
 __all__ = [
     "COMMON_SCHEMA",
     "LIGHTCURVE_COLUMNS",
+    "LIGHTCURVE_TYPES",
     "SURVEYS",
     "Description",
     "cutout_columns",

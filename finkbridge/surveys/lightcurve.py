@@ -20,21 +20,22 @@ from finkbridge.surveys import photometry, ztf
 from finkbridge.surveys.sql import ELEMENT, Record, case_of, elements, literals, real
 from finkbridge.surveys.times import FIRST_MJD, JD_OF_MJD_ZERO, LAST_MJD, SECONDS_PER_DAY, leap_seconds
 
-LIGHTCURVE_COLUMNS = (
-    "object_id",
-    "survey",
-    "source_id",
-    "mjd",
-    "band",
-    "mag",
-    "mag_err",
-    "mag_lim",
-    "flux",
-    "flux_err",
-    "is_positive",
-    "kind",
-    "point_key",
-)
+LIGHTCURVE_TYPES = {
+    "object_id": "VARCHAR",
+    "survey": "VARCHAR",
+    "source_id": "BIGINT",
+    "mjd": "DOUBLE",
+    "band": "VARCHAR",
+    "mag": "DOUBLE",
+    "mag_err": "DOUBLE",
+    "mag_lim": "DOUBLE",
+    "flux": "DOUBLE",
+    "flux_err": "DOUBLE",
+    "is_positive": "BOOLEAN",
+    "kind": "VARCHAR",
+    "point_key": "VARCHAR",
+}
+LIGHTCURVE_COLUMNS = tuple(LIGHTCURVE_TYPES)
 """What `lightcurve_sql` selects; units as in ``deliveries``. ``kind`` is alert, history, upper_limit or
 forced; ``source_id`` is null for the last two, which are no detections."""
 

@@ -1,0 +1,94 @@
+"""The demo's small world: an embedded broker, simulated alerts of both surveys, and a lake in one folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from threading import Event
+
+from finkbridge.broker import Producer, embedded_process
+from finkbridge.errors import SettingsError
+from finkbridge.settings import ClusterSettings, Settings
+from finkbridge.simulator.alert import SimulatedAlert
+from finkbridge.simulator.stream import alerts
+
+ZTF_TOPICS = ("fink_sn_candidates_ztf", "fink_all_ztf")
+LSST_TOPIC = "fink_all_lsst"
+PATTERNS = {"ztf": ("fink_*_ztf",), "lsst": ("fink_*_lsst",)}
+MARK = ".finkbridge-demo"
+"""Marks a folder that the demo may remove."""
+
+PORTION = {"ztf": 160, "lsst": 60}
+"""Alerts between two drains: the embedded broker keeps the newest 5 MB of a partition, schemas counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A running broker, what is produced to it, and the settings that drain it."""
+
+    folder: Path
+    settings: Settings
+    producers: Mapping[str, Producer]
+    streams: Mapping[str, Iterator[SimulatedAlert]]
+
+    def produce(self, survey: str, count: int) -> int:
+        """Send the survey's next alerts; return how many messages that made."""
+        messages = 0
+        for alert in islice(self.streams[survey], count):
+            for topic in _topics(survey, alert):
+                self.producers[survey].send(topic, alert.value, key=alert.key)
+                messages += 1
+        self.producers[survey].flush()
+        return messages
+
+    def produce_steadily(self, per_second: float, stop: Event) -> None:
+        """Send alerts of both surveys at a steady rate until told to stop."""
+        while not stop.wait(1 / per_second):
+            for survey in self.producers:
+                self.produce(survey, 1)
+
+    def write_config(self) -> Path:
+        """Write the settings as ``finkbridge.toml`` into the demo's folder, for other commands."""
+        lines = [f'lake = "{self.settings.lake}"']
+        for name, cluster in self.settings.clusters.items():
+            topics = ", ".join(f'"{topic}"' for topic in cluster.topics)
+            lines += ["", f"[clusters.{name}]", f'servers = "{cluster.servers}"', f"topics = [{topics}]"]
+        path = self.folder / "finkbridge.toml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+
+@contextmanager
+def demo_world(folder: Path, seed: int = 1) -> Iterator[World]:
+    """Start the broker over an empty folder; both end with the context, the lake stays."""
+    folder = folder.absolute()
+    _empty(folder)
+    with ExitStack() as stack:
+        servers = stack.enter_context(embedded_process())
+        clusters = {
+            name: ClusterSettings(servers=servers, topics=topics) for name, topics in PATTERNS.items()
+        }
+        settings = Settings(lake=folder / "lake", clusters=clusters)
+        producers = {name: stack.enter_context(Producer(name, c)) for name, c in clusters.items()}
+        streams = {name: alerts(name, seed=seed, size="small") for name in clusters}
+        yield World(folder, settings, producers, streams)
+
+
+def _topics(survey: str, alert: SimulatedAlert) -> tuple[str, ...]:
+    """Return the topics of an alert: one filter, one topic, and supernovae pass two of them."""
+    if survey == "lsst":
+        return (LSST_TOPIC,)
+    return ZTF_TOPICS if alert.kind == "supernova" else ZTF_TOPICS[1:]
+
+
+def _empty(folder: Path) -> None:
+    if folder.exists() and not (folder / MARK).is_file():
+        raise SettingsError(f"{folder} is there and is not the demo's: name another folder with --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text(f"made by `finkbridge demo` at {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n")
