@@ -23,6 +23,13 @@ from finkbridge.simulator.sky import LSST, Schedule, Visit
 Row = dict[str, Any]
 
 SIZES = {"full": Size(stamp_side=30, history=None), "small": Size(stamp_side=15, history=2)}
+REFERENCE_OFFSET = {
+    "supernova": (1.5, 1.0),
+    "variable": (0.0, 0.0),
+    "asteroid": (8.0, -6.0),
+    "bogus": (0.3, 0.0),
+}
+"""Pixels from the alert to the nearest source of the template: a host, the star itself, a stranger."""
 PSF_SIDE, TEMPLATE_PSF_SIDE = 41, 55
 """Pixels of the images of the point-spread function that go with each stamp."""
 
@@ -163,7 +170,7 @@ class LsstAlerts:
             fwhm=fwhm,
             difference_flux=found.flux,
             reference_flux=found.reference_flux,
-            reference_offset=(1.0, 0.5) if thing.kind == "supernova" else (0.0, 0.0),
+            reference_offset=REFERENCE_OFFSET[thing.kind],
             background=0.0,
             noise=found.flux_err / (1.5 * found.visit.fwhm),
         )

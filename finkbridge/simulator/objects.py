@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from finkbridge.simulator.lightcurves import (
     Artifact,
@@ -60,7 +60,7 @@ class SkyObject:
     curve: LightCurve
     reference_mag: float
     """Of the nearest source in the reference image: the star itself, the host, or a stranger. AB, in g."""
-    rng: random.Random = field(compare=False, repr=False)
+    rng: random.Random
 
     @property
     def key(self) -> tuple[int, str, int]:

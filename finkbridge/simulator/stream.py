@@ -20,13 +20,13 @@ DEFAULT_START = 20260301
 ENDLESS_PER_NIGHT = 300
 """Alerts a night, about, when no number is asked for."""
 
-_MAKERS = {"ztf": ZtfAlerts, "lsst": LsstAlerts}
+_MAKERS: dict[str, type[ZtfAlerts | LsstAlerts]] = {"ztf": ZtfAlerts, "lsst": LsstAlerts}
 _FIELDS = {"ztf": 12, "lsst": 4}
 _PER_OBJECT_NIGHT = {"ztf": 1.0, "lsst": 18.0}
 """Alerts that an object sends in a night, on average: measured."""
 
 
-def alerts(  # noqa: PLR0913  all but the survey by name
+def alerts(
     survey: str,
     *,
     seed: int = 1,
