@@ -55,6 +55,8 @@ def _xz(data: bytes, limit: int) -> bytes:
 
 
 def _zstandard(data: bytes, limit: int) -> bytes:
+    if not data:
+        raise EOFError("it ends too early")
     with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
         return bytes(stream.read(limit + 1))
 
