@@ -27,6 +27,10 @@ PORTION = {"ztf": 160, "lsst": 60}
 """Alerts between two drains: the embedded broker keeps the newest 5 MB of a partition, schemas counted."""
 
 
+DRAINS = 2
+NIGHTS = 4
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """A running broker, what is produced to it, and the settings that drain it."""
@@ -64,8 +68,11 @@ class World:
 
 
 @contextmanager
-def demo_world(folder: Path, seed: int = 1) -> Iterator[World]:
-    """Start the broker over an empty folder; both end with the context, the lake stays."""
+def demo_world(folder: Path, seed: int = 1, *, endless: bool = False) -> Iterator[World]:
+    """Start the broker over an empty folder; the broker ends with the context, the lake stays.
+
+    The alerts are `DRAINS` portions over a few nights, or a stream without end.
+    """
     folder = folder.absolute()
     _empty(folder)
     with ExitStack() as stack:
@@ -75,7 +82,10 @@ def demo_world(folder: Path, seed: int = 1) -> Iterator[World]:
         }
         settings = Settings(lake=folder / "lake", clusters=clusters)
         producers = {name: stack.enter_context(Producer(name, c)) for name, c in clusters.items()}
-        streams = {name: alerts(name, seed=seed, size="small") for name in clusters}
+        counts = {name: None if endless else DRAINS * PORTION[name] for name in clusters}
+        streams = {
+            name: alerts(name, seed=seed, size="small", nights=NIGHTS, n=counts[name]) for name in clusters
+        }
         yield World(folder, settings, producers, streams)
 
 

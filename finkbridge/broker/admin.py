@@ -53,7 +53,7 @@ class _Overview(NamedTuple):
     topics: dict[str, int]
     """Number of partitions of each topic, without Kafka's own."""
     is_real: bool
-    """Whether there is a controller: librdkafka's mock has none, and waits for it for ever."""
+    """Whether it answers an admin's questions: librdkafka's mock has no controller, and waits for it for ever."""
 
 
 class ClusterAdmin:
@@ -226,7 +226,7 @@ def unknown_topic(cluster: str, topic: str, there: Iterable[str]) -> UnknownTopi
 def _overview_of(metadata: ClusterMetadata) -> _Overview:
     found = metadata.topics
     counts = {name: len(found[name].partitions) for name in sorted(found) if not name.startswith("__")}
-    return _Overview(counts, is_real=int(metadata.controller_id) >= 0)
+    return _Overview(counts, is_real=not str(metadata.cluster_id).startswith("mockCluster"))
 
 
 def _outcome(future: Future[Any]) -> Any:

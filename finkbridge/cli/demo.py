@@ -15,7 +15,7 @@ import duckdb
 
 from finkbridge import layout
 from finkbridge.cli import output
-from finkbridge.demo import PORTION, World, demo_world
+from finkbridge.demo import DRAINS, PORTION, World, demo_world
 from finkbridge.drain import drain
 from finkbridge.errors import FinkbridgeError
 from finkbridge.report import DrainReport
@@ -45,7 +45,7 @@ BEST_OBJECT = (
     "GROUP BY object_id ORDER BY max(n_det) DESC, object_id LIMIT 1"
 )
 LIGHTCURVE = (
-    "SELECT round(mjd, 3) AS mjd, band, round(mag, 2) AS mag, round(mag_err, 2) AS mag_err, kind "
+    "SELECT printf('%.4f', mjd) AS mjd, band, round(mag, 2) AS mag, round(mag_err, 2) AS mag_err, kind "
     "FROM lightcurve(?) WHERE mag IS NOT NULL ORDER BY mjd LIMIT 12"
 )
 
@@ -76,11 +76,11 @@ Next:
 def command(
     context: click.Context, folder: Path, seed: int, *, behind: bool, arguments: tuple[str, ...]
 ) -> None:
-    """Show all of it with no account: embedded broker, simulated alerts, two drains, SQL, a light curve."""
-    with demo_world(folder, seed) as world:
+    """Show all of it with no account: embedded broker, simulated alerts, drains, SQL, a light curve."""
+    with demo_world(folder, seed, endless=behind) as world:
         if behind:
             context.exit(_run_behind(world, arguments))
-        for number in (1, 2):
+        for number in range(1, DRAINS + 1):
             _drain_portion(world, number)
         _answer(world)
     _say_what_next(world)
@@ -92,7 +92,8 @@ def _drain_portion(world: World, number: int) -> None:
     report = drain(world.settings)
     _print_report(report)
     if not report.succeeded or report.total("messages") != messages:
-        raise FinkbridgeError(f"the demo drained {report.total('messages')} of {messages} messages")
+        drained = f"the demo drained {report.total('messages')} of {messages} messages"
+        raise FinkbridgeError("; ".join([drained, *report.problems]))
 
 
 def _print_report(report: DrainReport) -> None:
@@ -100,9 +101,9 @@ def _print_report(report: DrainReport) -> None:
         [(t.cluster, t.topic, t.messages, t.rows, t.quarantined, t.lag) for t in report.topics.values()],
         ("cluster", "topic", "messages", "rows", "quarantined", "lag"),
     )
+    planned, rows, bad, holes = map(report.total, ("planned", "rows", "quarantined", "holes"))
     click.echo(
-        f"planned {report.total('planned')} offsets = {report.total('rows')} rows + "
-        f"{report.total('quarantined')} quarantined + {report.total('holes')} holes, in {report.seconds:.1f} s"
+        f"planned {planned} offsets = {rows} rows + {bad} quarantined + {holes} holes, in {report.seconds:.1f} s"
     )
 
 
@@ -111,7 +112,7 @@ def _answer(world: World) -> None:
         for question, sql in QUESTIONS:
             click.echo(f"\n{question}\n")
             _ask(catalog, sql)
-        (object_id,) = catalog.execute(BEST_OBJECT).fetchone() or ("",)
+        ((object_id,),) = catalog.execute(BEST_OBJECT).fetchall() or (("",),)
         click.echo(f"\nThe light curve of {object_id}, from the histories that its alerts carry:\n")
         _ask(catalog, LIGHTCURVE, [object_id])
 

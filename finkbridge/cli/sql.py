@@ -40,25 +40,28 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     settings = app.settings()
     url = settings.ledger.get_secret_value() if settings.ledger else None
     with Ledger(settings.lake, url) as ledger, catalog.connect(ledger) as connection:
-        names, rows = _ask(connection, text)
+        columns, rows = _ask(connection, text)
+    names = list(columns)
     if as_json:
         output.emit_json([dict(zip(names, map(_plain, row), strict=True)) for row in rows])
     elif as_csv:
         csv.writer(sys.stdout).writerows([names, *rows])
     else:
-        output.table([[_shown(value) for value in row] for row in rows], names)
+        output.table([list(map(_shown, row, columns.values())) for row in rows], names)
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
     try:
         result = connection.execute(text)
-        return [column[0] for column in result.description or ()], result.fetchall()
+        return {name: str(kind) for name, kind, *_ in result.description or ()}, result.fetchall()
     except duckdb.Error as error:
         raise SettingsError(f"the query failed: {error}") from None
 
 
-def _shown(value: Any) -> Any:
-    """Return a value for the table: a number of a detection or a night is no count, and has no thousands."""
+def _shown(value: Any, kind: str) -> Any:
+    """Return a value for the table: all digits, and no thousands, as numbers may be names or dates."""
+    if isinstance(value, float):
+        return f"{value:.7g}" if kind == "FLOAT" else f"{value:.15g}"
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
