@@ -1,0 +1,81 @@
+"""What the commands share: the context object and the common options."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from finkbridge.settings import Loaded, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MASK = "********"
+
+
+@dataclass(slots=True)
+class App:
+    """What the global options say, and the settings once a command asks for them."""
+
+    config: Path | None = None
+    lake: Path | None = None
+    verbosity: int = 0
+    secrets: tuple[str, ...] = ()
+    """Every secret of the settings loaded so far, to be masked in all output about errors."""
+
+    def load(self, overrides: Mapping[str, Any] | None = None) -> Loaded:
+        """Load the settings with their sources; `overrides` are a command's options by dotted key."""
+        # Loaded here, so that --help stays quick.
+        module = importlib.import_module("finkbridge.settings")
+        options = {"lake": self.lake, **(overrides or {})}
+        loaded: Loaded = module.load_settings(self.config, overrides=options)
+        self.secrets = module.secret_values(loaded.settings)
+        return loaded
+
+    def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
+        """Load the settings; `overrides` are a command's options by dotted key, None meaning not given."""
+        return self.load(overrides).settings
+
+    def mask(self, text: str) -> str:
+        """Return a text without any secret of the loaded settings."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+
+pass_app = click.make_pass_decorator(App, ensure=True)
+"""Give a command the `App` as its first argument."""
+
+
+def _keep_lake(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.ensure_object(App).lake = value
+
+
+def lake_option(function: F) -> F:
+    """Take ``--lake DIR``: the folder goes into the `App`, and so into its settings."""
+    return click.option(
+        "--lake",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        expose_value=False,
+        callback=_keep_lake,
+        help="Folder of the lake.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Take ``--json``: the command gets the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
+
+
+def workers_option(function: F) -> F:
+    """Take ``--workers N``: the command gets the argument `workers`, None when not given."""
+    return click.option(
+        "--workers", type=click.IntRange(min=0), metavar="N", help="Worker processes; 0 works in this one."
+    )(function)

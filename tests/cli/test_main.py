@@ -1,0 +1,253 @@
+"""The entry point: help is quick, and every failure is one line with its exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from finkbridge import __version__
+from finkbridge.cli import main as entry
+from finkbridge.cli.options import App, lake_option, pass_app
+from finkbridge.errors import AuthenticationError, SettingsError
+
+SECRET = "hunter2-very-secret"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command line in an empty folder; the command ``drain`` is what a test makes it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def _run(*arguments: str, drain: Callable[[App], object] = lambda app: None) -> tuple[int, str, str]:
+        module = types.ModuleType("finkbridge.cli.drain")
+        module.command = click.command()(lake_option(pass_app(drain)))  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "finkbridge.cli.drain", module)
+        code = entry.main(arguments)
+        return code, *capsys.readouterr()
+
+    return _run
+
+
+def raising(error: BaseException) -> Callable[[App], object]:
+    def drain(app: App) -> None:
+        raise error
+
+    return drain
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_lists_every_command(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert [name for name, text in entry.COMMANDS.items() if f"  {name} " not in out or text not in out] == []
+
+
+def test_help_imports_no_command_and_no_library():
+    code = (
+        "import sys; from finkbridge.cli.main import main; main(['-h']); print(*sys.modules, file=sys.stderr)"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stderr.split()
+    light = {"finkbridge", "finkbridge.errors", "finkbridge.later"}
+    ours = {m for m in modules if m.startswith("finkbridge")}
+    assert ours - light == {"finkbridge.cli", "finkbridge.cli.main", "finkbridge.cli.options"}
+    assert not {"pydantic", "rich", "yaml", "pyarrow", "numpy", "confluent_kafka", "asyncio"} & set(modules)
+
+
+def test_version(run):
+    assert run("--version") == (0, f"finkbridge, version {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("drian",), "No such command 'drian'. Did you mean 'drain'?"),
+        (("qqq",), "No such command 'qqq'."),
+        (("--nope",), "No such option '--nope'"),
+        (("drain", "--nope"), "No such option '--nope'"),
+        (("drain", "extra"), "unexpected extra argument"),
+        (("--config",), "requires an argument"),
+    ],
+)
+def test_bad_usage_is_2(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_missing_module_is_one_line(run, monkeypatch):
+    monkeypatch.setitem(entry.COMMANDS, "absent", "Not there.")
+    assert run("--help")[0] == 0
+    assert run("absent") == (
+        1,
+        "",
+        f"finkbridge: error: the command absent is not part of finkbridge {__version__}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (AuthenticationError("ztf refuses: check it"), 1, "finkbridge: error: ztf refuses: check it"),
+        (SettingsError("bad\nsetting"), 2, "finkbridge: error: bad setting"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.avro"),
+            1,
+            (
+                "finkbridge: error: a.avro: No space left on device: free some space or use another folder, "
+                "then run again"
+            ),
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "lake"),
+            1,
+            (
+                "finkbridge: error: lake: Permission denied: change its permissions or use another folder, "
+                "then run again"
+            ),
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            1,
+            "finkbridge: error: Read-only file system: use a folder on another file system",
+        ),
+        (
+            KeyError("x"),
+            1,
+            "finkbridge: error: unexpected KeyError: 'x' (run again with --verbose for the details)",
+        ),
+        (
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),
+            1,
+            (
+                "finkbridge: error: unexpected BrokenPipeError: [Errno 32] Broken pipe "
+                "(run again with --verbose for the details)"
+            ),
+        ),
+        (KeyboardInterrupt(), 130, "finkbridge: interrupted"),
+    ],
+)
+def test_failure_is_one_line(run, error, code, line):
+    result, out, err = run("drain", drain=raising(error))
+    assert (result, out, err.strip()) == (code, "", line)
+    assert "Traceback" not in err
+
+
+def test_exit_code_of_a_command(run):
+    assert run("drain", drain=lambda app: click.get_current_context().exit(7))[0] == 7
+
+
+def test_verbose_shows_the_traceback_of_the_unexpected_only(run):
+    assert "Traceback" in run("-v", "drain", drain=raising(KeyError("x")))[2]
+    assert "Traceback" not in run("-v", "drain", drain=raising(AuthenticationError("no")))[2]
+
+
+def test_lake_and_config_reach_the_settings(run, tmp_path):
+    (tmp_path / "my.toml").write_text('workers = 3\nlake = "toml"')
+    seen: list[tuple[str, int | None]] = []
+
+    def drain(app: App) -> None:
+        settings = app.settings({"workers": None})
+        seen.append((str(settings.lake), settings.workers))
+
+    for arguments in (["drain"], ["--lake", "a", "drain"], ["--lake", "a", "drain", "--lake", "b"]):
+        assert run("--config", "my.toml", *arguments, drain=drain)[0] == 0
+    assert seen == [("toml", 3), ("a", 3), ("b", 3)]
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_secrets_are_masked_in_errors_tracebacks_and_logs(run, monkeypatch, verbose):
+    monkeypatch.setenv("FINKBRIDGE_LEDGER", f"postgresql://me:{SECRET}@localhost/db")
+
+    def drain(app: App) -> None:
+        app.settings()
+        logging.getLogger("finkbridge.x").warning("trying %s", SECRET)
+        raise RuntimeError(f"cannot connect with {SECRET}")
+
+    code, out, err = run(*verbose, "drain", drain=drain)
+    assert (code, out) == (1, "")
+    assert "finkbridge: warning: trying ********" in err
+    assert "unexpected RuntimeError: cannot connect with ********" in err
+    assert SECRET not in err
+
+
+def test_logging_is_left_as_it_was(run):
+    logger = logging.getLogger("finkbridge")
+    before = (logger.level, list(logger.handlers), logger.propagate)
+    run("-vv", "drain")
+    assert (logger.level, logger.handlers, logger.propagate) == before
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "message"),
+    [
+        ("laek = 1", {}, "laek (finkbridge.toml): no such setting, did you mean lake?"),
+        ("x =", {}, "not valid TOML"),
+        ("", {"FINKBRIDGE_WORKERS": "many"}, "workers (FINKBRIDGE_WORKERS): Input should be a valid integer"),
+        ("", {"FINKBRIDGE_CONFIG": "gone.toml"}, "cannot read the settings file gone.toml"),
+    ],
+)
+def test_bad_settings_are_2_and_one_line(run, tmp_path, monkeypatch, toml, environ, message):
+    if toml:
+        (tmp_path / "finkbridge.toml").write_text(toml)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = run("drain", drain=lambda app: app.settings())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("finkbridge: error: ")
+    assert message in err
+
+
+def finkbridge(*arguments: str, **options) -> subprocess.Popen[bytes]:
+    code = "import sys; from finkbridge.cli.main import main; sys.exit(main())"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, **options)
+
+
+def test_closed_output_is_silent():
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = finkbridge("config", stdout=writing)
+    os.close(writing)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 1
+
+
+def test_full_disk_on_output_is_one_line():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    with full.open("wb") as stdout:
+        process = finkbridge("config", stdout=stdout)
+        err = process.communicate()[1].decode()
+    assert process.returncode == 1
+    assert err.startswith("finkbridge: error: No space left on device: free some space")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_from_outside(tmp_path):
+    command = (
+        "import sys, types, time, click; m = types.ModuleType('finkbridge.cli.drain');"
+        "m.command = click.command()(lambda: (print('up', flush=True), time.sleep(60)));"
+        "sys.modules['finkbridge.cli.drain'] = m;"
+        "from finkbridge.cli.main import main; sys.exit(main(['drain']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1].strip() == b"finkbridge: interrupted"
+    assert process.returncode == 130
