@@ -103,7 +103,8 @@ def _print_report(report: DrainReport) -> None:
     )
     planned, rows, bad, holes = map(report.total, ("planned", "rows", "quarantined", "holes"))
     click.echo(
-        f"planned {planned} offsets = {rows} rows + {bad} quarantined + {holes} holes, in {report.seconds:.1f} s"
+        f"planned {planned} offsets = {rows} rows + {bad} quarantined + {holes} holes, "
+        f"in {report.seconds:.1f} s"
     )
 
 
