@@ -175,7 +175,7 @@ def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int3
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return start and length of each run of chosen rows: alerts come in time order, so nights are few runs."""
+    """Return start and length of each run of chosen rows: alerts come in time order, so runs are few."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
     return [(int(start), int(end - start)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
