@@ -1,6 +1,6 @@
 """The data dictionary: the columns of ``deliveries`` and the key columns of ``packets``, as Markdown tables.
 
-``python -m finkbridge.dictionary docs/lake.md`` writes them between the page's marks; a test holds them current.
+``python -m finkbridge.dictionary docs/lake.md`` writes them between the page's marks; a test checks them.
 """
 
 from __future__ import annotations
