@@ -1,8 +1,4 @@
-"""Compiles a writer schema to the program that `finkbridge.avro.check` runs over each datum.
-
-An instruction is three numbers: opcode and two operands. A union's targets and a decimal's limit
-follow it as more numbers. Targets are positions in the program.
-"""
+"""Compiles a writer schema to the program that `finkbridge.avro.machine` runs over each datum."""
 
 from __future__ import annotations
 
@@ -11,28 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finkbridge.avro.machine import (
+    AGAIN,
+    BOOLEAN,
+    BYTES,
+    CALL,
+    DECIMAL,
+    ENUM,
+    INT,
+    JUMP,
+    KEY,
+    LIMIT_WORDS,
+    LONG,
+    NULLABLE,
+    REPEAT,
+    RETURN,
+    SKIP,
+    STRING,
+    UNION,
+    WIDTH,
+)
 from finkbridge.avro.rewrite import definitions, split_union
-
-# The opcodes, with their operands a and b. Plain numbers, as numba takes them for constants.
-SKIP = 0  # a: bytes of any value (float, double, fixed)
-LONG = 1
-INT = 2
-BYTES = 3
-STRING = 4
-BOOLEAN = 5
-NULLABLE = 6  # a: tag of null, b: target when null
-UNION = 7  # a: branches; their targets follow
-JUMP = 8  # a: target
-ENUM = 9  # a: symbols
-REPEAT = 10  # a: target behind the loop, b: least bytes of an item; an array or a map starts
-AGAIN = 11  # a: target of the item, b: as before; an item has ended
-CALL = 12  # a: target
-RETURN = 13
-DECIMAL = 14  # a: bytes, or -1 where a length precedes; the limit follows as LIMIT_WORDS words
-
-WIDTH = 3
-LIMIT_WORDS = 4
-"""The greatest magnitude of a decimal, as 64-bit words, the highest first."""
 
 PRIMITIVE_CODE = {
     "boolean": (BOOLEAN, 0),
@@ -141,7 +136,7 @@ class _Compiler:
         least = is_map + self.least_bytes(item)
         begin = self.add(REPEAT, 0, least)
         if is_map:
-            self.add(STRING)
+            self.add(KEY)
         self.emit(item)
         self.add(AGAIN, begin + WIDTH, least)
         self.code[begin + 1] = len(self.code)
