@@ -16,7 +16,8 @@ from pydantic import SecretStr, ValidationError
 
 from finkbridge.errors import SettingsError
 from finkbridge.layers import known_keys, layer_of, leaves, merge, read_environment, variable_name
-from finkbridge.settings import ClusterSettings, Settings, load_settings, parse_bytes, secret_values
+from finkbridge.setting_types import parse_bytes
+from finkbridge.settings import ClusterSettings, Settings, load_settings, secret_values
 
 SECRET = "hunter2-very-secret"
 
