@@ -25,7 +25,7 @@ def lake_runs(instance: dg.DagsterInstance, statuses: Sequence[Status]) -> Itera
             yield record
 
 
-def reap(instance: dg.DagsterInstance, grace_s: float = GRACE_S) -> list[str]:
+def reap(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs whose process is gone, as after a power cut, and return their ids.
 
     Such a run would hold its pool until `max_runtime_seconds`. The process that asks also starts the runs, so
@@ -33,7 +33,7 @@ def reap(instance: dg.DagsterInstance, grace_s: float = GRACE_S) -> list[str]:
     """
     dead = []
     for record in lake_runs(instance, WORKING):
-        if record.start_time is None or time.time() - record.start_time < grace_s:
+        if record.start_time is None or time.time() - record.start_time < GRACE_S:
             continue
         pid = _process_of(instance, record.dagster_run.run_id)
         if pid is not None and not _is_running(pid):
