@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from sqlalchemy import Select, func, select
 
-from finkbridge.catalog.sql import quoted
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 
-_TYPES = {"INTEGER": "INTEGER", "BIGINT": "BIGINT", "DOUBLE": "DOUBLE", "FLOAT": "DOUBLE"}
+_TYPES = {"INTEGER": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float64()}
 
 
 def copy_all(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
@@ -29,10 +29,12 @@ def _copy(connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], 
     with ledger.reading() as source:
         rows = [tuple(row) for row in source.execute(query)]
     columns = query.selected_columns
-    definition = ", ".join(f"{quoted(c.name)} {_TYPES.get(str(c.type), 'VARCHAR')}" for c in columns)
-    connection.execute(f"CREATE TABLE {name} ({definition})")
-    if rows:
-        connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' for _ in columns)})", rows)
+    schema = pa.schema([(c.name, _TYPES.get(str(c.type), pa.string())) for c in columns])
+    values = zip(*rows, strict=True) if rows else [()] * len(schema)
+    # in one go: DuckDB's inserts of single rows take 7 ms each, and a year of `follow` makes a million
+    connection.register("copied", pa.table(list(map(pa.array, values, schema.types)), schema=schema))
+    connection.execute(f"CREATE TABLE {name} AS FROM copied")
+    connection.unregister("copied")
 
 
 def _segments() -> Select[Any]:

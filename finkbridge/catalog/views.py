@@ -39,8 +39,7 @@ def statements(ledger: Ledger) -> Iterator[str]:
     for survey in surveys.SURVEYS:
         mine = [group for group in packets if group.survey == survey]
         yield f"CREATE VIEW packets_{survey} AS {_packets(mine, root)}"
-    yield f"CREATE VIEW lightcurve_points AS {_lightcurve_points(packets, root)}"
-    yield f"CREATE MACRO lightcurve(id) AS TABLE {_lightcurve('id')}"
+    yield f"CREATE MACRO lightcurve(id) AS TABLE {_lightcurve(_points(packets, root), 'id')}"
 
 
 def _deliveries(groups: Sequence[FileGroup], root: str) -> str:
@@ -95,7 +94,7 @@ def _kind(arrow_type: pa.DataType) -> str:
     return str(arrow_type)
 
 
-def _lightcurve_points(packets: Sequence[FileGroup], root: str) -> str:
+def _points(packets: Sequence[FileGroup], root: str) -> str:
     columns = ", ".join(f"CAST(NULL AS {t}) AS {n}" for n, t in surveys.LIGHTCURVE_TYPES.items())
     selects = [f"SELECT {columns} WHERE false"]
     selects += [
@@ -106,12 +105,12 @@ def _lightcurve_points(packets: Sequence[FileGroup], root: str) -> str:
     return " UNION ALL BY NAME ".join(selects)
 
 
-def _lightcurve(object_id: str) -> str:
+def _lightcurve(points: str, object_id: str) -> str:
     """Return one row a point: an alert's own detection before the same one in a later alert's history."""
     alert_first = "PARTITION BY survey, point_key ORDER BY kind = 'alert' DESC, mjd"
     ranked = f"row_number() OVER ({alert_first}) AS rank_of_point"
     return (
-        f"SELECT * EXCLUDE (point_key, rank_of_point) FROM (SELECT *, {ranked} FROM lightcurve_points "
+        f"SELECT * EXCLUDE (point_key, rank_of_point) FROM (SELECT *, {ranked} FROM ({points}) "
         f"WHERE object_id = {object_id}) WHERE rank_of_point = 1 ORDER BY mjd"
     )
 
