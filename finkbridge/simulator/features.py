@@ -73,20 +73,21 @@ def _moments(values: Sequence[float], mean: float) -> dict[str, float]:
     for d in offsets:
         total += d
         sums.append(total / (n * std))
+    skew = kurtosis = NAN
     third = math.fsum((d / std) ** 3 for d in offsets)
     fourth = math.fsum((d / std) ** 4 for d in offsets)
-    kurtosis = NAN
+    if n > 2:
+        skew = n * third / ((n - 1) * (n - 2))
     if n > 3:
-        kurtosis = n * (n + 1) * fourth / ((n - 1) * (n - 2) * (n - 3)) - 3 * (n - 1) ** 2 / (
-            (n - 2) * (n - 3)
-        )
+        bias = 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
+        kurtosis = n * (n + 1) * fourth / ((n - 1) * (n - 2) * (n - 3)) - bias
     return {
         "standard_deviation": std,
         "beyond_1_std": sum(abs(d) > std for d in offsets) / n,
         "cusum": max(sums) - min(sums),
         "kurtosis": kurtosis,
-        "skew": n * third / ((n - 1) * (n - 2)) if n > 2 else NAN,
-        "mean_variance": std / mean,
+        "skew": skew,
+        "mean_variance": std / mean if mean else NAN,
         "anderson_darling_normal": _anderson_darling(sorted(offsets), std) if n > 3 else NAN,
     }
 

@@ -30,10 +30,10 @@ class Habit:
 
 
 HABITS = {
-    "supernova": Habit(0.56, 110.0),
+    "supernova": Habit(0.50, 110.0),
     "variable": Habit(0.28, 4000.0),
-    "asteroid": Habit(0.10, 16.0),
-    "bogus": Habit(0.06, 1.0),
+    "asteroid": Habit(0.13, 16.0),
+    "bogus": Habit(0.09, 1.0),
 }
 FAINTER = {"ztf": 0.0, "lsst": 2.6}
 """Magnitudes by which everything is fainter in the deeper survey."""
@@ -136,7 +136,7 @@ class Population:
     def active(self, where: SkyField, day: int) -> Iterator[SkyObject]:
         """Yield the objects of a field that may be seen in a night."""
         for kind in KINDS:
-            for serial in self._serials(kind, day):
+            for serial in self._serials(where, kind, day):
                 key = where.number, kind, serial
                 if key not in self._alive:
                     self._alive[key] = self._create(where, kind, serial)
@@ -150,15 +150,15 @@ class Population:
     def _interval(self, kind: str) -> float:
         return HABITS[kind].life_days / (HABITS[kind].share * self.per_field)
 
-    def _serials(self, kind: str, day: int) -> range:
-        life, interval = HABITS[kind].life_days, self._interval(kind)
-        first = math.ceil((day - self.start) / interval)
-        return range(first, math.ceil((day - self.start + life) / interval))
+    def _serials(self, where: SkyField, kind: str, day: int) -> range:
+        life, interval, phase = HABITS[kind].life_days, self._interval(kind), _phase(where, kind)
+        first = math.ceil((day - self.start) / interval - phase)
+        return range(first, math.ceil((day - self.start + life) / interval - phase))
 
     def _create(self, where: SkyField, kind: str, serial: int) -> SkyObject:
         rng = random.Random(f"{self.seed}/{self.survey.name}/{where.name}/{kind}/{serial}")  # noqa: S311
         life = HABITS[kind].life_days
-        birth = self.start + serial * self._interval(kind) - life
+        birth = self.start + (serial + _phase(where, kind)) * self._interval(kind) - life
         reach = self.survey.radius
         east, north = rng.uniform(-reach, reach), rng.uniform(-reach, reach)
         dec = where.dec + north
@@ -180,6 +180,11 @@ class Population:
             reference_mag=reference_mag,
             rng=rng,
         )
+
+
+def _phase(where: SkyField, kind: str) -> float:
+    """Return a share of the interval between two births, so that the fields do not go in step."""
+    return (0.7548776662 * where.number + 0.5698402910 * KINDS.index(kind)) % 1.0
 
 
 def _drift(rng: random.Random) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from finkbridge.simulator.nights import antisolar_ra, moonlight
@@ -80,6 +80,10 @@ def _lsst_bands(rng: random.Random) -> list[str]:
     return [*"gggggggg", *"rrrrrrrr", *"iiiiiiii", *"zzzzzzzz", *rare, *rare]
 
 
+def _few_lsst_bands(rng: random.Random) -> list[str]:
+    return sorted(set(_lsst_bands(rng)), key="ugrizy".index) * 2
+
+
 ZTF = Survey(
     name="ztf",
     depth={"g": 20.8, "r": 20.6, "i": 20.0},
@@ -104,7 +108,13 @@ LSST = Survey(
     fwhm=4.5,
     bands_of_night=_lsst_bands,
 )
-SURVEYS = {"ztf": ZTF, "lsst": LSST}
+SURVEYS = {
+    ("ztf", "full"): ZTF,
+    ("ztf", "small"): ZTF,
+    ("lsst", "full"): LSST,
+    ("lsst", "small"): replace(LSST, bands_of_night=_few_lsst_bands),
+}
+"""By survey and size of the alerts: a small stream has fewer visits, so that it shows more objects."""
 
 
 class _Night(NamedTuple):
@@ -120,7 +130,9 @@ class Schedule:
 
     def __init__(self, survey: Survey, seed: int, start: int, n_fields: int) -> None:
         self.survey, self.seed = survey, seed
-        self.fields = _lsst_fields(start, n_fields) if survey is LSST else _ztf_fields(seed, start, n_fields)
+        self.fields = (
+            _lsst_fields(start, n_fields) if survey.name == "lsst" else _ztf_fields(seed, start, n_fields)
+        )
         self._nights: dict[int, tuple[Visit, ...]] = {}
 
     def visits(self, day: int) -> tuple[Visit, ...]:

@@ -22,7 +22,12 @@ ENDLESS_PER_NIGHT = 300
 
 _MAKERS: dict[str, type[ZtfAlerts | LsstAlerts]] = {"ztf": ZtfAlerts, "lsst": LsstAlerts}
 _FIELDS = {"ztf": 12, "lsst": 4}
-_PER_OBJECT_NIGHT = {"ztf": 1.0, "lsst": 18.0}
+_PER_OBJECT_NIGHT = {
+    ("ztf", "full"): 1.0,
+    ("ztf", "small"): 1.0,
+    ("lsst", "full"): 15.0,
+    ("lsst", "small"): 4.0,
+}
 """Alerts that an object sends in a night, on average: measured."""
 
 
@@ -58,14 +63,15 @@ def alerts(
     ValueError
         If a survey, size or date does not exist.
     """
-    if survey not in SURVEYS or size not in ("full", "small"):
+    observing = SURVEYS.get((survey, size))
+    if observing is None:
         raise ValueError(f"cannot simulate {survey!r} {size!r}: ask for ztf or lsst, full or small")
     day = day_of(start)
     wanted = ENDLESS_PER_NIGHT if n is None else n / max(nights, 1)
-    objects = max(wanted / _PER_OBJECT_NIGHT[survey], 4.0)
+    objects = max(wanted / _PER_OBJECT_NIGHT[survey, size], 4.0)
     n_fields = max(1, min(_FIELDS[survey], round(objects / 8)))
-    schedule = Schedule(SURVEYS[survey], seed, day, n_fields)
-    population = Population(SURVEYS[survey], seed, day, objects / n_fields)
+    schedule = Schedule(observing, seed, day, n_fields)
+    population = Population(observing, seed, day, objects / n_fields)
     maker = _MAKERS[survey](schedule, seed, size)
     return itertools.islice(_nights(schedule, population, maker, day), n)
 
