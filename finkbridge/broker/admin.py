@@ -1,8 +1,7 @@
-"""What a cluster says about its topics: names, ids, watermarks, retention; and a group's offsets."""
+"""What a cluster says about its topics: names, ids, watermarks, retention."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -10,7 +9,6 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -19,20 +17,16 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, OffsetSpec
 
-from finkbridge.broker.config import build_client, client_config, private_group
+from finkbridge.broker.config import build_client, client_config
 from finkbridge.broker.failures import ErrorWatch, error_of
 from finkbridge.errors import BrokerError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
-
-LOGGER = logging.getLogger(__name__)
 
 FIRST_ANSWER_S = 0.5
 """First wait for an answer, doubled each time: between two, a refused password is seen."""
 DOWN_S = 2.0
 """When every broker refuses the connection for this long, none is there."""
 POLL_S = 0.05
-GROUP_S = 2.0
-"""Longest wait for the group's offsets: they are a courtesy to the broker's lag tools."""
 NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """How the zero id of a broker without topic ids is written."""
 
@@ -53,7 +47,7 @@ class _Overview(NamedTuple):
     topics: dict[str, int]
     """Number of partitions of each topic, without Kafka's own."""
     is_real: bool
-    """Whether it answers an admin's questions: librdkafka's mock has no controller, and waits for it for ever."""
+    """Whether it answers an admin's questions: librdkafka's mock lets them wait for a controller for ever."""
 
 
 class ClusterAdmin:
@@ -72,7 +66,6 @@ class ClusterAdmin:
     def __init__(self, cluster: str, settings: ClusterSettings, timeout_s: float) -> None:
         self._cluster = cluster
         self._timeout_s = timeout_s
-        self._group = private_group(settings)
         self._answered = False
         self._watch = ErrorWatch(cluster)
         forced = {"error_cb": self._watch}
@@ -138,23 +131,6 @@ class ClusterAdmin:
         self._value(outcome)
         return True
 
-    def tell_group(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Set the offsets of the bridge's own group, best effort; whether the broker took them."""
-        if not ends:
-            return True
-        offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
-        request = [ConsumerGroupTopicPartitions(self._group, offsets)]
-        try:
-            asked = self._client.alter_consumer_group_offsets(request, request_timeout=GROUP_S)
-            told = self._results(asked, "telling the group its offsets", timeout_s=GROUP_S)
-            for partition in self._value(told[self._group]).topic_partitions:
-                if partition.error is not None:
-                    raise error_of(partition.error, self._cluster)
-        except BrokerError as refusal:
-            LOGGER.warning("offsets not told to group %s (the lake has them): %s", self._group, refusal)
-            return False
-        return True
-
     def _known(self, topics: Iterable[str], overview: _Overview) -> dict[str, int]:
         """Return the number of partitions of the topics asked for, each of which must be there."""
         wanted = dict.fromkeys(topics)
@@ -193,11 +169,9 @@ class ClusterAdmin:
                 return _overview_of(found)
             wait_s *= 2
 
-    def _results(
-        self, futures: Mapping[Key, Future[Any]], doing: str, timeout_s: float | None = None
-    ) -> dict[Key, Any]:
+    def _results(self, futures: Mapping[Key, Future[Any]], doing: str) -> dict[Key, Any]:
         """Return the answers, or the KafkaError of each that failed; a refused password ends the wait."""
-        deadline = time.monotonic() + (timeout_s or self._timeout_s)
+        deadline = time.monotonic() + self._timeout_s + POLL_S
         while wait(futures.values(), timeout=POLL_S).not_done:
             self._client.poll(0)
             self._watch.raise_refusal()

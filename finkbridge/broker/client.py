@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Self
 
 from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
+from finkbridge.broker.group import GroupTeller
 from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
 from finkbridge.errors import GenerationError, RangeExpiredError
@@ -22,8 +23,8 @@ PEEK_OFFSETS = 20
 class Broker:
     """One cluster: its topics, their messages by offset range, and a group's offsets.
 
-    Not for several threads. Nothing is connected before it is needed. Every method may raise AuthenticationError (refused),
-    UnreachableError (nobody there) and BrokerTimeoutError (went silent), one line each.
+    Not for several threads. Nothing is connected before it is needed. Every method may raise
+    AuthenticationError (refused), UnreachableError (nobody there) and BrokerTimeoutError (went silent).
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ class Broker:
 
     def close(self) -> None:
         """Give all connections back; the next call would open new ones."""
-        for reader in (self.__dict__.pop("_bulk", None), self.__dict__.pop("_peek", None)):
-            if reader is not None:
-                reader.close()
+        for part in ("_bulk", "_peek", "_group"):
+            if part in self.__dict__:
+                self.__dict__.pop(part).close()
         self.__dict__.pop("_admin", None)
 
     @cached_property
@@ -60,6 +61,10 @@ class Broker:
     @cached_property
     def _bulk(self) -> RangeReader:
         return RangeReader(self.name, self._settings, BULK, self._timeout_s)
+
+    @cached_property
+    def _group(self) -> GroupTeller:
+        return GroupTeller(self.name, self._settings)
 
     @cached_property
     def _peek(self) -> RangeReader:
@@ -183,7 +188,7 @@ class Broker:
         bool
             Whether the broker took the offsets.
         """
-        return self._admin.tell_group(ends)
+        return self._group.tell(ends)
 
 
 def _is_pattern(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -16,6 +17,8 @@ from finkbridge.values import Message, OffsetRange
 
 BATCH_MESSAGES = 100
 """Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
+ASK_S = 1.0
+"""Longest wait for the reason of a silence."""
 WAIT_S = 0.05
 """Longest wait for a batch to fill: what a hole at the end of a range may cost."""
 
@@ -25,6 +28,8 @@ READING: Config = {
     "fetch.queue.backoff.ms": 5,
     # A range ends at most this long after its last message: nothing here waits for new messages.
     "fetch.wait.max.ms": 20,
+    # A topic that was deleted is told after a second instead of thirty.
+    "topic.metadata.propagation.max.ms": 1000,
 }
 BULK: Config = READING | {
     "fetch.message.max.bytes": 8_000_000,
@@ -91,6 +96,7 @@ class RangeReader:
         self._turn += 1
         turn = self._turn
         self._watch.clear()
+        self._check_known(topic)
         self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
         try:
             for batch in self._batches(topic, span):
@@ -108,7 +114,7 @@ class RangeReader:
             raw = self._consumer.consume(min(BATCH_MESSAGES, span.end - position), WAIT_S)
             batch, key = _messages(raw, key)
             reached = batch[-1].offset + 1 if batch else position
-            if len(batch) < len(raw):
+            if len(batch) < len(raw) and reached < span.end:
                 reached = max(
                     reached, self._end_among(raw, topic, OffsetRange(span.partition, reached, span.end))
                 )
@@ -154,10 +160,18 @@ class RangeReader:
             advice = "the lost range is a gap, the rest can be read from there"
             raise RangeExpiredError(f"{where} begins at {low}, behind {rest.start}: {advice}", low)
 
+    def _check_known(self, topic: str) -> None:
+        """Raise if the cluster says that it has no such topic; a silent cluster says nothing."""
+        with suppress(KafkaException):
+            told = self._consumer.list_topics(topic, timeout=ASK_S).topics[topic].error
+            if told is not None:
+                raise error_of(told, self._cluster)
+
     def _complain(self, topic: str, deadline: float) -> None:
         """Raise if the credentials are refused, or if nothing came until `deadline`."""
         self._watch.raise_refusal()
         if time.monotonic() > deadline:
+            self._check_known(topic)
             raise self._watch.silence(f"reading {topic}", answered=self._answered)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import IsolationLevel, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.support.kafka_server import KafkaServer, KafkaUnavailableError
 
@@ -125,11 +126,13 @@ class Kafka:
         self, topic: str, records: Sequence[Record], *, commit: bool = True, partition: int = 0
     ) -> None:
         """Write messages in one transaction, which leaves a marker; aborted messages are never read."""
+        before = self._end(topic, partition)
         producer = self.open_transaction(topic, records, partition=partition)
         if commit:
             producer.commit_transaction(ANSWER_S)
         else:
             producer.abort_transaction(ANSWER_S)
+        self.await_end(topic, before + len(records) + 1, partition=partition)
 
     def open_transaction(self, topic: str, records: Sequence[Record], *, partition: int = 0) -> Producer:
         """Write messages in a transaction and return its producer, still to be committed or aborted."""
@@ -140,6 +143,21 @@ class Kafka:
             producer.produce(topic, key=key, value=value, partition=partition)
         assert producer.flush(ANSWER_S) == 0, "the broker did not take all messages"
         return producer
+
+    def await_end(self, topic: str, end: int, *, partition: int = 0) -> None:
+        """Wait until all below `end` can be read: Kafka's markers come after its answer."""
+        deadline = time.monotonic() + ANSWER_S
+        while self._end(topic, partition) < end:
+            assert time.monotonic() < deadline, f"{topic} did not reach {end}"
+            time.sleep(0.01)
+
+    def _end(self, topic: str, partition: int) -> int:
+        asked = {TopicPartition(topic, partition): OffsetSpec.latest()}
+        committed = IsolationLevel.READ_COMMITTED
+        (told,) = self._admin.list_offsets(
+            asked, isolation_level=committed, request_timeout=ANSWER_S
+        ).values()
+        return int(told.result(ANSWER_S).offset)
 
     def start(self) -> None:
         """Start the broker again on its folder and ports."""
