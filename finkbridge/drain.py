@@ -15,22 +15,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from finkbridge import backlog, later, layout
 from finkbridge.backlog import Look
 from finkbridge.broker import Broker
 from finkbridge.disk import clear_scratch
-from finkbridge.errors import SettingsError
+from finkbridge.errors import LakeError, SettingsError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
-from finkbridge.retire import delete_replaced
+from finkbridge.retire import delete_replaced, delete_unfinished_merges
 from finkbridge.settings import Settings
 from finkbridge.values import SegmentPlan
 from finkbridge.workers import Task, open_executor, stop_executor, worker_count
+
+Wanted = Mapping[str, Sequence[str]]
+"""Topics and patterns, by cluster."""
 
 PUBLISH_EVERY_S = 30.0
 """How often a long run publishes the catalog, so that readers see it grow."""
@@ -77,6 +80,7 @@ def open_bridge(settings: Settings) -> Iterator[Bridge]:
         ledger = stack.enter_context(Ledger(settings.lake, url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
         clear_scratch(settings.lake)
+        delete_unfinished_merges(coordinator)
         timeout_s = settings.broker_timeout_s
         brokers = {
             name: stack.enter_context(Broker(name, cluster, timeout_s=timeout_s))
@@ -109,30 +113,55 @@ class Bridge:
 
     def look(self, names: Sequence[str]) -> Look:
         """Look at what the brokers have of the topics named, or of the settings' own."""
-        return backlog.look(self.brokers, self._wanted(names))
+        return backlog.look(self.brokers, self.wanted(names))
 
     def run(self, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
         """Drain what is there now, once."""
+        return self.run_on(self.wanted(names), listener or Silent())
+
+    def run_on(self, wanted: Wanted, listener: Listener, kind: str = "drain") -> DrainReport:
+        """Drain what is there now of some clusters, once; the others are left alone, they may be down.
+
+        Parameters
+        ----------
+        wanted
+            Topics and patterns, by cluster.
+        listener
+            Told of progress.
+        kind
+            How the ledger names the run.
+        """
         began = time.monotonic()
         report = DrainReport()
         planner = Planner(self.coordinator, self.brokers, self.settings.drain, report)
-        plans = self._plan(names, planner, report)  # 1
+        plans = self._plan(wanted, planner, report)  # 1
         if plans or report.total("expired"):
-            report.run = self.coordinator.start_run("drain")
-        if plans:
-            self._execute(plans, planner, report, listener or Silent())  # 2-6
-        self.publish()  # 7
+            report.run = self.coordinator.start_run(kind)
+        try:
+            if plans:
+                self._execute(plans, planner, report, listener)  # 2-6
+            self.publish()  # 7
+        except BaseException as error:
+            report.problems.append(str(error) or type(error).__name__)
+            with suppress(LakeError):  # the first error tells more
+                self._end(report, began)
+            raise
+        self._end(report, began)
+        return report
+
+    def _end(self, report: DrainReport, began: float) -> None:
         report.seconds = time.monotonic() - began
         report.commit = self.coordinator.ledger.last_commit()
         if report.run:
-            state = "succeeded" if report.succeeded else "failed"
+            unfinished = "stopped" if self.stopping.is_set() else "failed"
+            state = "succeeded" if report.succeeded else unfinished
             self.coordinator.end_run(report.run, state, report.as_dict())
-        return report
 
     def publish(self) -> None:
         """Merge small files where there are many, and publish the catalog if the ledger is newer."""
         ledger, merging = self.coordinator.ledger, self.settings.merge
-        if merging.enabled and (crowds := ledger.crowds(merging.files)):
+        in_time = merging.enabled and not self.stopping.is_set()
+        if in_time and (crowds := ledger.crowds(merging.files)):
             later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds)
         delete_replaced(self.coordinator, merging.grace_s)
         if (
@@ -147,7 +176,10 @@ class Bridge:
         listener.planned(report.total("planned"))
         workers, executor = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
         crew = Crew(executor, workers, self._task, listener, self.stopping, self._publish_now_and_then)
-        Execution(self.coordinator, self.brokers, planner, report, crew).execute(plans)
+        execution = Execution(self.coordinator, self.brokers, planner, report, crew)
+        execution.execute(plans)
+        if execution.worker_died:
+            self.close()  # the next run starts workers anew
 
     def _publish_now_and_then(self) -> None:
         if time.monotonic() - self._published > PUBLISH_EVERY_S:
@@ -173,7 +205,8 @@ class Bridge:
             settings.broker_timeout_s,
         )
 
-    def _wanted(self, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    def wanted(self, names: Sequence[str]) -> dict[str, Sequence[str]]:
+        """Return topics and patterns by cluster: those named, or else those of the settings."""
         wanted = {name: names or cluster.topics for name, cluster in self.settings.clusters.items()}
         if not any(wanted.values()):
             raise SettingsError(
@@ -182,16 +215,17 @@ class Bridge:
             )
         return wanted
 
-    def _plan(self, names: Sequence[str], planner: Planner, report: DrainReport) -> list[SegmentPlan]:
-        wanted, pending = self._wanted(names), planner.pending()
-        left = {c: [topic for cluster, topic in pending if cluster == c] for c in self.brokers}
+    def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:
+        pending = planner.pending()
+        left = {c: [topic for cluster, topic in pending if cluster == c] for c in wanted}
         look = backlog.look(self.brokers, wanted)
         rest = {
             c: sorted({*topics} - {t.topic for t in look.topics if t.cluster == c})
             for c, topics in left.items()
         }
         older = backlog.look(self.brokers, rest)
-        report.problems += [*look.problems, *(str(error) for error in look.absent.values())]
+        unknown = [str(error) for error in look.absent.values()]
+        report.problems += dict.fromkeys([*look.problems, *older.problems, *unknown])
         for cluster, topic in pending:
             if topic in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])

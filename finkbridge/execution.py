@@ -22,6 +22,7 @@ from finkbridge.errors import (
     FinkbridgeError,
     LakeError,
     RangeExpiredError,
+    ReconciliationError,
 )
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
@@ -79,6 +80,8 @@ class Execution:
     planner: Planner
     report: DrainReport
     crew: Crew
+    worker_died: bool = False
+    """The executor can do nothing more."""
     _queue: deque[SegmentPlan] = field(default_factory=deque)
     _running: dict[Future[Landed], SegmentPlan] = field(default_factory=dict)
     _back: list[tuple[SegmentPlan, Landed | None]] = field(default_factory=list)
@@ -101,8 +104,12 @@ class Execution:
     def _submit(self) -> None:
         while self._queue and len(self._running) <= self.crew.workers:  # one more, so that no worker waits
             plan = self._queue.popleft()
-            if _key(plan) not in self._failed:
+            if _key(plan) in self._failed:
+                continue
+            try:
                 self._running[self.crew.executor.submit(run_task, self.crew.task(plan))] = plan
+            except BrokenExecutor:
+                self._note_dead_worker(plan)
 
     def _collect(self, done: Iterable[Future[Landed]]) -> None:
         for future in done:
@@ -116,7 +123,7 @@ class Execution:
             except FinkbridgeError as error:
                 self._fail(plan, str(error))
             except BrokenExecutor:
-                self._fail(plan, f"{plan.source.topic}: a worker process died: run again with --workers 0")
+                self._note_dead_worker(plan)
         while self._commit_next():
             pass
 
@@ -127,10 +134,13 @@ class Execution:
             if not self._is_next(plan):
                 continue
             self._back.remove(waiting)
-            if parts is None:
-                self._queue.extendleft(reversed(self.planner.replan(plan)))
-            elif self._same_generation(plan):
-                self._commit(plan, parts)
+            try:
+                if parts is None:
+                    self._queue.extendleft(reversed(self.planner.replan(plan)))
+                elif self._same_generation(plan):
+                    self._commit(plan, parts)
+            except (BrokerError, ReconciliationError) as error:
+                self._fail(plan, str(error))
             return True
         return False
 
@@ -145,15 +155,11 @@ class Execution:
         """Look whether the topic was recreated during the fetch: the messages may be of either life."""
         broker, known = self.brokers[plan.source.cluster], self.planner.generations[_key(plan)]
         topic = plan.source.topic
-        try:
-            topic_id = broker.topic_ids([topic])[topic]
-            marks = {} if topic_id else broker.watermarks([topic])
-            seen = TopicAtBroker(broker.name, topic, topic_id, {p: m for (_, p), m in marks.items()})
-            if backlog.same_generation(broker, seen, known, self.coordinator.ledger):
-                return True
-        except BrokerError as error:
-            self._fail(plan, str(error))
-            return False
+        topic_id = broker.topic_ids([topic])[topic]
+        marks = {} if topic_id else broker.watermarks([topic])
+        seen = TopicAtBroker(broker.name, topic, topic_id, {p: m for (_, p), m in marks.items()})
+        if backlog.same_generation(broker, seen, known, self.coordinator.ledger):
+            return True
         self._fail(plan, f"{topic}: the topic was recreated during the run: run again for its new life")
         return False
 
@@ -164,7 +170,12 @@ class Execution:
 
     def _fail(self, plan: SegmentPlan, problem: str) -> None:
         self._failed.add(_key(plan))
-        self.report.problems.append(problem)
+        if problem not in self.report.problems:
+            self.report.problems.append(problem)
+
+    def _note_dead_worker(self, plan: SegmentPlan) -> None:
+        self.worker_died = True
+        self._fail(plan, f"{plan.source.topic}: a worker process died: run again with --workers 0")
 
     def _stop(self) -> None:
         until = time.monotonic() + STOP_WITHIN_S

@@ -26,6 +26,7 @@ from finkbridge.avro.quarantine import write_quarantine
 from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.disk import Staging, staging
+from finkbridge.errors import SchemaError, UnknownTopicError
 from finkbridge.layout import SegmentName
 from finkbridge.parts import Account, MessageSource, Part, account, parts_of
 from finkbridge.surveys.times import night_of_timestamp_ms
@@ -87,21 +88,22 @@ class Lander:
         self._source = source
         self._engine = engine
         override = None if schema_override is None else parse_schema(schema_override)
-        self._resolver = SchemaResolver(override, source.first_key)
+        self._resolver = SchemaResolver(override, self._topic_schema)
         self._decoders: dict[str, Decoder] = {}
         self._checkers: dict[str, Checker] = {}
 
     def land(self, plan: SegmentPlan) -> tuple[LandedPart, ...]:
         """Fetch a plan's messages and leave them on disk, ready to be committed."""
-        return tuple(self._land_part(plan, part) for part in parts_of(plan, self._source))
-
-    def _land_part(self, plan: SegmentPlan, part: Part) -> LandedPart:
-        accounted = account(part, plan.source.topic, self._source)
         with staging(self._lake) as place:
-            landing = _Landing(plan.source, _name(plan, part), _facts(plan, part, accounted), place)
-            self._land_messages(landing, part.messages)
-            rejections = _land_quarantine(landing)
-            place.publish()
+            landed = tuple(self._land_part(plan, part, place) for part in parts_of(plan, self._source))
+            place.publish()  # all parts or none: a plan that fails half-way leaves no file in the lake
+        return landed
+
+    def _land_part(self, plan: SegmentPlan, part: Part, place: Staging) -> LandedPart:
+        accounted = account(part, plan.source.topic, self._source)
+        landing = _Landing(plan.source, _name(plan, part), _facts(plan, part, accounted), place)
+        self._land_messages(landing, part.messages)
+        rejections = _land_quarantine(landing)
         return LandedPart(
             part=part.number,
             files=tuple(landing.files),
@@ -120,8 +122,26 @@ class Lander:
         groups = [(group, [messages[i] for i in group.indices]) for group in grouped.groups]
         messages.clear()  # the groups have them now, and give them up one by one
         for ordinal, (group, mine) in enumerate(groups):
+            if refusal := self._refusal(group.schema):
+                landing.rejected += [Rejected(message, refusal) for message in mine]
+                continue
             self._set_bad_aside(landing, group, mine)
             self._land_group(landing, landing.name.with_ordinal(ordinal), group, mine)
+
+    def _topic_schema(self, topic: str) -> bytes | None:
+        try:
+            return self._source.first_key(f"{topic}_schema")
+        except UnknownTopicError:
+            return None
+
+    def _refusal(self, schema: WriterSchema) -> str:
+        """Return why no message of a schema can be checked or decoded; empty if they can."""
+        try:
+            self._checker(schema)
+            self._decoder(schema)
+        except SchemaError as error:
+            return str(error)
+        return ""
 
     def _set_bad_aside(self, landing: _Landing, group: SchemaGroup, messages: list[Message]) -> None:
         verdicts = self._checker(group.schema).check(group.datums)

@@ -94,6 +94,19 @@ def packets_path(name: SegmentName, survey: str, night: int) -> str:
     return f"{table_folder('packets', survey, name.topic)}/{night_folder(night)}/{name.stem}.parquet"
 
 
+def plan_patterns(topic: str, plan: int) -> tuple[str, ...]:
+    """Glob patterns of all files that a plan can have left; plan numbers are never used again."""
+    name = f"*-n{plan:08d}-[0-9][0-9][0-9][0-9]-[0-9][0-9][0-9].*"
+    folders = (
+        f"archive/{topic}/*",
+        f"quarantine/{topic}",
+        "deliveries/*/*",
+        "packets/*/*",
+        f"packets/other/{topic}/*",
+    )
+    return tuple(f"{folder}/{name}" for folder in folders)
+
+
 def merged_path(folder: str, plan: int, ordinal: int) -> str:
     """Path of a file that replaces others of `folder` (all but the last component of their paths)."""
     return f"{folder}/merged-n{plan:08d}-{ordinal:03d}.parquet"

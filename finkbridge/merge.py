@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Row
 
-from finkbridge import disk, layout, parquet, tables
+from finkbridge import disk, parquet, tables
 from finkbridge.disk import Staging
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
@@ -60,7 +60,7 @@ def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> int:
 def merge(coordinator: Coordinator, candidate: Candidate) -> None:
     """Replace the files of a candidate by one, in a commit of its own."""
     lake = coordinator.ledger.lake
-    path = layout.merged_path(candidate.folder, coordinator.new_number(), 0)
+    path = coordinator.begin_merge(candidate.folder)
     schema = pq.read_schema(lake / candidate.files[0].path)
     with disk.staging(lake) as place:
         aside = place.new(".parquet")

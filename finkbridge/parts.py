@@ -23,7 +23,7 @@ class MessageSource(Protocol):
         """Look a second time whether there is no message in these ranges."""
 
     def first_key(self, topic: str, /) -> bytes | None:
-        """Return the key of a topic's first message; None where there is no such topic."""
+        """Return the key of a topic's first message; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -94,7 +94,7 @@ def segments(
     mean = max(1.0, mean_bytes or MEAN_MESSAGE_BYTES)
     allowed = limits.max_messages
     if limits.max_bytes is not None:
-        by_bytes = max(1, int(limits.max_bytes / mean))
+        by_bytes = max(min(1, limits.max_bytes), int(limits.max_bytes / mean))
         allowed = by_bytes if allowed is None else min(allowed, by_bytes)
     waiting = backlog(states)
     if allowed is not None:

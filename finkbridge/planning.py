@@ -14,12 +14,14 @@ from itertools import groupby
 from finkbridge import backlog
 from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import Broker
+from finkbridge.errors import BrokerError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, expired, segments
 from finkbridge.report import DrainReport
+from finkbridge.retire import delete_landed
 from finkbridge.settings import DrainSettings
-from finkbridge.values import OffsetRange, SegmentPlan
+from finkbridge.values import OffsetRange, SegmentPlan, covers
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
@@ -69,14 +71,21 @@ class Planner:
         self, look: Look, asked: Iterable[Key], pending: Mapping[Key, list[SegmentPlan]]
     ) -> list[SegmentPlan]:
         """Return all plans of the run: what a dead run left first, then the backlog of what is asked for."""
-        settled = {(t.cluster, t.topic): (t, *self._settle(t, pending)) for t in look.topics}
-        plans = [plan for _, _, kept in settled.values() for plan in kept]
-        for key in asked:
-            seen, generation, kept = settled[key]
-            plans += self._plan_backlog(seen, generation, kept, self._means.get(generation.row_id))
-        for plan in plans:
+        kept: list[SegmentPlan] = []
+        new: list[SegmentPlan] = []
+        wanted = set(asked)
+        for seen in look.topics:
+            key = (seen.cluster, seen.topic)
+            try:
+                generation, left = self._settle(seen, pending.get(key, []))
+                kept += left
+                if key in wanted:
+                    new += self._plan_backlog(seen, generation, left)
+            except BrokerError as error:  # of this cluster alone
+                self._report.problems.append(str(error))
+        for plan in kept + new:
             self._report.planned(plan)
-        return plans
+        return kept + new
 
     def estimated_bytes(self, plan: SegmentPlan) -> float:
         """Return the bytes that a plan will fetch, by the mean message of its topic so far."""
@@ -85,8 +94,7 @@ class Planner:
 
     def close_deleted(self, key: Key, plans: Sequence[SegmentPlan]) -> None:
         """Close the plans of a topic that is no more."""
-        for plan in plans:
-            self._give_up(plan, self.generations[key], DELETED)
+        self._give_up(plans, self.generations[key], DELETED)
 
     def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
@@ -97,7 +105,7 @@ class Planner:
             PartitionState(r.partition, r.start, min(marks[source.topic, r.partition].low, r.end), r.end)
             for r in plan.ranges
         ]
-        self._coordinator.abandon(plan)
+        self._abandon([plan])
         self._report.replanned(plan)
         self._record_gaps(generation, states)
         rest = tuple(OffsetRange(s.partition, s.low, s.end) for s in states if s.low < s.end)
@@ -107,37 +115,43 @@ class Planner:
         return made
 
     def _settle(
-        self, seen: TopicAtBroker, pending: Mapping[Key, list[SegmentPlan]]
+        self, seen: TopicAtBroker, left: list[SegmentPlan]
     ) -> tuple[KnownGeneration, list[SegmentPlan]]:
         """Return the topic's generation, a new one if it was recreated, and the pending plans that stand."""
         key = (seen.cluster, seen.topic)
-        known, left = self.generations.get(key), pending.get(key, [])
+        known = self.generations.get(key)
         if known is not None and backlog.same_generation(
             self._brokers[seen.cluster], seen, known, self._ledger
         ):
-            return known, self._keep(seen, left)
-        for plan in left:
-            if known is not None:
-                self._give_up(plan, known, RECREATED)
+            return known, self._keep(seen, known, left)
+        if known is not None:
+            self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
 
-    def _keep(self, seen: TopicAtBroker, left: list[SegmentPlan]) -> list[SegmentPlan]:
-        """Return the pending plans if all of them can still be fetched; else abandon them, to plan afresh."""
-        marks = seen.watermarks
-        if all(r.partition in marks and r.start >= marks[r.partition].low for p in left for r in p.ranges):
-            return left
-        for plan in left:
-            self._coordinator.abandon(plan)
-        return []
+    def _keep(
+        self, seen: TopicAtBroker, generation: KnownGeneration, left: list[SegmentPlan]
+    ) -> list[SegmentPlan]:
+        """Return the pending plans if all of them can still be done; else abandon them, to plan afresh."""
+        nexts = {p: row.next_offset for p, row in self._ledger.partitions(generation.row_id).items()}
+        if not _stand(left, seen, nexts):
+            self._abandon(left)
+            return []
+        if left:
+            self._report.topic(generation.source).lag = sum(r.offsets for plan in left for r in plan.ranges)
+        return left
+
+    def _abandon(self, plans: Sequence[SegmentPlan]) -> None:
+        delete_landed(self._coordinator, plans)
+        self._coordinator.abandon(plans)
 
     def _plan_backlog(
         self,
         seen: TopicAtBroker,
         generation: KnownGeneration,
         kept: Sequence[SegmentPlan],
-        mean: float | None,
     ) -> list[SegmentPlan]:
+        mean = self._means.get(generation.row_id)
         nexts = self._nexts(seen, generation)
         self._record_gaps(generation, backlog.states(seen, nexts))
         nexts |= {p: max(o, seen.watermarks[p].low) for p, o in nexts.items() if p in seen.watermarks}
@@ -168,11 +182,12 @@ class Planner:
                 self._coordinator.commit_gap(generation, gap, EXPIRED)
                 self._report.lost(generation.source, gap)
 
-    def _give_up(self, plan: SegmentPlan, generation: KnownGeneration, reason: str) -> None:
-        self._coordinator.abandon(plan)
-        for gap in plan.ranges:
-            self._coordinator.commit_gap(generation, gap, reason)
-            self._report.lost(plan.source, gap)
+    def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
+        if plans:
+            delete_landed(self._coordinator, plans)
+            self._coordinator.give_up(plans, generation, reason)
+        for gap in (r for plan in plans for r in plan.ranges):
+            self._report.lost(generation.source, gap)
 
     def _take(self, ranges: Iterable[tuple[OffsetRange, ...]], mean: float | None) -> None:
         """Subtract what one topic was given from what the run may still take."""
@@ -181,8 +196,26 @@ class Planner:
         if left.max_messages is not None:
             left = replace(left, max_messages=max(0, left.max_messages - offsets))
         if left.max_bytes is not None:
-            left = replace(left, max_bytes=max(0, int(left.max_bytes - offsets * (mean or 0))))
+            left = replace(
+                left, max_bytes=max(0, int(left.max_bytes - offsets * (mean or MEAN_MESSAGE_BYTES)))
+            )
         self._left = left
+
+
+def _stand(plans: Sequence[SegmentPlan], seen: TopicAtBroker, nexts: Mapping[int, int]) -> bool:
+    """Whether pending plans follow each other from the lake's end, and the broker has their messages.
+
+    A run that died while it replanned may have left a hole before them, which no commit would ever fill.
+    """
+    for partition, mine in groupby(sorted(r for plan in plans for r in plan.ranges), lambda r: r.partition):
+        ranges = list(mine)
+        whole = OffsetRange(partition, ranges[0].start, ranges[-1].end)
+        marks = seen.watermarks.get(partition)
+        if marks is None or whole.start < marks.low or whole.start != nexts.get(partition):
+            return False
+        if not covers(ranges, whole):
+            return False
+    return True
 
 
 def _key(plan: SegmentPlan) -> Key:

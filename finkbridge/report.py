@@ -15,6 +15,7 @@ class TopicReport:
     cluster: str
     topic: str
     generation: int
+    """The newest one."""
     planned: int = 0
     """Offsets that the run set out to drain."""
     messages: int = 0
@@ -64,7 +65,9 @@ class DrainReport:
     def topic(self, source: TopicGeneration) -> TopicReport:
         """Return the report of a topic, a new one if there is none."""
         key = (source.cluster, source.topic)
-        return self.topics.setdefault(key, TopicReport(source.cluster, source.topic, source.generation))
+        found = self.topics.setdefault(key, TopicReport(source.cluster, source.topic, source.generation))
+        found.generation = max(found.generation, source.generation)
+        return found
 
     def planned(self, plan: SegmentPlan) -> None:
         """Count a plan that this run sets out to finish."""
@@ -76,8 +79,9 @@ class DrainReport:
 
     def lost(self, source: TopicGeneration, gap: OffsetRange) -> None:
         """Count a range that can no longer be had."""
-        self.topic(source).expired += gap.offsets
-        self.topic(source).lag = max(0, self.topic(source).lag)
+        topic = self.topic(source)
+        topic.expired += gap.offsets
+        topic.lag = max(0, topic.lag - gap.offsets)
 
     def total(self, name: str) -> int:
         """Return the sum of a number over the topics."""

@@ -1,9 +1,12 @@
-"""Deleting replaced files, when no reader can still mean them: those only that the ledger names."""
+"""Deleting files that no commit has, or has no more: those only that the ledger names."""
 
 from __future__ import annotations
 
-from finkbridge import disk
+from collections.abc import Iterable
+
+from finkbridge import disk, layout
 from finkbridge.ledger import Coordinator
+from finkbridge.values import SegmentPlan
 
 
 def delete_replaced(coordinator: Coordinator, grace_s: float) -> int:
@@ -16,3 +19,23 @@ def delete_replaced(coordinator: Coordinator, grace_s: float) -> int:
     if old:
         coordinator.mark_deleted([file.id for file in old])
     return len(old)
+
+
+def delete_unfinished_merges(coordinator: Coordinator) -> None:
+    """Delete the merged files that a dead coordinator wrote and did not commit."""
+    lake, left = coordinator.ledger.lake, coordinator.unfinished_merges()
+    with disk.writing(lake):
+        for path in left:
+            (lake / path).unlink(missing_ok=True)
+    if left:
+        coordinator.forget_merges(left)
+
+
+def delete_landed(coordinator: Coordinator, plans: Iterable[SegmentPlan]) -> None:
+    """Delete what pending plans left in the lake, before they are abandoned: no commit can have it."""
+    lake = coordinator.ledger.lake
+    with disk.writing(lake):
+        for plan in plans:
+            for pattern in layout.plan_patterns(plan.source.topic, plan.number):
+                for path in lake.glob(pattern):
+                    path.unlink(missing_ok=True)

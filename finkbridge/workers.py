@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -101,11 +100,14 @@ def run_task(task: Task) -> tuple[LandedPart, ...]:
 
 def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_die_with_coordinator, daemon=True).start()
 
 
-def _die_with_parent(parent: int) -> None:
-    """End this process when its coordinator is gone, so that no orphan keeps writing."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _die_with_coordinator() -> None:
+    """End this process when its coordinator is gone, so that no orphan keeps writing.
+
+    The process that it was forked from tells nothing: the fork server lives as long as its workers.
+    """
+    if (coordinator := multiprocessing.parent_process()) is not None:
+        coordinator.join()
+        os._exit(1)

@@ -16,6 +16,7 @@ from finkbridge.ledger import Ledger
 from finkbridge.values import Message
 from tests.support.kafka import Kafka
 from tests.support.lake import (
+    KEPT,
     RealAlerts,
     alive_files,
     assert_consistent,
@@ -53,7 +54,7 @@ def real(shared_data: Path, survey: str) -> RealAlerts:
 
 @pytest.fixture(scope="module")
 def topic(kafka: Kafka, real: RealAlerts, survey: str) -> str:
-    name = kafka.topic(f"fink_{survey}")
+    name = kafka.topic(f"fink_{survey}", config=KEPT)
     times = [FIRST_MS + i for i in range(len(real.datums))]
     kafka.produce(name, real.records, timestamps=times, headers=[("origin", b"test")])
     return name

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, text, update
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError, LakeAccessError, LakeBusyError, ReconciliationError
@@ -49,6 +49,7 @@ class Coordinator:
         self.ledger = ledger
         with self._writing(new_epoch=True) as connection:
             self.epoch = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "epoch"))
+            _note_dead_runs(connection)
 
     def add_generation(self, cluster: str, topic: str, topic_id: str | None) -> KnownGeneration:
         """Begin the next life of a topic."""
@@ -91,15 +92,36 @@ class Coordinator:
                 connection.execute(insert(s.plan_ranges), [row for p in made for row in _plan_range_rows(p)])
         return made
 
-    def new_number(self) -> int:
-        """Take a plan number for files that no plan of offsets makes (merging)."""
+    def begin_merge(self, folder: str) -> str:
+        """Write down the path of a file that is to replace others of a folder, before it is there."""
         with self._writing() as connection:
-            return _next_number(connection, "plan")
+            path = layout.merged_path(folder, _next_number(connection, "plan"), 0)
+            connection.execute(insert(s.merging), {"path": path})
+            return path
 
-    def abandon(self, plan: SegmentPlan) -> None:
-        """Close a pending plan that will never be finished; its number is never used again."""
+    def unfinished_merges(self) -> list[str]:
+        """Return paths of merged files that a dead coordinator may have left, and that no commit has."""
+        with self.ledger.reading() as connection:
+            return list(connection.scalars(select(s.merging.c.path)))
+
+    def forget_merges(self, paths: Iterable[str]) -> None:
+        """Note that nothing is left of unfinished merges."""
         with self._writing() as connection:
-            _close_plan(connection, plan, "abandoned")
+            _forget_merges(connection, paths)
+
+    def abandon(self, plans: Iterable[SegmentPlan]) -> None:
+        """Close pending plans that will never be finished; their numbers are never used again."""
+        with self._writing() as connection:
+            for plan in plans:
+                _close_plan(connection, plan, "abandoned")
+
+    def give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
+        """Close pending plans whose messages are gone, and record all of their ranges as gaps."""
+        with self._writing() as connection:
+            for plan in plans:
+                _close_plan(connection, plan, "abandoned")
+            for lost in sorted(r for plan in plans for r in plan.ranges):
+                self._add_gap(connection, generation, lost, reason)
 
     def commit_segment(self, plan: SegmentPlan, parts: Sequence[LandedPart]) -> int:
         """Commit all that a plan left on disk, in one transaction; return the commit's number.
@@ -125,18 +147,7 @@ class Coordinator:
     def commit_gap(self, generation: KnownGeneration, lost: OffsetRange, reason: str) -> int:
         """Record a range that can no longer be had, and go on behind it."""
         with self._writing() as connection:
-            commit = self._add_commit(connection, "gap")
-            _advance(connection, generation.row_id, lost)
-            row = {
-                "commit": commit,
-                "generation_id": generation.row_id,
-                "partition": lost.partition,
-                "start_offset": lost.start,
-                "end_offset": lost.end,
-                "reason": reason,
-            }
-            connection.execute(insert(s.gaps), row)
-        return commit
+            return self._add_gap(connection, generation, lost, reason)
 
     def commit_merge(
         self, inputs: Sequence[int], outputs: Sequence[LandedFile], schemas: Sequence[KnownSchema] = ()
@@ -157,6 +168,7 @@ class Coordinator:
                 raise CommitConflictError("a file to merge was replaced meanwhile: nothing was changed")
             _add_schemas(connection, schemas)
             _add_files(connection, outputs, commit, None)
+            _forget_merges(connection, [file.path for file in outputs])
         return commit
 
     def deletable(self, grace_s: float) -> Sequence[Row[Any, Any]]:
@@ -188,10 +200,7 @@ class Coordinator:
     def start_run(self, kind: str) -> int:
         """Note that a run began; one that was left running is noted as dead."""
         with self._writing() as connection:
-            r = s.runs.c
-            connection.execute(
-                update(s.runs).where(r.state == "running").values(state="dead", ended_at=time.time())
-            )
+            _note_dead_runs(connection)
             row = {"kind": kind, "started_at": time.time(), "state": "running", "summary": "{}"}
             return _insert_one(connection, s.runs, row)
 
@@ -224,6 +233,22 @@ class Coordinator:
         row = {"number": number, "kind": kind, "epoch": self.epoch, "committed_at": time.time()}
         connection.execute(insert(s.commits), row)
         return number
+
+    def _add_gap(
+        self, connection: Connection, generation: KnownGeneration, lost: OffsetRange, reason: str
+    ) -> int:
+        commit = self._add_commit(connection, "gap")
+        _advance(connection, generation.row_id, lost)
+        row = {
+            "commit": commit,
+            "generation_id": generation.row_id,
+            "partition": lost.partition,
+            "start_offset": lost.start,
+            "end_offset": lost.end,
+            "reason": reason,
+        }
+        connection.execute(insert(s.gaps), row)
+        return commit
 
 
 def reconcile(plan: SegmentPlan, parts: Sequence[LandedPart]) -> None:
@@ -356,6 +381,16 @@ def _close_plan(connection: Connection, plan: SegmentPlan, state: str) -> None:
     )
     if closed.rowcount != 1:
         raise CommitConflictError(f"plan {plan.number} is closed already: nothing was changed")
+
+
+def _forget_merges(connection: Connection, paths: Iterable[str]) -> None:
+    connection.execute(delete(s.merging).where(s.merging.c.path.in_(list(paths))))
+
+
+def _note_dead_runs(connection: Connection) -> None:
+    """Note that a run which did not end never will: there is one coordinator, and it is another one."""
+    running = update(s.runs).where(s.runs.c.state == "running")
+    connection.execute(running.values(state="dead", ended_at=time.time()))
 
 
 def _generation_id(connection: Connection, source: TopicGeneration) -> int:

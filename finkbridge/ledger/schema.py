@@ -149,6 +149,9 @@ files = Table(
 )
 Index("files_alive", files.c.table, files.c.survey, files.c.night, files.c.removed)
 
+# one row a file that merging is about to add; what is left when a coordinator starts was never committed
+merging = Table("merging", metadata, Column("path", Text, primary_key=True))
+
 # one row a schema: Avro writer schemas as received, Arrow schemas of the tables' files
 schemas = Table(
     "schemas",

@@ -24,6 +24,9 @@ from finkbridge.settings import Settings
 
 Record = tuple[bytes | None, bytes | None]
 
+KEPT = {"retention.ms": "-1"}
+"""For topics of messages with the real alerts' times, which the broker would soon delete as too old."""
+
 
 class RealAlerts(NamedTuple):
     """The real alerts of one survey: what Fink's topics carry, and what fastavro reads in it."""
@@ -125,7 +128,7 @@ def alive_files(lake: Path) -> set[str]:
 
 
 def read_table(lake: Path, table: str) -> pa.Table:
-    """Read all files of ``deliveries`` or ``packets`` that the ledger lists, by pyarrow, in order of offset."""
+    """Read the files of a table that the ledger lists, by pyarrow, in order of offset."""
     with Ledger(lake) as ledger:
         paths = [lake / row.path for row in ledger.alive_files(table)]
     prefix = "_" if table == "packets" else ""
