@@ -35,6 +35,8 @@ HABITS = {
     "asteroid": Habit(0.13, 16.0),
     "bogus": Habit(0.09, 1.0),
 }
+GALAXY_COLOUR = {"u": 1.2, "g": 0.0, "r": -0.6, "i": -0.9, "z": -1.1, "y": -1.2}
+"""Magnitude minus the one in g."""
 FAINTER = {"ztf": 0.0, "lsst": 2.6}
 """Magnitudes by which everything is fainter in the deeper survey."""
 
@@ -77,8 +79,7 @@ class SkyObject:
         """Return the flux in nJy of what the reference image has at this place."""
         if isinstance(self.curve, PeriodicStar):
             return flux_of(self.curve.magnitude(band))
-        colour = {"u": 1.2, "g": 0.0, "r": -0.6, "i": -0.9, "z": -1.1, "y": -1.2}[band]
-        return flux_of(self.reference_mag + colour)
+        return flux_of(self.reference_mag + GALAXY_COLOUR[band])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ LSST_DEEP_FIELDS = {
 """Rubin's deep drilling fields: centres, degrees ICRS."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SkyField:
     """A pointing of a survey: name, number and centre in degrees."""
 
@@ -30,9 +30,9 @@ class SkyField:
     dec: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Visit:
-    """One exposure of one field."""
+    """One exposure of one field; compared by identity, as it is looked up often."""
 
     mjd: float
     """UTC: start of the exposure (ZTF) or its midpoint (LSST)."""

@@ -49,7 +49,7 @@ def object_name(year: int, number: int) -> str:
     return f"ZTF{year % 100:02d}aa{letters}"
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1 << 14)
 def exposure(visit: Visit, detector: int) -> Row:
     """Return what all entries of one image share: an upper limit is nothing more."""
     rng = random.Random(visit.number * 64 + detector)  # noqa: S311

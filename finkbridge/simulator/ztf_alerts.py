@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from finkbridge.simulator import ztf, ztf_fink
@@ -48,6 +49,8 @@ class ZtfAlerts:
         self._encode, self._encode_item = encoder(SCHEMA), item_encoder(SCHEMA, "prv_candidates")
         self._key = schema_text("ztf")
         self._tracks: dict[tuple[int, str, int], _Track] = {}
+        # A limit is the same for all objects of a detector.
+        self._limit = lru_cache(maxsize=1 << 16)(self._upper_limit)
         self._names = 0
 
     def visit(self, thing: SkyObject, visit: Visit) -> SimulatedAlert | None:
@@ -88,13 +91,18 @@ class ZtfAlerts:
     def _measure(self, thing: SkyObject, track: _Track, visit: Visit) -> tuple[Measurement, Row, Entry]:
         found = observe(thing, visit, ztf.ARCSEC_PER_PIXEL)
         track.record.count(visit.mjd, detected=found.detected)
-        if found.detected:
-            row = ztf.detection(found, thing, track.neighbours)
-            value, err = row["magpsf"], row["sigmapsf"]
-        else:
-            row, value, err = ztf.exposure(visit, thing.detector), visit.limit_mag, LIMIT_ERROR
-        entry = Entry(visit.mjd, visit.band, value, err, found.detected, self._encode_item(row))
-        return found, row, entry
+        if not found.detected:
+            return found, {}, self._limit(visit, thing.detector)
+        row = ztf.detection(found, thing, track.neighbours)
+        return (
+            found,
+            row,
+            Entry(visit.mjd, visit.band, row["magpsf"], row["sigmapsf"], True, self._encode_item(row)),
+        )
+
+    def _upper_limit(self, visit: Visit, detector: int) -> Entry:
+        item = self._encode_item(ztf.exposure(visit, detector))
+        return Entry(visit.mjd, visit.band, visit.limit_mag, LIMIT_ERROR, False, item)
 
     def _alert(
         self, thing: SkyObject, track: _Track, found: Measurement, row: Row, entry: Entry

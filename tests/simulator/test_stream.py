@@ -50,6 +50,7 @@ def test_small_is_small(survey: str, limit: int) -> None:
     assert max(len(a.value) for a in alerts(survey, n=600, size="small", nights=20)) < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survey", SURVEYS)
 def test_without_end_new_objects_appear(survey: str) -> None:
     stream = alerts(survey, size="small")
