@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,15 @@ Record = tuple[bytes | None, bytes | None]
 
 KEPT = {"retention.ms": "-1"}
 """For topics of messages with the real alerts' times, which the broker would soon delete as too old."""
+
+
+POINT = {"type": "record", "name": "point", "fields": [{"name": "x", "type": "double"}]}
+"""Writer schema of the smallest messages, which are no survey's."""
+
+
+def points(*numbers: float) -> list[Record]:
+    """Return messages of eight bytes each, keyed by their schema."""
+    return [(json.dumps(POINT).encode(), encode(POINT, {"x": number})) for number in numbers]
 
 
 class RealAlerts(NamedTuple):
@@ -100,6 +110,17 @@ def sql(lake: Path, query: str) -> list[tuple[Any, ...]]:
     """Ask the published catalog."""
     with open_catalog(lake) as connection:
         return connection.sql(query).fetchall()
+
+
+def gaps(lake: Path) -> list[tuple[Any, ...]]:
+    """Return generation, partition, start, end and reason of what was lost."""
+    query = 'SELECT generation, "partition", start_offset, end_offset, reason FROM gaps ORDER BY ALL'
+    return sql(lake, query)
+
+
+def offsets(lake: Path) -> list[tuple[int, int, int]]:
+    """Return generation, partition and offset of every delivery, in order."""
+    return [(g, p, o) for _, g, p, o in delivered(lake)]
 
 
 def ledger_rows(lake: Path, table: Any) -> Sequence[Row[Any]]:

@@ -1,0 +1,328 @@
+"""Runs in which something goes wrong with one cluster, topic, segment or worker, and the rest goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge import execution, parts, workers
+from finkbridge.broker import Broker
+from finkbridge.drain import drain, open_bridge
+from finkbridge.errors import (
+    BrokerTimeoutError,
+    LakeAccessError,
+    LakeBusyError,
+    LakeVersionError,
+    SettingsError,
+)
+from finkbridge.ledger import Ledger, coordinate, schema
+from finkbridge.settings import Settings
+from tests.support.kafka import Kafka
+from tests.support.kafka_server import free_ports
+from tests.support.lake import (
+    KEPT,
+    RealAlerts,
+    alive_files,
+    assert_consistent,
+    drained,
+    forget_landers,
+    ledger_rows,
+    make_settings,
+    offsets,
+    points,
+    real_alerts,
+    sql,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    forget_landers()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture(scope="module")
+def ztf(shared_data: Path) -> RealAlerts:
+    return real_alerts(shared_data / "ztf")
+
+
+def several(lake: Path, clusters: dict[str, dict[str, Any]], **more: Any) -> Settings:
+    return Settings.model_validate({"lake": lake, "workers": 0, "clusters": clusters, **more})
+
+
+def test_cluster_that_is_down_does_not_stop_the_other(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("up")
+    kafka.produce(topic, points(1, 2))
+    (port,) = free_ports(1)
+    down = {"servers": f"127.0.0.1:{port}", "topics": ["any"]}
+    up = {"servers": kafka.bootstrap, "topics": [topic]}
+    report = drain(several(lake, {"lsst": down, "ztf": up}, broker_timeout_s=3))
+    assert not report.succeeded
+    (problem,) = report.problems
+    assert "cluster lsst: no broker answers" in problem
+    assert report.total("rows") == 2
+    assert_consistent(lake)
+
+
+def test_sasl_with_the_right_and_the_wrong_password(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("secret")
+    kafka.produce(topic, points(1, 2))
+    cluster = {"servers": kafka.sasl_bootstrap, "username": kafka.username, "topics": [topic]}
+    wrong = drain(several(lake, {"ztf": {**cluster, "password": "no-such-word"}}))
+    assert not wrong.succeeded
+    assert "credentials are refused" in wrong.problems[0]
+    assert "no-such-word" not in str(wrong)
+    assert alive_files(lake) == set()
+    assert drained(several(lake, {"ztf": {**cluster, "password": kafka.password}})).total("rows") == 2
+    written = b"".join(p.read_bytes() for p in lake.rglob("*") if p.is_file())
+    assert kafka.password.encode() not in written
+
+
+def test_unknown_topic_is_a_problem_and_the_rest_is_drained(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("known")
+    kafka.produce(topic, points(1))
+    report = drain(make_settings(lake, kafka.bootstrap), [topic, "known_nowhere"])
+    assert not report.succeeded
+    assert "has no topic known_nowhere" in report.problems[0]
+    assert report.total("rows") == 1
+
+
+def test_patterns_name_topics(kafka: Kafka, lake: Path) -> None:
+    first, second = kafka.topic("pattern_a"), kafka.topic("pattern_a")
+    kafka.topic("pattern_b")
+    for topic in (first, second):
+        kafka.produce(topic, points(1))
+    report = drained(make_settings(lake, kafka.bootstrap), "pattern_a_*")
+    assert {topic for _, topic in report.topics} == {first, second}
+
+
+def test_nothing_named_is_one_line(kafka: Kafka, lake: Path) -> None:
+    with pytest.raises(SettingsError, match="no topics to drain"):
+        drain(make_settings(lake, kafka.bootstrap))
+    with pytest.raises(SettingsError, match="no cluster is set"):
+        drain(several(lake, {}))
+
+
+def test_two_at_once(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("twice")
+    kafka.produce(topic, points(1, 2))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    with open_bridge(settings) as winner:
+        before = ledger_rows(lake, schema.meta)
+        with pytest.raises(
+            LakeBusyError, match=f"is being written by process {os.getpid()}: nothing was changed"
+        ):
+            drain(settings)
+        assert ledger_rows(lake, schema.meta) == before
+        assert winner.run().total("rows") == 2
+    assert_consistent(lake)
+
+
+def test_newer_lake_is_left_alone(kafka: Kafka, lake: Path) -> None:
+    settings = make_settings(lake, kafka.bootstrap, kafka.topic("newer"))
+    drained(settings)
+    with Ledger(lake) as ledger, ledger.engine.begin() as connection:
+        connection.execute(schema.meta.update().where(schema.meta.c.key == "version").values(value=99))
+    before = (lake / "ledger.db").read_bytes()
+    with pytest.raises(LakeVersionError, match=r"newer finkbridge \(ledger version 99.*upgrade"):
+        drain(settings)
+    assert (lake / "ledger.db").read_bytes() == before
+
+
+def test_lake_that_cannot_be_made_is_one_line(kafka: Kafka, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LakeAccessError, match="cannot be made"):
+        drain(make_settings(tmp_path / "file" / "lake", kafka.bootstrap, "any"))
+
+
+def test_holes_are_accounted_for(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("holes")
+    kafka.produce_transaction(topic, points(0, 1))  # marker at 2
+    kafka.produce(topic, points(3))
+    kafka.produce_transaction(topic, points(4, 5), commit=False)  # and its marker at 6
+    kafka.produce(topic, [(None, b"bad"), *points(8)])
+    kafka.produce_transaction(topic, points(9))  # the marker at 10 ends the log
+    report = drained(make_settings(lake, kafka.bootstrap, topic))
+    names = ("planned", "messages", "rows", "quarantined", "holes", "lag")
+    assert [report.total(n) for n in names] == [11, 6, 5, 1, 5, 0]
+    (span,) = ledger_rows(lake, schema.segment_ranges)
+    assert (span.start_offset, span.end_offset, span.rows, span.quarantined) == (0, 11, 5, 1)
+    assert span.holes == "[[2, 3], [4, 7], [10, 11]]"
+    assert offsets(lake) == [(1, 0, o) for o in (0, 1, 3, 8, 9)]
+    query = 'SELECT "offset", reason, state FROM quarantine'
+    ((offset, reason, state),) = sql(lake, query)
+    assert (offset, state) == (7, "waiting")
+    assert "no writer schema" in reason
+    assert drained(make_settings(lake, kafka.bootstrap, topic)).total("planned") == 0
+    assert_consistent(lake)
+
+
+def test_range_of_holes_alone_lands_nothing_and_is_done(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("aborted")
+    kafka.produce_transaction(topic, points(0, 1), commit=False)
+    report = drained(make_settings(lake, kafka.bootstrap, topic))
+    assert (report.total("planned"), report.total("holes"), report.total("rows")) == (3, 3, 0)
+    assert alive_files(lake) == set()
+    assert drained(make_settings(lake, kafka.bootstrap, topic)).total("planned") == 0
+
+
+def test_unproved_segment_fails_and_the_others_land(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = kafka.topic("unproved"), kafka.topic("proved")
+    for topic in (bad, good):
+        kafka.produce(topic, points(0, 1))
+    fetch = Broker.fetch
+
+    def forgetful(self: Broker, topic: str, span: Any) -> Any:
+        for batch in fetch(self, topic, span):
+            yield batch[1:] if topic == bad else batch
+
+    settings = make_settings(lake, kafka.bootstrap, bad, good)
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, "fetch", forgetful)
+        report = drain(settings)
+        assert not report.succeeded
+        assert "a second look" in report.problems[0]
+        patch.setattr(Broker, "confirm_holes", lambda *_: True)
+        patch.setattr(parts.OffsetRange, "missing", lambda *_: ())  # an account that does not add up
+        assert "1 messages are accounted for" in drain(settings).problems[0]
+    assert offsets(lake) == [(1, 0, 0), (1, 0, 1)]
+    assert drained(settings).total("rows") == 2
+    assert_consistent(lake)
+
+
+def test_broker_that_fails_while_planning_fails_its_topic_alone(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = kafka.topic("a"), kafka.topic("b")
+    for topic in (bad, good):
+        kafka.produce(topic, points(0))
+    settings = make_settings(lake, kafka.bootstrap, bad, good, drain={"start": "2020-01-01"})
+    offsets_at = Broker.offsets_at
+
+    def silent(self: Broker, topic: str, *rest: Any) -> Any:
+        if topic == bad:
+            raise BrokerTimeoutError("no answer")
+        return offsets_at(self, topic, *rest)
+
+    monkeypatch.setattr(Broker, "offsets_at", silent)
+    report = drain(settings)
+    assert (report.problems, report.total("rows")) == (["no answer"], 1)
+
+
+def test_same_alert_in_two_topics(kafka: Kafka, lake: Path, ztf: RealAlerts) -> None:
+    first, second = sorted(kafka.topic("fink_two_ztf", config=KEPT) for _ in range(2))
+    kafka.produce(first, ztf.records[:3])
+    kafka.produce(second, ztf.records[2:5])
+    drained(make_settings(lake, kafka.bootstrap, first, second))
+    assert sql(lake, "SELECT count(*) FROM deliveries") == [(6,)]
+    rows = dict(sql(lake, "SELECT source_id, topics FROM alerts"))
+    ids = [alert["candid"] for alert in ztf.alerts]
+    assert rows == {
+        **{key: [first] for key in ids[:2]},
+        ids[2]: [first, second],
+        **{key: [second] for key in ids[3:5]},
+    }
+    assert sql(lake, f"SELECT deliveries FROM alerts WHERE source_id = {ids[2]}") == [(2,)]
+
+
+def test_schema_changes_and_containers_on_a_real_broker(kafka: Kafka, lake: Path, ztf: RealAlerts) -> None:
+    topic = kafka.topic("fink_mixed_ztf", config=KEPT)
+    kafka.produce(topic, [*ztf.records[:2], *points(1), *ztf.records[2:4], (b"k", b""), (None, None)])
+    report = drained(make_settings(lake, kafka.bootstrap, topic))
+    assert (report.total("rows"), report.total("quarantined")) == (5, 2)
+    counts = "SELECT survey, count(*) FROM deliveries GROUP BY ALL ORDER BY ALL"
+    assert sql(lake, counts) == [("other", 1), ("ztf", 4)]
+    assert_consistent(lake)
+
+
+def test_schema_topic_on_a_real_broker(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("ftransfer")
+    kafka._topics[f"{topic}_schema"] = kafka._topics[topic].__class__(f"{topic}_schema", 1)
+    kafka._create(f"{topic}_schema")
+    ((key, datum),) = points(4.5)
+    kafka.produce(f"{topic}_schema", [(key, b"")])
+    kafka.produce(topic, [(None, datum)])
+    drained(make_settings(lake, kafka.bootstrap, topic))
+    assert sql(lake, "SELECT x FROM packets_other") == [(4.5,)]
+
+
+def test_schema_file_overrides(kafka: Kafka, lake: Path, tmp_path: Path) -> None:
+    topic = kafka.topic("override")
+    ((key, datum),) = points(4.5)
+    (tmp_path / "point.avsc").write_bytes(key or b"")
+    kafka.produce(topic, [(None, datum)])
+    drained(make_settings(lake, kafka.bootstrap, topic, decode={"schema_file": tmp_path / "point.avsc"}))
+    assert sql(lake, "SELECT x FROM packets_other") == [(4.5,)]
+    missing = make_settings(lake, kafka.bootstrap, topic, decode={"schema_file": tmp_path / "none.avsc"})
+    with pytest.raises(SettingsError, match=r"none.avsc cannot be read"):
+        drain(missing)
+
+
+def die(_: workers.Task) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_dead_worker_fails_its_run_and_the_bridge_goes_on(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = [kafka.topic("dies") for _ in range(4)]
+    for topic in topics:
+        kafka.produce(topic, points(0))
+    with open_bridge(make_settings(lake, kafka.bootstrap, *topics, workers=1)) as bridge:
+        with monkeypatch.context() as patch:
+            patch.setattr(execution, "run_task", die)
+            report = bridge.run()
+        assert len(report.problems) == 4
+        assert all("a worker process died" in problem for problem in report.problems)
+        assert bridge.run().total("rows") == 4
+    assert_consistent(lake)
+
+
+def test_told_to_stop_leaves_the_rest_for_the_next(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("stops")
+    kafka.produce(topic, points(*range(9)))
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
+    with open_bridge(settings) as bridge:
+
+        class StopsAtFirst(execution.Silent):
+            def committed(self, plan: Any, landed: Any) -> None:
+                bridge.stopping.set()
+
+        report = bridge.run(listener=StopsAtFirst())
+    assert not report.succeeded
+    assert 0 < report.total("rows") < 9
+    assert drained(settings).total("rows") == 9 - report.total("rows")
+    assert_consistent(lake)
+
+
+def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:
+    """A coordinator that lost the lake without noticing can write nothing any more."""
+    topic = kafka.topic("zombie")
+    kafka.produce(topic, points(0))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    with open_bridge(settings) as zombie:
+        with Ledger(lake) as ledger:
+            (lake / "ledger.lock").unlink()  # as if the lock had gone with its machine
+            with coordinate(ledger):
+                pass
+        with pytest.raises(Exception, match="another coordinator took this lake over: nothing was changed"):
+            zombie.run()
+    assert alive_files(lake) == set()
+    assert drained(settings).total("rows") == 1
+    assert multiprocessing.active_children() == []

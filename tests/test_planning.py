@@ -1,0 +1,344 @@
+"""What a run plans when the broker is not as the last run left it: expiry, recreation, dead runs, limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import NewPartitions
+
+from finkbridge.broker import Broker
+from finkbridge.drain import drain, open_bridge
+from finkbridge.execution import Execution
+from finkbridge.ledger import Coordinator, schema
+from finkbridge.planning import DELETED, EXPIRED, RECREATED
+from finkbridge.report import TopicReport
+from finkbridge.settings import Settings
+from tests.support.kafka import Kafka
+from tests.support.lake import (
+    assert_consistent,
+    drained,
+    forget_landers,
+    gaps,
+    ledger_rows,
+    make_settings,
+    offsets,
+    points,
+    sql,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    forget_landers()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+class Died(BaseException):
+    """Stands for the end of the process."""
+
+
+def die_before(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, settings: Settings, nth: int = 1
+) -> None:
+    """Drain until the n-th call of a method, and leave everything as it is then."""
+    calls = iter(range(1, 1000))
+    original = getattr(owner, name)
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == nth:
+            raise Died
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        with pytest.raises(Died):
+            drain(settings)
+    forget_landers()
+
+
+def only(report: Any) -> TopicReport:
+    (topic,) = report.topics.values()
+    assert topic.reconciled
+    return topic  # type: ignore[no-any-return]
+
+
+def test_expired_before_the_plan_is_a_gap(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("expired")
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    kafka.produce(topic, points(*range(3)))
+    drained(settings)
+    kafka.produce(topic, points(*range(6)))
+    kafka.expire(topic, {0: 5})
+    report = only(drained(settings))
+    assert (report.planned, report.rows, report.expired, report.lag) == (4, 4, 2, 0)
+    assert gaps(lake) == [(1, 0, 3, 5, EXPIRED)]
+    assert offsets(lake) == [(1, 0, o) for o in (0, 1, 2, 5, 6, 7, 8)]
+    assert_consistent(lake)
+
+
+def test_all_expired_is_a_gap_and_a_run(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("expired")
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    kafka.produce(topic, points(0))
+    drained(settings)
+    kafka.produce(topic, points(1, 2))
+    kafka.expire(topic, {0: 3})
+    report = drained(settings)
+    assert (report.run, only(report).expired, only(report).lag) == (2, 2, 0)
+    assert gaps(lake) == [(1, 0, 1, 3, EXPIRED)]
+    assert drained(settings).run == 0
+
+
+def test_first_run_starts_at_what_is_there_and_calls_nothing_lost(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("young")
+    kafka.produce(topic, points(*range(5)))
+    kafka.expire(topic, {0: 2})
+    drained(make_settings(lake, kafka.bootstrap, topic))
+    assert gaps(lake) == []
+    assert offsets(lake) == [(1, 0, o) for o in (2, 3, 4)]
+
+
+def test_expired_between_plan_and_fetch_is_a_gap(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("late", partitions=2)
+    kafka.produce(topic, points(*range(8)), partition=0)
+    kafka.produce(topic, points(*range(4)), partition=1)
+    execute = Execution.execute
+
+    def expire_first(self: Execution, plans: Any) -> None:
+        kafka.expire(topic, {0: 3})
+        execute(self, plans)
+
+    monkeypatch.setattr(Execution, "execute", expire_first)
+    report = only(drained(make_settings(lake, kafka.bootstrap, topic)))
+    assert (report.planned, report.rows, report.expired, report.lag) == (9, 9, 3, 0)
+    assert gaps(lake) == [(1, 0, 0, 3, EXPIRED)]
+    assert offsets(lake) == [(1, 0, o) for o in range(3, 8)] + [(1, 1, o) for o in range(4)]
+    assert_consistent(lake)
+
+
+def test_expired_under_several_pending_plans(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("pending")
+    kafka.produce(topic, points(*range(10)))
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})  # 3 messages
+    die_before(monkeypatch, Coordinator, "commit_segment", settings)
+    assert len(ledger_rows(lake, schema.plans)) == 4
+    kafka.expire(topic, {0: 4})
+    report = only(drained(settings))
+    assert (report.planned, report.rows, report.expired, report.lag) == (6, 6, 4, 0)
+    assert gaps(lake) == [(1, 0, 0, 4, EXPIRED)]
+    assert offsets(lake) == [(1, 0, o) for o in range(4, 10)]
+    assert_consistent(lake)
+
+
+@pytest.mark.parametrize("step", ["commit_gap", "add_plans"])
+def test_run_that_dies_while_it_replans_loses_nothing(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The first of several plans is abandoned and not made anew: what follows it must not stand for ever."""
+    topic = kafka.topic("replan")
+    kafka.produce(topic, points(*range(10)))
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
+    execute = Execution.execute
+
+    def expire_first(self: Execution, plans: Any) -> None:
+        kafka.expire(topic, {0: 1})
+        execute(self, plans)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "execute", expire_first)
+        die_before(patch, Coordinator, step, settings, 2 if step == "add_plans" else 1)
+    drained(settings)
+    assert gaps(lake) == [(1, 0, 0, 1, EXPIRED)]
+    assert offsets(lake) == [(1, 0, o) for o in range(1, 10)]
+    assert_consistent(lake)
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_recreated_topic_is_a_new_generation(kafka: Kafka, lake: Path, count: int) -> None:
+    topic = kafka.topic("recreated")
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    kafka.produce(topic, points(*range(5)))
+    drained(settings)
+    kafka.recreate(topic)
+    kafka.produce(topic, points(*range(100, 100 + count)))
+    report = only(drained(settings))
+    assert (report.generation, report.rows, report.lag) == (2, count, 0)
+    assert offsets(lake) == [(1, 0, o) for o in range(5)] + [(2, 0, o) for o in range(count)]
+    query = "SELECT x FROM packets_other ORDER BY _generation, _kafka_offset"
+    assert sql(lake, query) == [(float(x),) for x in [*range(5), *range(100, 100 + count)]]
+    assert gaps(lake) == []
+    assert_consistent(lake)
+
+
+def test_recreated_topic_is_told_by_its_messages_where_there_are_no_ids(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "topic_ids", lambda self, topics: dict.fromkeys(topics))
+    topic = kafka.topic("recreated")
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    for generation, count in ((1, 5), (2, 5), (3, 7), (4, 2)):
+        kafka.produce(topic, points(*range(count)))
+        assert only(drained(settings)).generation == generation
+        assert drained(settings).total("planned") == 0
+        kafka.recreate(topic)
+    assert len(offsets(lake)) == 5 + 5 + 7 + 2
+    assert_consistent(lake)
+
+
+def test_recreated_with_pending_plans_is_a_gap(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("recreated")
+    kafka.produce(topic, points(*range(6)))
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
+    die_before(monkeypatch, Coordinator, "commit_segment", settings, 2)
+    kafka.recreate(topic)
+    kafka.produce(topic, points(0, 1))
+    report = only(drained(settings))
+    assert (report.generation, report.planned, report.rows, report.expired) == (2, 2, 2, 3)
+    assert gaps(lake) == [(1, 0, 3, 6, RECREATED)]
+    assert offsets(lake) == [(1, 0, o) for o in range(3)] + [(2, 0, 0), (2, 0, 1)]
+    assert_consistent(lake)
+
+
+def test_recreated_while_it_is_fetched_commits_nothing(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("recreated")
+    kafka.produce(topic, points(*range(3)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    commit_next = Execution._commit_next
+
+    def recreate_first(self: Execution) -> bool:
+        if self._back:
+            kafka.recreate(topic)
+            kafka.produce(topic, points(*range(10, 13)))
+        return commit_next(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "_commit_next", recreate_first)
+        report = drain(settings)
+    assert not report.succeeded
+    assert "recreated during the run" in report.problems[0]
+    assert offsets(lake) == []
+    drained(settings)
+    assert gaps(lake) == [(1, 0, 0, 3, RECREATED)]
+    assert sql(lake, "SELECT x FROM packets_other ORDER BY x") == [(10.0,), (11.0,), (12.0,)]
+    assert_consistent(lake)
+
+
+def test_deleted_with_pending_plans_is_a_gap(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, other = kafka.topic("gone", partitions=2), kafka.topic("other")
+    for partition in range(2):
+        kafka.produce(gone, points(*range(6)), partition=partition)
+    kafka.produce(other, points(1))
+    settings = make_settings(lake, kafka.bootstrap, gone, drain={"segment_bytes": 200_000})
+    die_before(monkeypatch, Coordinator, "commit_segment", settings, 2)
+    kafka.delete(gone)
+    report = drain(settings, [other])
+    assert report.succeeded, report.problems
+    assert report.total("expired") == 9
+    assert gaps(lake) == [(1, 0, 3, 6, DELETED), (1, 1, 0, 3, DELETED), (1, 1, 3, 6, DELETED)]
+    assert_consistent(lake)
+
+
+def test_pending_plans_are_finished_first_though_the_topic_is_not_asked_for(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = kafka.topic("old"), kafka.topic("new")
+    kafka.produce(old, points(*range(4)))
+    kafka.produce(new, points(7))
+    die_before(monkeypatch, Coordinator, "commit_segment", make_settings(lake, kafka.bootstrap, old))
+    kafka.produce(old, points(4))
+    report = drain(make_settings(lake, kafka.bootstrap, drain={"max_messages": 1}), [new])
+    assert report.succeeded, report.problems
+    assert {t.topic: (t.planned, t.rows, t.lag) for t in report.topics.values()} == {
+        old: (4, 4, 0),
+        new: (1, 1, 0),
+    }
+    assert_consistent(lake)
+
+
+def test_partitions_that_are_added_are_drained_whole(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("grows")
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"start": "latest"})
+    drained(settings)
+    grow(kafka, topic, 3)
+    kafka.produce(topic, points(0), partition=0)
+    kafka.produce(topic, points(1, 2), partition=2)
+    drained(settings)
+    assert offsets(lake) == [(1, 0, 0), (1, 2, 0), (1, 2, 1)]
+
+
+def grow(kafka: Kafka, topic: str, partitions: int) -> None:
+    for future in kafka._admin.create_partitions([NewPartitions(topic, partitions)]).values():
+        future.result(10)
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"), [("earliest", 0), ("latest", 4), (datetime(2025, 1, 3, tzinfo=UTC), 2)]
+)
+def test_start_of_a_new_topic(kafka: Kafka, lake: Path, start: Any, expected: int) -> None:
+    topic = kafka.topic("start", config={"retention.ms": "-1"})
+    days = [int(datetime(2025, 1, day, tzinfo=UTC).timestamp() * 1000) for day in range(1, 5)]
+    kafka.produce(topic, points(*range(4)), timestamps=days)
+    settings = make_settings(lake, kafka.bootstrap, topic, drain={"start": start})
+    assert only_or_none(drained(settings)) == 4 - expected
+    kafka.produce(topic, points(9), timestamps=[days[0]])
+    drained(settings)
+    assert offsets(lake) == [(1, 0, o) for o in range(expected, 5)]
+
+
+def only_or_none(report: Any) -> int:
+    return sum(t.rows for t in report.topics.values())
+
+
+def test_limits_bound_a_run_over_all_topics(kafka: Kafka, lake: Path) -> None:
+    topics = [kafka.topic("limited") for _ in range(3)]
+    for topic in topics:
+        kafka.produce(topic, points(*range(4)))
+    settings = make_settings(lake, kafka.bootstrap, *topics, drain={"max_messages": 5})
+    report = drained(settings)
+    assert (report.total("planned"), report.total("rows"), report.total("lag")) == (5, 5, 7)
+    assert drained(settings).total("rows") == 5
+    few = make_settings(lake, kafka.bootstrap, *topics, drain={"max_bytes": 8})
+    assert drained(few).total("rows") == 1
+    assert drained(settings).total("rows") == 1
+    assert_consistent(lake)
+
+
+def test_bytes_of_unknown_topics_are_estimated_over_all_of_them(kafka: Kafka, lake: Path) -> None:
+    topics = [kafka.topic("limited") for _ in range(3)]
+    for topic in topics:
+        kafka.produce(topic, points(*range(4)))
+    report = drained(make_settings(lake, kafka.bootstrap, *topics, drain={"max_bytes": 200_000}))
+    assert report.total("rows") == 4
+
+
+def test_one_bridge_runs_again_and_again(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("again")
+    with open_bridge(make_settings(lake, kafka.bootstrap, topic)) as bridge:
+        for number in range(3):
+            kafka.produce(topic, points(number))
+            assert bridge.run().total("rows") == 1
+            assert bridge.run().total("rows") == 0
+    assert_consistent(lake)
