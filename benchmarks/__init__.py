@@ -1,0 +1,1 @@
+"""How fast finkbridge is, on a real Kafka, beside its peers: ``make bench``."""

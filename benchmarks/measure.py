@@ -1,0 +1,150 @@
+"""What a command and all processes that it starts cost: time, CPU, peak memory; from Linux's ``/proc``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_EVERY_S = 0.08
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class CommandFailedError(Exception):
+    """A measured command did not succeed; the text is the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one run of a command took."""
+
+    seconds: float
+    cpu_s: float
+    """User and system, of all its processes; what a process does after its last sample is missing."""
+    pss_bytes: int
+    """Peak of the sum over its processes of proportional set sizes: shared pages count once."""
+    rss_bytes: int
+    """Peak of the sum of resident set sizes: shared pages count in each process."""
+    processes: int
+    """Most at one time."""
+    load: float
+    """Load average of the machine, one minute, when it began."""
+    output: str
+
+
+@dataclass
+class _Watch:
+    """Samples a process and its descendants until it is told to end."""
+
+    root: int
+    pss: int = 0
+    rss: int = 0
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        self._cpu: dict[tuple[int, int], float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> float:
+        """Stop, and return the CPU seconds of all processes seen."""
+        self._ended.set()
+        self._thread.join()
+        return sum(self._cpu.values())
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._sample()
+            self._ended.wait(SAMPLE_EVERY_S)
+
+    def _sample(self) -> None:
+        table = _processes()
+        family = _descendants(self.root, table)
+        for pid in family:
+            start, cpu_s = table[pid][1:]
+            self._cpu[pid, start] = cpu_s
+        self.pss = max(self.pss, sum(map(_pss_bytes, family)))
+        self.rss = max(self.rss, sum(map(_rss_bytes, family)))
+        self.processes = max(self.processes, len(family))
+
+
+def measure(
+    command: Sequence[str], environ: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Usage:
+    """Run a command to its end and return what it took.
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    environ
+        Variables over those of this process.
+    folder
+        Working folder.
+
+    Raises
+    ------
+    CommandFailedError
+        It ended with another code than 0.
+    """
+    load, begin = os.getloadavg()[0], time.monotonic()
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | dict(environ or {}),
+        cwd=folder,
+        text=True,
+        errors="replace",
+    ) as process:
+        watch = _Watch(process.pid)
+        output, _ = process.communicate()
+        seconds = time.monotonic() - begin
+        cpu_s = watch.end()
+    if process.returncode:
+        raise CommandFailedError(f"{' '.join(command)} ended with {process.returncode}: {output[-3000:]}")
+    return Usage(seconds, cpu_s, watch.pss, watch.rss, watch.processes, load, output)
+
+
+def _processes() -> dict[int, tuple[int, int, float]]:
+    """Return parent, start time and CPU seconds of every process of the machine."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, IndexError):
+                after_name = entry.joinpath("stat").read_text().rpartition(")")[2].split()
+                cpu_s = (int(after_name[11]) + int(after_name[12])) / _TICKS
+                found[int(entry.name)] = int(after_name[1]), int(after_name[19]), cpu_s
+    return found
+
+
+def _descendants(root: int, table: Mapping[int, tuple[int, int, float]]) -> list[int]:
+    children = defaultdict(list)
+    for pid, (parent, _, _) in table.items():
+        children[parent].append(pid)
+    family = [root] if root in table else []
+    for pid in family:
+        family += children[pid]
+    return family
+
+
+def _pss_bytes(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _rss_bytes(pid: int) -> int:
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    return 0
