@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from finkbridge import catalog, layout
 from finkbridge.drain import drain
 from finkbridge.ledger import coordinate
 from finkbridge.report import DrainReport
 from finkbridge.settings import load_settings
+from finkbridge.values import UNDATED_NIGHT
 from pipelines import checks, metadata
 from pipelines.contents import TableContents, contents, open_ledger
 from pipelines.failures import check_success, told_plainly
@@ -24,7 +26,7 @@ from pipelines.specs import (
     BY_NIGHT,
     CATALOG,
     DELIVERIES,
-    NIGHTS,
+    NIGHTS_NAME,
     OWNERS,
     PACKETS,
     POOL,
@@ -39,10 +41,12 @@ Tables = Mapping[str, TableContents]
 class DrainConfig(dg.Config):
     """What a drain by hand may say; the schedule says nothing."""
 
-    topics: list[str] = []  # noqa: RUF012  pydantic copies it
-    """Names and patterns such as ``fink_*_ztf``; none: those of the settings."""
-    max_messages: int | None = None
-    """Most messages to take, over all topics; None: what the settings say."""
+    topics: list[str] = Field(
+        [], description="Names and patterns such as fink_*_ztf. None: those of the settings."
+    )
+    max_messages: int | None = Field(
+        None, description="Most messages to take, over all topics. Null: what the settings say."
+    )
 
 
 def drain_asset(topics: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
@@ -92,7 +96,7 @@ def lake_catalog() -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "file": dg.MetadataValue.path(file),
-            "open it": dg.MetadataValue.md(f"```\nduckdb -readonly {file}\n```"),
+            "shell": f"duckdb -readonly {file}",
             "commit": commit,
             **{f"rows/{name}": table.rows for name, table in tables.items()},
             **{f"files/{name}": table.files for name, table in tables.items()},
@@ -128,14 +132,11 @@ def _observe_topics(context: dg.AssetExecutionContext, report: DrainReport) -> N
 
 
 def _report_nights(context: dg.AssetExecutionContext, report: DrainReport, tables: Tables) -> None:
-    """Report the nights that got rows; Dagster does not check that such a partition exists."""
+    """Report the nights that got rows, new ones as new partitions; rows without a night are in none."""
     in_lake = tables["deliveries"].by_night
-    for night, rows in sorted(metadata.nights(report).items()):
-        partition = metadata.night_name(night)
-        if not NIGHTS.has_partition_key(partition):
-            context.log.warning(
-                f"{rows} rows of night {partition} are in the lake, but are no partition here"
-            )
-            continue
+    added = {night: rows for night, rows in sorted(metadata.nights(report).items()) if night != UNDATED_NIGHT}
+    names = [metadata.night_name(night) for night in added]
+    context.instance.add_dynamic_partitions(NIGHTS_NAME, names)
+    for partition, (night, rows) in zip(names, added.items(), strict=True):
         counts = {"rows": rows, "dagster/partition_row_count": in_lake[night]}
         context.log_event(dg.AssetMaterialization(BY_NIGHT, partition=partition, metadata=counts))

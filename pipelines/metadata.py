@@ -37,11 +37,11 @@ def numbers(report: DrainReport) -> Metadata:
 
 def topics_table(report: DrainReport) -> dg.TableMetadataValue:
     """Return one line a topic, with what became of its planned offsets."""
-    counts = ("planned", "messages", "rows", "quarantined", "holes", "expired", "lag")
+    counts = ("rows", "lag", "quarantined", "holes", "expired", "planned")
     return _table(
         {
-            "cluster": topic.cluster,
             "topic": topic.topic,
+            "cluster": topic.cluster,
             **{name: getattr(topic, name) for name in counts},
             "MB": round(topic.bytes / 1e6, 3),
         }

@@ -26,8 +26,9 @@ BY_NIGHT = dg.AssetKey("deliveries_by_night")
 LAKE_KEYS = frozenset({RAW_ARCHIVE, DELIVERIES, PACKETS, CATALOG})
 """What the runs make that hold the pool."""
 
-NIGHTS = dg.DailyPartitionsDefinition(start_date="2017-01-01", timezone="UTC", end_offset=1)
-"""From ZTF's night 0 to the night in progress. ZTF's date is the UTC one, and LSST's is never ahead of it."""
+NIGHTS_NAME = "nights"
+NIGHTS = dg.DynamicPartitionsDefinition(name=NIGHTS_NAME)
+"""Observing nights (YYYY-MM-DD) that have rows, old or new. A drain adds the ones that it sees first."""
 
 FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=96), warn_window=timedelta(hours=36))
 """Clouds make quiet nights: a warning after one and a half days, a failure when Fink's 4 days are over."""
