@@ -95,6 +95,11 @@ class ClusterAdmin:
         ends = self._offsets(pairs, OffsetSpec.latest())
         return {pair: Watermarks(lows[pair], ends[pair]) for pair in pairs}
 
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the end of each partition, in one request."""
+        self._forget()
+        return self._offsets(list(partitions), OffsetSpec.latest())
+
     def offsets_at(self, topic: str, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int]:
         """Return the first offset not older than a time, per partition; the end where nothing is that new."""
         pairs = [(topic, partition) for partition in partitions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 
@@ -42,13 +43,17 @@ class GroupTeller:
         self._cluster = cluster
         self._group = private_group(settings)
         self._watch = ErrorWatch(cluster)
+        self._in_flight = False
         self._answers: list[tuple[KafkaError | None, dict[tuple[str, int], int]]] = []
         forced = FORCED | {"group.id": self._group, "error_cb": self._watch, "on_commit": self._answered}
         self._consumer = build_client(Consumer, cluster, client_config(settings, {}, forced))
 
     def close(self) -> None:
-        """Give the connections back. Dropped, not closed: a close waits a minute for a commit in flight."""
-        del self._consumer
+        """Give the connections back, at once even where a commit was never answered."""
+        if self._in_flight:  # librdkafka would wait for the answer, a minute and longer
+            threading.Thread(target=self._consumer.close, daemon=True).start()
+        else:
+            self._consumer.close()
 
     def tell(self, ends: Ends) -> bool:
         """Commit the offsets, best effort; a refusal is a warning in the log.
@@ -70,6 +75,7 @@ class GroupTeller:
     def _commit(self, ends: Ends) -> None:
         self._watch.clear()
         self._answers.clear()
+        self._in_flight = True
         offsets = [TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -88,6 +94,7 @@ class GroupTeller:
         """Whether this commit, and not an earlier one, is answered; raise if by a refusal."""
         for error, answered in self._answers:
             if answered == dict(ends):
+                self._in_flight = False
                 if error is not None:
                     raise error_of(error, self._cluster)
                 return True

@@ -171,7 +171,8 @@ class RangeReader:
         """Raise if the credentials are refused, or if nothing came until `deadline`."""
         self._watch.raise_refusal()
         if time.monotonic() > deadline:
-            self._check_known(topic)
+            if not self._watch.all_down:
+                self._check_known(topic)
             raise self._watch.silence(f"reading {topic}", answered=self._answered)
 
 
