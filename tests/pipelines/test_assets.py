@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.report import DrainReport
 from finkbridge.settings import load_settings
+from finkbridge.values import UNDATED_NIGHT, TopicGeneration
+from pipelines.assets import _report_nights
+from pipelines.contents import TableContents
 from pipelines.definitions import definitions
 from tests.pipelines.conftest import Environment, ztf_records
 from tests.support.kafka import Kafka
@@ -230,3 +236,19 @@ def test_real_alerts_of_both_surveys(
     counted = dict(sql(lake, "SELECT survey, count(*) FROM deliveries GROUP BY survey"))
     assert counted == {survey: len(records) for survey, records in sent.items()}
     assert all(check.passed for check in checks(result).values())
+
+
+def test_rows_without_a_night_are_in_no_partition(instance: dg.DagsterInstance) -> None:
+    report = DrainReport()
+    topic = report.topic(TopicGeneration("ztf", "fink_grb", 1))
+    topic.nights = {UNDATED_NIGHT: 3, 20260301: 2}
+    tables = {"deliveries": TableContents(by_night=Counter({UNDATED_NIGHT: 3, 20260301: 9}))}
+    events: list[dg.AssetMaterialization] = []
+    context: Any = SimpleNamespace(instance=instance, log_event=events.append)
+    _report_nights(context, report, tables)
+    assert instance.get_dynamic_partitions("nights") == ["2026-03-01"]
+    (event,) = events
+    assert (event.partition, values(event.metadata)) == (
+        "2026-03-01",
+        {"rows": 2, "dagster/partition_row_count": 9},
+    )
