@@ -31,6 +31,8 @@ class Style:
     """Top-level string columns of few distinct values."""
     bloom: tuple[str, ...] = ()
     """Columns that queries look single values up in."""
+    statistics: tuple[str, ...] | None = None
+    """Columns with least and greatest value in the footer; None is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
+        "write_statistics": True if style.statistics is None else list(style.statistics),
         "use_dictionary": [name for name in style.dictionary if name in names],
         "column_encoding": dict.fromkeys(_float_leaves(schema), "BYTE_STREAM_SPLIT"),
         "bloom_filter_options": {
