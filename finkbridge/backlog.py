@@ -38,6 +38,8 @@ class Look:
     """Names that are no topic, with what the broker says."""
     problems: tuple[str, ...] = ()
     """One line for each cluster that does not answer."""
+    silent: frozenset[str] = frozenset()
+    """Those clusters."""
 
 
 def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> Look:
@@ -57,6 +59,7 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
         tuple(topic for found in looks for topic in found.topics),
         _nowhere(looks),
         tuple(problem for found in looks for problem in found.problems),
+        frozenset(cluster for found in looks for cluster in found.silent),
     )
 
 
@@ -101,7 +104,7 @@ def _look_at(broker: Broker, names: Sequence[str]) -> Look:
         ids = broker.topic_ids(topics)
         marks = broker.watermarks(topics)
     except BrokerError as error:
-        return Look(problems=(str(error),))
+        return Look(problems=(str(error),), silent=frozenset({broker.name}))
     by_topic = {topic: {p: m for (t, p), m in marks.items() if t == topic} for topic in topics}
     return Look(tuple(TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics), absent)
 

@@ -67,7 +67,7 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
             name: stack.enter_context(Broker(name, cluster, timeout_s=settings.broker_timeout_s))
             for name, cluster in settings.clusters.items()
         }
-        ledger = stack.enter_context(_ledger_if_any(settings))
+        ledger = stack.enter_context(ledger_if_any(settings))
         seen = backlog.look(brokers, wanted)
         problems = [*seen.problems, *(str(error) for error in seen.absent.values())]
         known = ledger.generations() if ledger else {}
@@ -96,7 +96,7 @@ def _wanted(settings: Settings, names: Sequence[str]) -> Mapping[str, Sequence[s
 
 
 @contextmanager
-def _ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
+def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
     """Open the ledger; None where there is no lake yet, which a drain will make."""
     url = settings.ledger.get_secret_value() if settings.ledger else None
     if url is None and not (settings.lake / layout.LEDGER).is_file():

@@ -1,7 +1,7 @@
 """The entry point: finds the command, and turns every failure into one clear line.
 
-Exit codes: 0 done; 1 failed, or a check found something; 2 a bad setting, credentials file or usage;
-130 interrupted by Ctrl-C.
+Exit codes: 0 done; 1 failed; 2 a bad setting, credentials file or usage; 3 `status --check` found something;
+130 or 143 ended by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
