@@ -70,14 +70,9 @@ def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | No
 @contextmanager
 def open_bridge(settings: Settings) -> Iterator[Bridge]:
     """Hold the lake and the connections to the clusters, for one run or for many."""
-    if not settings.clusters:
-        raise SettingsError(
-            "no cluster is set: put servers under [clusters.ztf] in finkbridge.toml, or register with Fink "
-            "and have its credentials in ~/.finkclient"
-        )
+    settings.require_clusters()
     with ExitStack() as stack:
-        url = settings.ledger.get_secret_value() if settings.ledger else None
-        ledger = stack.enter_context(Ledger(settings.lake, url, create=True))
+        ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
@@ -113,11 +108,11 @@ class Bridge:
 
     def look(self, names: Sequence[str]) -> Look:
         """Look at what the brokers have of the topics named, or of the settings' own."""
-        return backlog.look(self.brokers, self.wanted(names))
+        return backlog.look(self.brokers, self.settings.wanted(names))
 
     def run(self, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
         """Drain what is there now, once."""
-        return self.run_on(self.wanted(names), listener or Silent())
+        return self.run_on(self.settings.wanted(names), listener or Silent())
 
     def run_on(self, wanted: Wanted, listener: Listener, kind: str = "drain") -> DrainReport:
         """Drain what is there now of some clusters, once; the others are left alone, they may be down.
@@ -204,16 +199,6 @@ class Bridge:
             self._schema_override,
             settings.broker_timeout_s,
         )
-
-    def wanted(self, names: Sequence[str]) -> dict[str, Sequence[str]]:
-        """Return topics and patterns by cluster: those named, or else those of the settings."""
-        wanted = {name: names or cluster.topics for name, cluster in self.settings.clusters.items()}
-        if not any(wanted.values()):
-            raise SettingsError(
-                "no topics to drain: name some (patterns such as 'fink_*_ztf' work), or set topics under "
-                "[clusters.<name>] in finkbridge.toml"
-            )
-        return wanted
 
     def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:
         pending = planner.pending()

@@ -223,7 +223,7 @@ class Follower:
         self._limits = bridge.settings.follow
         self._watches = [
             Watch(cluster, Lookout(bridge.brokers[cluster], wanted))
-            for cluster, wanted in bridge.wanted(names).items()
+            for cluster, wanted in bridge.settings.wanted(names).items()
             if wanted
         ]
         self._batch_s = 0.0

@@ -5,14 +5,14 @@ Only looks: neither the lake nor a topic is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from finkbridge import backlog, layout
 from finkbridge.backlog import Start, TopicAtBroker
 from finkbridge.broker import Broker
-from finkbridge.errors import BrokerError, SettingsError
+from finkbridge.errors import BrokerError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
@@ -61,7 +61,7 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
     LakeError
         The ledger cannot be read.
     """
-    wanted = _wanted(settings, names)
+    wanted = settings.wanted(names)
     with ExitStack() as stack:
         brokers = {
             name: stack.enter_context(Broker(name, cluster, timeout_s=settings.broker_timeout_s))
@@ -83,22 +83,10 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
     return Lag(tuple(lags), pending, tuple(problems))
 
 
-def _wanted(settings: Settings, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    if not settings.clusters:
-        raise SettingsError(
-            "no cluster is set: put servers under [clusters.ztf] in finkbridge.toml, or register with Fink "
-            "and have its credentials in ~/.finkclient"
-        )
-    wanted = {name: names or cluster.topics for name, cluster in settings.clusters.items()}
-    if not any(wanted.values()):
-        raise SettingsError("no topics to drain: set topics under [clusters.<name>] in finkbridge.toml")
-    return wanted
-
-
 @contextmanager
 def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
     """Open the ledger; None where there is no lake yet, which a drain will make."""
-    url = settings.ledger.get_secret_value() if settings.ledger else None
+    url = settings.ledger_url
     if url is None and not (settings.lake / layout.LEDGER).is_file():
         yield None
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -171,6 +171,36 @@ class Settings(_Values):
     """See `StatusSettings`."""
     schedule: ScheduleSettings = ScheduleSettings()
     """See `ScheduleSettings`."""
+
+    @property
+    def ledger_url(self) -> str | None:
+        """URL of the ledger, with its password; None for SQLite in the lake."""
+        return self.ledger.get_secret_value() if self.ledger else None
+
+    def require_clusters(self) -> None:
+        """Raise SettingsError when there is no cluster at all."""
+        if not self.clusters:
+            raise SettingsError(
+                f"no cluster is set: put servers under [clusters.ztf] in {CONFIG_FILE}, or register with "
+                "Fink and have its credentials in ~/.finkclient"
+            )
+
+    def wanted(self, names: Sequence[str] = ()) -> dict[str, Sequence[str]]:
+        """Return topics and patterns by cluster: those named, or else the clusters' own.
+
+        Raises
+        ------
+        SettingsError
+            There is no cluster, or no topic is named anywhere.
+        """
+        self.require_clusters()
+        wanted = {name: names or cluster.topics for name, cluster in self.clusters.items()}
+        if not any(wanted.values()):
+            raise SettingsError(
+                "no topics to drain: name some (patterns such as 'fink_*_ztf' work), or set topics under "
+                f"[clusters.<name>] in {CONFIG_FILE}"
+            )
+        return wanted
 
     def cluster(self, name: str) -> ClusterSettings:
         """Return the cluster of this name; raise SettingsError when there is none."""

@@ -41,7 +41,7 @@ def drained_topics(settings: Settings) -> set[tuple[str, str]]:
 
 def open_ledger(settings: Settings, *, create: bool = False) -> Ledger:
     """Open the lake's ledger."""
-    url = settings.ledger.get_secret_value() if settings.ledger else None
+    url = settings.ledger_url
     return Ledger(settings.lake, url, create=create)
 
 

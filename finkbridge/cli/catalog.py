@@ -19,8 +19,7 @@ def command(app: App) -> None:
     own file is.
     """
     settings = app.settings()
-    url = settings.ledger.get_secret_value() if settings.ledger else None
-    with Ledger(settings.lake, url) as ledger, coordinate(ledger) as coordinator:
+    with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
         catalog.publish(coordinator)
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")

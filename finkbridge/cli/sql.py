@@ -38,8 +38,7 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     if not text:
         raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
     settings = app.settings()
-    url = settings.ledger.get_secret_value() if settings.ledger else None
-    with Ledger(settings.lake, url) as ledger, catalog.connect(ledger) as connection:
+    with Ledger(settings.lake, settings.ledger_url) as ledger, catalog.connect(ledger) as connection:
         columns, rows = _ask(connection, text)
     names = list(columns)
     if as_json:
