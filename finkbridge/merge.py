@@ -61,7 +61,7 @@ def merge(coordinator: Coordinator, candidate: Candidate) -> None:
     """Replace the files of a candidate by one, in a commit of its own."""
     lake = coordinator.ledger.lake
     path = coordinator.begin_merge(candidate.folder)
-    schema = pq.read_schema(lake / candidate.files[0].path)
+    schema = _schema(coordinator, candidate)
     with disk.staging(lake) as place:
         aside = place.new(".parquet")
         buckets = _sorted_buckets(candidate, lake, place, schema)
@@ -80,6 +80,12 @@ def _candidates(crowd: Crowd) -> Iterator[Candidate]:
         mine = tuple(files)
         if len(mine) > 1:
             yield Candidate(_STYLES[crowd.table], crowd.survey, folder, mine)
+
+
+def _schema(coordinator: Coordinator, candidate: Candidate) -> pa.Schema:
+    """Return the schema that the files were written with: a file gives lists' items another name."""
+    content = coordinator.ledger.schema_contents("arrow")[candidate.files[0].schema_id]
+    return pa.ipc.read_schema(pa.py_buffer(content))
 
 
 def _folder(file: Row[Any]) -> str:
@@ -101,7 +107,8 @@ def _sorted_buckets(
             mine = bucket_of_row[at : at + rows.num_rows]
             at += rows.num_rows
             for bucket in np.unique(mine):
-                writers[bucket].write_table(rows.take(pa.array(np.flatnonzero(mine == bucket))))
+                chosen = rows.take(pa.array(np.flatnonzero(mine == bucket)))
+                writers[bucket].write_table(chosen.cast(schema))
     for spill in spills:
         with pa.OSFile(str(spill)) as file:
             yield tables.sort(pa.ipc.open_stream(file).read_all(), candidate.style)

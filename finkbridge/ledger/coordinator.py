@@ -255,6 +255,11 @@ def reconcile(plan: SegmentPlan, parts: Sequence[LandedPart]) -> None:
     """Check that planned offsets = rows + quarantined + confirmed holes, range by range."""
     name = plan.source.topic
     counts = [count for part in parts for count in part.counts]
+    if strange := {c.range.partition for c in counts} - {r.partition for r in plan.ranges}:
+        raise ReconciliationError(
+            f"{plan.source.topic}: partitions {sorted(strange)} came back and were not planned; nothing of "
+            "this segment was committed"
+        )
     for planned in plan.ranges:
         mine = [c for c in counts if c.range.partition == planned.partition]
         if not covers([c.range for c in mine], planned) or not all(c.reconciled for c in mine):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, Row, create_engine, event, func, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from finkbridge import layout
-from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
+from finkbridge.errors import LakeAccessError, LakeBusyError, LakeError, LakeVersionError
 from finkbridge.ledger import schema as s
 from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
@@ -72,11 +72,18 @@ class Ledger:
 
     def __init__(self, lake: Path, url: str | None = None, *, create: bool = False) -> None:
         self.lake = lake
+        if create:
+            _make_folder(lake)
         self.engine = _sqlite(lake, create=create) if url is None else _postgresql(url)
-        with translated(lake):
-            if create:
-                self._create()
-            self._check_version()
+        try:
+            with translated(lake):
+                if create:
+                    self._create()
+                else:
+                    self._check_version()
+        except LakeError:
+            self.close()
+            raise
 
     @property
     def is_sqlite(self) -> bool:
@@ -181,6 +188,8 @@ class Ledger:
         return None if row is None else {**row._asdict(), "summary": json.loads(row.summary)}
 
     def _create(self) -> None:
+        if inspect(self.engine).has_table(s.meta.name):
+            self._check_version()  # first: a newer lake must not get tables that it has no more
         with self.engine.begin() as connection:
             s.metadata.create_all(connection)
             if connection.scalar(select(func.count()).select_from(s.meta)) == 0:
@@ -220,16 +229,18 @@ def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:
     return SegmentPlan(row.number, source, tuple(OffsetRange(*x) for x in found), row.byte_limit)
 
 
+def _make_folder(lake: Path) -> None:
+    try:
+        lake.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LakeAccessError(
+            f"the lake {lake} cannot be made: {error.strerror}: choose another with --lake"
+        ) from None
+
+
 def _sqlite(lake: Path, *, create: bool) -> Engine:
     path = lake / layout.LEDGER
-    if create:
-        try:
-            lake.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LakeAccessError(
-                f"the lake {lake} cannot be made: {error.strerror}: choose another with --lake"
-            ) from None
-    elif not path.is_file():
+    if not create and not path.is_file():
         raise LakeAccessError(
             f"there is no lake at {lake}: run `finkbridge drain`, or name another with --lake"
         )

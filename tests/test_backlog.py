@@ -1,0 +1,71 @@
+"""Drains from librdkafka's mock cluster, which knows no ids, times, settings or creation of topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finkbridge.broker import EmbeddedBroker, Producer
+from finkbridge.drain import drain
+from finkbridge.settings import ClusterSettings
+from tests.support.lake import (
+    assert_consistent,
+    drained,
+    forget_landers,
+    gaps,
+    make_settings,
+    offsets,
+    points,
+)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    forget_landers()
+
+
+def produce(bootstrap: str, *numbers: float) -> None:
+    with Producer("ztf", ClusterSettings(servers=bootstrap)) as producer:
+        for key, value in points(*numbers):
+            producer.send("embedded", value, key, partition=1)
+
+
+def test_drain_twice(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    with EmbeddedBroker() as broker:
+        settings = make_settings(lake, broker.bootstrap, "embedded")
+        produce(broker.bootstrap, 0, 1, 2)
+        assert drained(settings).total("rows") == 3
+        produce(broker.bootstrap, 3)
+        assert drained(settings).total("rows") == 1
+        assert drained(settings).total("planned") == 0
+        forget_landers()
+    assert offsets(lake) == [(1, 1, o) for o in range(4)]
+    assert_consistent(lake)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_another_broker_is_told_by_its_offsets_and_messages(tmp_path: Path, count: int) -> None:
+    lake = tmp_path / "lake"
+    for generation, numbers in ((1, range(3)), (2, range(10, 10 + count))):
+        with EmbeddedBroker() as broker:
+            produce(broker.bootstrap, *numbers)
+            report = drained(make_settings(lake, broker.bootstrap, "embedded"))
+            assert [t.generation for t in report.topics.values()] == [generation]
+            forget_landers()
+    assert offsets(lake) == [(1, 1, o) for o in range(3)] + [(2, 1, o) for o in range(count)]
+    assert gaps(lake) == []
+    assert_consistent(lake)
+
+
+def test_start_by_time_is_one_line(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        produce(broker.bootstrap, 0)
+        settings = make_settings(
+            tmp_path / "lake", broker.bootstrap, "embedded", drain={"start": "2020-01-01"}
+        )
+        report = drain(settings)
+    assert "finds no offset by time: start at `earliest` or `latest`" in report.problems[0]

@@ -1,0 +1,171 @@
+"""Many small files of a night become one, and no reader sees anything else than before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from finkbridge import catalog, disk, layout, merge, parquet, tables
+from finkbridge.drain import open_bridge
+from finkbridge.ledger import Ledger, coordinate, schema
+from finkbridge.retire import delete_replaced
+from finkbridge.values import LandedFile, LandedPart, OffsetRange, RangeCount
+from tests.support.kafka import Kafka
+from tests.support.lake import (
+    KEPT,
+    assert_consistent,
+    data_files,
+    forget_landers,
+    ledger_rows,
+    make_settings,
+    offsets,
+    read_table,
+    real_alerts,
+    same,
+)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_seventy_small_segments_of_one_night(kafka: Kafka, tmp_path: Path, shared_data: Path) -> None:
+    lake, topic = tmp_path / "lake", kafka.topic("fink_small_ztf", config=KEPT)
+    ztf = real_alerts(shared_data / "ztf")
+    merging = {"files": 64, "grace_s": 3600}
+    one_each = {"segment_bytes": 1}  # a file for each message, as if each had been a drain of its own
+    settings = make_settings(lake, kafka.bootstrap, topic, merge=merging, drain=one_each)
+    with open_bridge(settings) as bridge:
+        kafka.produce(topic, [ztf.records[number % len(ztf.records)] for number in range(64)])
+        assert bridge.run().succeeded
+        before = {table: read_table(lake, table).to_pylist() for table in ("deliveries", "packets")}
+        assert sum(path.startswith("packets/") for path in data_files(lake)) == 64
+        reader = duckdb.connect(str(lake / layout.CATALOG), read_only=True)
+        for number in range(6):
+            kafka.produce(topic, [ztf.records[number]])
+            assert bridge.run().succeeded
+            assert (
+                len(catalog.connect(bridge.coordinator.ledger).sql("FROM deliveries").fetchall())
+                == 65 + number
+            )
+        assert len(reader.sql("FROM packets_ztf").fetchall()) == 64  # its files are still there
+        reader.close()
+    forget_landers()
+    with Ledger(lake) as ledger, coordinate(ledger) as coordinator:
+        assert len(ledger.alive_files("packets")) == 6
+        assert len(ledger.alive_files("deliveries")) == 6
+        assert delete_replaced(coordinator, 3600) == 0
+        assert delete_replaced(coordinator, 0) == 130
+    assert_consistent(lake)
+    assert offsets(lake) == [(1, 0, o) for o in range(70)]
+    for table, rows in before.items():
+        assert same(read_table(lake, table).to_pylist()[:64], rows)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def ledger(lake: Path) -> Iterator[Ledger]:
+    with Ledger(lake, create=True) as ledger:
+        yield ledger
+
+
+def add_packets(ledger: Ledger, pieces: list[pa.Table]) -> None:
+    """Commit tables as files of one night."""
+    lake = ledger.lake
+    files = []
+    for number, piece in enumerate(pieces):
+        path = f"packets/other/t/night=20260320/{number}.parquet"
+        (lake / path).parent.mkdir(parents=True, exist_ok=True)
+        summary = tables.Summary(tables.PACKETS)
+        style = tables.PACKETS.parquet
+        written = parquet.write(summary.watch([piece]), piece.schema, lake / path, style, piece.num_rows)
+        files.append(tables.landed(path, "other", written, piece.schema, summary))
+    with coordinate(ledger) as coordinator:
+        generation = coordinator.add_generation("ztf", "t", None)
+        coordinator.start_partitions(generation, {0: 0})
+        rows = sum(piece.num_rows for piece in pieces)
+        (plan,) = coordinator.add_plans(generation, [(OffsetRange(0, 0, rows),)], 1)
+        counts = (RangeCount(OffsetRange(0, 0, rows), rows, 0, ()),)
+        known = (parquet.known_schema(pieces[0].schema),)
+        coordinator.commit_segment(plan, [LandedPart(0, tuple(files), counts, (), known, (), 1, None, None)])
+
+
+def packets(first: int, count: int) -> pa.Table:
+    """Rows of packets in no order of place, with content that has a size."""
+    n = range(first, first + count)
+    columns: dict[str, Any] = {
+        "_object_id": [f"o{i}" for i in n],
+        "_source_id": list(n),
+        "_mjd": [None if i % 7 == 0 else 61000.0 + i for i in n],
+        "_healpix_29": [None if i % 5 == 0 else (i * 7919) % 1009 for i in n],
+        "_cluster": ["ztf"] * count,
+        "_topic": ["t"] * count,
+        "_generation": [1] * count,
+        "_kafka_partition": [0] * count,
+        "_kafka_offset": list(n),
+    }
+    keys = pa.table([pa.array(columns[f.name], f.type) for f in tables.KEY_SCHEMA], schema=tables.KEY_SCHEMA)
+    nested = pa.array([[{"x": float(i), "s": "ab" * 50}] * 3 for i in n])
+    return keys.append_column("history", nested)
+
+
+def merged(ledger: Ledger, most: int = 1) -> LandedFile:
+    with coordinate(ledger) as coordinator:
+        merge.merge_crowds(coordinator, ledger.crowds(most))
+    (file,) = ledger.alive_files("packets")
+    return file  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("bucket_bytes", [10**9, 20_000, 1])
+def test_rows_are_the_same_and_sorted_however_many_buckets(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, bucket_bytes: int
+) -> None:
+    monkeypatch.setattr(merge, "BUCKET_BYTES", max(bucket_bytes, 2_000))
+    pieces = [packets(first, 300) for first in (0, 300, 600)]
+    add_packets(ledger, pieces)
+    file = merged(ledger)
+    table = pq.ParquetFile(ledger.lake / file.path).read()
+    order = [
+        (h is None, h or 0, m is None, m or 0.0)
+        for h, m in zip(table["_healpix_29"].to_pylist(), table["_mjd"].to_pylist(), strict=True)
+    ]
+    assert order == sorted(order)
+    whole = pa.concat_tables(pieces)
+    assert same(table.sort_by("_source_id").to_pylist(), whole.to_pylist())
+    assert {f.schema_id for f in ledger_rows(ledger.lake, schema.files)} == {file.schema_id}
+    assert (file.rows, file.checksum) == (900, disk.checksum(ledger.lake / file.path))
+    assert list((ledger.lake / layout.SCRATCH).iterdir()) == []
+    groups = pq.ParquetFile(ledger.lake / file.path).num_row_groups
+    assert groups == 1 if bucket_bytes == 10**9 else groups > 3
+
+
+def test_few_files_are_left_alone(ledger: Ledger) -> None:
+    add_packets(ledger, [packets(0, 3), packets(3, 3)])
+    assert list(ledger.crowds(2)) == []
+    assert list(ledger.crowds(1)) != []
+
+
+def test_files_of_other_schemas_are_not_mixed(ledger: Ledger) -> None:
+    wider = packets(6, 3).append_column("extra", pa.array([1, 2, 3]))
+    add_packets(ledger, [packets(0, 3), packets(3, 3), wider])
+    with coordinate(ledger) as coordinator:
+        assert merge.merge_crowds(coordinator, ledger.crowds(1)) == 2
+    assert sorted(f.rows for f in ledger.alive_files("packets")) == [3, 6]
+
+
+def test_loser_of_a_race_changes_nothing(ledger: Ledger) -> None:
+    add_packets(ledger, [packets(0, 3), packets(3, 3)])
+    crowds = list(ledger.crowds(1))
+    merged(ledger)
+    before = {f.path for f in ledger.alive_files()}
+    with coordinate(ledger) as coordinator, pytest.raises(Exception, match="rows into"):
+        merge.merge_crowds(coordinator, crowds)
+    assert {f.path for f in ledger.alive_files()} == before
