@@ -1,0 +1,72 @@
+"""Files get their names when they are whole, and only then."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from finkbridge import disk, layout
+from finkbridge.errors import LakeAccessError
+
+
+def test_published_files_are_there_and_nothing_else(tmp_path: Path) -> None:
+    with disk.staging(tmp_path) as place:
+        kept, dropped = place.new(".a"), place.new(".b")
+        kept.write_text("kept")
+        dropped.write_text("dropped")
+        place.keep(kept, "deep/er/file.a")
+        assert not (tmp_path / "deep").exists()
+        place.publish()
+    assert (tmp_path / "deep/er/file.a").read_text() == "kept"
+    assert list((tmp_path / layout.SCRATCH).iterdir()) == []
+
+
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with disk.staging(tmp_path) as place:
+            aside = place.new(".a")
+            aside.write_text("x")
+            place.keep(aside, "file.a")
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_folders_that_got_a_name_are_synced_behind_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(disk, "sync_folder", lambda path: synced.append(path.relative_to(tmp_path)))
+    with disk.staging(tmp_path) as place:
+        aside = place.new(".a")
+        aside.write_text("x")
+        place.keep(aside, "a/b/file.a")
+        place.publish()
+    assert set(synced) == {Path(), Path("a"), Path("a/b")}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_that_is_not_writable_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(LakeAccessError, match="Permission denied"), disk.staging(tmp_path):
+        pass
+
+
+def test_scratch_is_cleared(tmp_path: Path) -> None:
+    disk.clear_scratch(tmp_path)
+    (tmp_path / layout.SCRATCH).mkdir()
+    (tmp_path / layout.SCRATCH / "half").write_text("x")
+    (tmp_path / "whole").write_text("x")
+    disk.clear_scratch(tmp_path)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["whole"]
+
+
+def test_checksum_is_of_the_bytes(tmp_path: Path) -> None:
+    data = os.urandom(disk.READ_BYTES + 17)
+    (tmp_path / "file").write_bytes(data)
+    assert disk.checksum(tmp_path / "file") == xxhash.xxh3_128(data).hexdigest()
