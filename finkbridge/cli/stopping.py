@@ -82,7 +82,8 @@ def stopping_in_order() -> Iterator[Stop]:
     """
     stop, (ours, theirs) = Stop(), socket.socketpair()
     theirs.setblocking(False)
-    threading.Thread(target=stop.watch, args=(ours,), daemon=True).start()
+    watcher = threading.Thread(target=stop.watch, args=(ours,), daemon=True)
+    watcher.start()
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda n, _: stop.ask(n)) for number in ASKING}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _end_now)
@@ -95,7 +96,9 @@ def stopping_in_order() -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
-        theirs.close()
+        theirs.close()  # which ends the watcher
+        watcher.join()
+        ours.close()
 
 
 def _end_now(_number: int, _frame: FrameType | None) -> None:
