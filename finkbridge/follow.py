@@ -146,19 +146,18 @@ class Watch:
     """When the oldest message that waits was first seen."""
     failures: int = 0
     """In a row, of looks and of batches."""
-    rest_until: float = 0.0
-    """No look and no batch before: grows with the failures."""
+    look_at: float = 0.0
+    """No look before."""
+    retry_at: float = 0.0
+    """No batch before."""
     told: set[str] = field(default_factory=set)
     """Problems that are known and last."""
     looking: Future[Sight] | None = field(default=None, repr=False)
 
-    def rest(self, seconds: float) -> None:
-        """Leave the cluster alone for a while."""
-        self.rest_until = time.monotonic() + seconds
-
     def fail(self) -> None:
         """Wait longer with each failure in a row."""
-        self.rest(min(BACKOFF_MAX_S, BACKOFF_S * 2**self.failures))
+        pause = min(BACKOFF_MAX_S, BACKOFF_S * 2**self.failures)
+        self.look_at = self.retry_at = time.monotonic() + pause
         self.failures = min(self.failures + 1, 10)
 
     def recover(self) -> None:
@@ -181,8 +180,7 @@ class Watch:
 
     def is_free(self) -> bool:
         """Whether the cluster answers, nobody is at it, and it is not left alone for its failures."""
-        resting = bool(self.failures) and time.monotonic() < self.rest_until
-        return self.sight is not None and self.looking is None and not resting
+        return self.sight is not None and self.looking is None and time.monotonic() >= self.retry_at
 
     def is_due(self, limits: FollowSettings, batch_s: float) -> bool:
         """Whether a batch should run, which takes about `batch_s`."""
@@ -243,7 +241,7 @@ class Follower:
     def _look(self, watch: Watch) -> None:
         """Begin a look when it is time, and take its result when it is there."""
         if watch.looking is None:
-            if time.monotonic() >= watch.rest_until:
+            if time.monotonic() >= watch.look_at:
                 watch.looking = _in_background(watch.lookout)
         elif watch.looking.done():
             looked, watch.looking = watch.looking, None
@@ -258,7 +256,7 @@ class Follower:
             watch.recover()
             self._teller.recovered(watch.cluster)
         watch.take(sight)
-        watch.rest(self._limits.idle_s)
+        watch.look_at = time.monotonic() + self._limits.idle_s
         self._tell_absent(watch.cluster, sight.absent)
 
     def _fail(self, watch: Watch, problems: Iterable[str]) -> None:
@@ -302,7 +300,7 @@ class Follower:
         mean_bytes = {topic: means[g.row_id] for topic, g in mine.items() if g.row_id in means}
         watch.drained = Drained(sight.topics, nexts, mean_bytes)
         watch.take(sight)
-        watch.rest(0)
+        watch.look_at = 0.0
 
 
 def _blamed(report: DrainReport, wanted: Mapping[str, Sequence[str]]) -> set[str]:

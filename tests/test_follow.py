@@ -1,0 +1,248 @@
+"""When a batch closes, and a loop that outlives whatever happens to topics and brokers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge import follow as module
+from finkbridge.broker import Broker
+from finkbridge.drain import open_bridge
+from finkbridge.errors import BrokerError
+from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_changed, is_due, waiting_bytes
+from finkbridge.report import DrainReport
+from finkbridge.settings import FollowSettings, Settings
+from tests.support.kafka import Kafka
+from tests.support.lake import (
+    RealAlerts,
+    assert_consistent,
+    delivered,
+    forget_landers,
+    make_settings,
+    real_alerts,
+)
+
+LIMITS = FollowSettings(batch_age_s=2, batch_bytes=1000, idle_s=0.1)
+DRAINED = Drained({"a": "id"}, {("a", 0): 10, ("a", 1): 5}, {"a": 100.0})
+
+
+def sight(first: int, second: int, topic_id: str = "id", third: int | None = None) -> Sight:
+    ends = {("a", p): end for p, end in enumerate((first, second, third)) if end is not None}
+    return Sight({"a": topic_id}, ends, {})
+
+
+@pytest.mark.parametrize(
+    ("waiting", "age_s", "due"),
+    [(0, 99, False), (1, 1.9, False), (1, 2.0, True), (999, 0, False), (1000, 0, True)],
+)
+def test_a_batch_closes_by_size_or_age(waiting: float, age_s: float, due: bool) -> None:
+    assert is_due(waiting, age_s, LIMITS) is due
+
+
+def test_waiting_bytes_are_estimated_by_the_mean_message() -> None:
+    assert waiting_bytes(sight(10, 5), DRAINED) == 0
+    assert waiting_bytes(sight(13, 5), DRAINED) == 300
+    assert waiting_bytes(Sight({"b": None}, {("b", 0): 2}, {}), Drained({}, {("b", 0): 0}, {})) == 128_000
+
+
+@pytest.mark.parametrize(
+    ("seen", "changed"),
+    [
+        (sight(12, 5), False),
+        (sight(10, 4), True),
+        (sight(10, 5, topic_id="another"), True),
+        (sight(10, 5, third=0), True),
+        (Sight({}, {}, {}), False),
+    ],
+)
+def test_only_a_batch_can_tell_what_a_change_means(seen: Sight, changed: bool) -> None:
+    assert has_changed(seen, DRAINED) is changed
+
+
+def test_pauses_grow_with_the_failures_and_end_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
+    watch = Watch("ztf", Lookout(Broker("ztf", make_settings(Path(), "x:1").clusters["ztf"]), ["a"]))
+    pauses = []
+    for _ in range(6):
+        watch.fail()
+        pauses.append(watch.retry_at - 100)
+    assert pauses == [1, 2, 4, 8, 15, 15]
+    watch.recover()
+    watch.fail()
+    assert watch.retry_at - 100 == 1
+
+
+def test_a_slow_batch_begins_sooner() -> None:
+    watch = Watch("ztf", None, drained=DRAINED)  # type: ignore[arg-type]
+    watch.take(sight(11, 5))
+    assert not watch.is_due(LIMITS, 1.5)
+    assert watch.is_due(LIMITS, 2.0)
+
+
+class Told:
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.reports: list[DrainReport] = []
+        self.problems: list[str] = []
+        self.back: list[str] = []
+
+    def batch(self, report: DrainReport) -> None:
+        self.reports.append(report)
+
+    def problem(self, line: str) -> None:
+        self.problems.append(line)
+
+    def recovered(self, cluster: str) -> None:
+        self.back.append(cluster)
+
+    def rows(self) -> int:
+        return sum(report.total("rows") for report in self.reports)
+
+
+@contextmanager
+def following(settings: Settings, *names: str) -> Iterator[Told]:
+    """Follow in a thread until the context ends."""
+    told, failures = Told(), []
+    with open_bridge(settings) as bridge:
+
+        def run() -> None:
+            try:
+                follow(bridge, names, told)
+            except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield told
+        finally:
+            bridge.stopping.set()
+            thread.join(30)
+            assert failures == []
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    forget_landers()
+
+
+@pytest.fixture(scope="module")
+def real(shared_data: Path) -> RealAlerts:
+    return real_alerts(shared_data / "ztf")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Look around often; settings of a quick follower."""
+    monkeypatch.setattr(module, "REFRESH_S", 0.3)
+    return {"idle_s": 0.1, "batch_age_s": 0.3}
+
+
+@pytest.mark.kafka
+def test_ends_are_asked_without_metadata(kafka: Kafka, real: RealAlerts, monkeypatch: Any) -> None:
+    topic = kafka.topic("fink_look_ztf", partitions=2)
+    with Broker("ztf", make_settings(Path(), kafka.bootstrap).clusters["ztf"]) as broker:
+        lookout = Lookout(broker, [topic])
+        assert lookout.look().ends == {(topic, 0): 0, (topic, 1): 0}
+        kafka.produce(topic, real.records[:3], partition=1)
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("metadata were asked for")
+
+        monkeypatch.setattr(broker._admin, "_overview", refuse)
+        assert lookout.look().ends == {(topic, 0): 0, (topic, 1): 3}
+
+
+@pytest.mark.kafka
+def test_follows_topics_that_come_grow_are_recreated_and_go(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float]
+) -> None:
+    first = kafka.topic("fink_many_ztf")
+    kafka.produce(first, real.records[:4])
+    settings = make_settings(tmp_path / "lake", kafka.bootstrap, first, "fink_more_*", follow=quick)
+    with following(settings) as told:
+        wait_until(lambda: told.rows() == 4)
+        kafka.produce(first, real.records[4:6])
+        wait_until(lambda: told.rows() == 6)
+        second = kafka.topic("fink_more_ztf")
+        kafka.produce(second, real.records[:3])
+        wait_until(lambda: told.rows() == 9)
+        kafka.recreate(first)
+        kafka.produce(first, real.records[:2])
+        wait_until(lambda: told.rows() == 11)
+        kafka.delete(second)
+        wait_until(lambda: not told.problems or "no topic" not in told.problems[-1], 5)
+        kafka.produce(first, real.records[2:3])
+        wait_until(lambda: told.rows() == 12)
+    assert_consistent(tmp_path / "lake")
+    generations = {(topic, generation) for topic, generation, *_ in delivered(tmp_path / "lake")}
+    assert generations == {(first, 1), (first, 2), (second, 1)}
+
+
+@pytest.mark.kafka
+def test_a_cluster_that_is_down_holds_up_no_other_and_is_told_once(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float]
+) -> None:
+    topic = kafka.topic("fink_up_ztf")
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        down = {"servers": f"127.0.0.1:{silent.getsockname()[1]}", "topics": ["fink_*_lsst"]}
+        up = {"servers": kafka.bootstrap, "topics": [topic, "fink_absent"]}
+        settings = Settings.model_validate(
+            {"lake": tmp_path / "lake", "workers": 0, "clusters": {"lsst": down, "ztf": up}}
+            | {"follow": quick, "broker_timeout_s": 1.5}
+        )
+        with following(settings) as told:
+            wait_until(lambda: any("cluster lsst" in line for line in told.problems))
+            for count in range(1, 4):
+                kafka.produce(topic, real.records[:1])
+                began = time.monotonic()
+                wait_until(lambda expected=count: told.rows() == expected)
+                assert time.monotonic() - began < 5
+            time.sleep(3)
+        assert len([line for line in told.problems if "cluster lsst" in line]) == 1
+        assert [line for line in told.problems if "fink_absent" in line] == [
+            "cluster ztf has no topic fink_absent: check its name"
+        ]
+        assert len(told.problems) == 2
+
+
+@pytest.mark.kafka
+def test_a_batch_that_fails_is_told_once_and_tried_again_ever_more_rarely(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("fink_fail_ztf")
+    tried: list[float] = []
+    fetch = Broker.fetch
+
+    def failing(self: Broker, *arguments: Any) -> Any:
+        tried.append(time.monotonic())
+        if len(tried) < 3:
+            raise BrokerError("cluster ztf: out of order")
+        return fetch(self, *arguments)
+
+    with following(make_settings(tmp_path / "lake", kafka.bootstrap, topic, follow=quick)) as told:
+        monkeypatch.setattr(Broker, "fetch", failing)
+        kafka.produce(topic, real.records[:2])
+        wait_until(lambda: told.rows() == 2)
+    assert told.problems == ["cluster ztf: out of order"]
+    assert tried[1] - tried[0] >= 1
+    assert tried[2] - tried[1] >= 2
+    assert_consistent(tmp_path / "lake")
