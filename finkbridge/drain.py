@@ -187,6 +187,8 @@ class Bridge:
         if self._workers is None or self._workers[0] < count:
             self.close()
             self._workers = count, open_executor(count)
+            if count:
+                later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
         return self._workers
 
     def _task(self, plan: SegmentPlan) -> Task:

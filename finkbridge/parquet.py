@@ -31,6 +31,8 @@ class Style:
     """Top-level string columns of few distinct values."""
     bloom: tuple[str, ...] = ()
     """Columns that queries look single values up in."""
+    split_floats: bool = True
+    """Whether floats are split by byte (BYTE_STREAM_SPLIT): smaller where rows are alike, slower to write."""
     statistics: tuple[str, ...] | None = None
     """Columns with least and greatest value in the footer; None is all."""
 
@@ -77,12 +79,13 @@ def known_schema(schema: pa.Schema) -> KnownSchema:
 
 def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:
     names = set(schema.names)
+    split = _float_leaves(schema) if style.split_floats else []
     return {
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
         "write_statistics": True if style.statistics is None else list(style.statistics),
         "use_dictionary": [name for name in style.dictionary if name in names],
-        "column_encoding": dict.fromkeys(_float_leaves(schema), "BYTE_STREAM_SPLIT"),
+        "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
         "bloom_filter_options": {
             name: {"ndv": max(1, min(rows, style.row_group_rows)), "fpp": BLOOM_FALSE_POSITIVES}
             for name in style.bloom

@@ -6,7 +6,7 @@ writer schema has it, without the cutouts, behind a few key columns that begin w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,11 +86,13 @@ DELIVERIES = TableStyle(
 PACKETS = TableStyle(
     "packets",
     "_",
-    # no query prunes by the ranges of an alert's 300 leaves, and they cost a tenth of the writing
+    # no query prunes by the ranges of an alert's 300 leaves, which cost a tenth of the writing, and so does
+    # splitting its floats, for files that are 0 % (ZTF) to 5 % (LSST) smaller on real alerts
     Style(
         row_group_rows=5_000,
         dictionary=("_cluster", "_topic"),
         bloom=("_object_id",),
+        split_floats=False,
         statistics=tuple(KEY_SCHEMA.names),
     ),
 )
@@ -177,8 +179,13 @@ def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int3
     """
     for one in np.unique(night):
         runs = _runs(night == one)
-        mine, whole = (pa.concat_tables(t.slice(*run) for run in runs) for t in (deliveries, packets))
+        mine, whole = (_pieces(table, runs) for table in (deliveries, packets))
         yield NightRows(int(one), sort(mine, DELIVERIES), whole)
+
+
+def _pieces(table: pa.Table, runs: Sequence[tuple[int, int]]) -> pa.Table:
+    # in one chunk, as Parquet's writer is slow where a column is in many
+    return pa.concat_tables(table.slice(*run) for run in runs).combine_chunks()
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -81,6 +82,7 @@ def open_executor(workers: int) -> Executor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
+    forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
 
 

@@ -32,8 +32,9 @@ READING: Config = {
     "topic.metadata.propagation.max.ms": 1000,
 }
 BULK: Config = READING | {
-    "fetch.message.max.bytes": 8_000_000,
-    "queued.max.messages.kbytes": 32_768,
+    "fetch.message.max.bytes": 4_000_000,
+    # what is read ahead of a range's end is thrown away: with a larger queue, up to half of a segment
+    "queued.max.messages.kbytes": 8_192,
 }
 """To read whole ranges fast; a message that is larger still comes, alone."""
 PEEK: Config = READING | {
