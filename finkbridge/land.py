@@ -26,7 +26,7 @@ from finkbridge.avro.quarantine import write_quarantine
 from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.disk import Staging, staging
-from finkbridge.errors import SchemaError, UnknownTopicError
+from finkbridge.errors import DecodeError, SchemaError, UnknownTopicError
 from finkbridge.layout import SegmentName
 from finkbridge.parts import Account, MessageSource, Part, account, parts_of
 from finkbridge.surveys.times import night_of_timestamp_ms
@@ -185,7 +185,14 @@ class Lander:
         if group.framing is not Framing.BARE:
             return decoder.decode(group.datums, columns)
         group.datums.clear()  # they are in the archive file
-        return decoder.decode_file(stored.aside, stored.origin.rows, columns)
+        try:
+            return decoder.decode_file(stored.aside, stored.origin.rows, columns)
+        except DecodeError:
+            if not decoder.bulk:
+                raise
+            # checked messages that the bulk engine refuses all the same must not block their topic
+            self._decoders[group.schema.fingerprint] = careful = Decoder(group.schema, "fastavro")
+            return careful.decode_file(stored.aside, stored.origin.rows, columns)
 
     def _decoder(self, schema: WriterSchema) -> Decoder:
         if schema.fingerprint not in self._decoders:

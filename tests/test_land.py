@@ -17,6 +17,7 @@ import pytest
 from finkbridge import land
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
+from finkbridge.avro.decode import Decoder
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.errors import BrokerTimeoutError, LakeAccessError, ReconciliationError, UnknownTopicError
 from finkbridge.land import Lander
@@ -234,6 +235,18 @@ def test_other_schemas_land_by_the_night_of_their_timestamp(lake: Path) -> None:
     rows = [row for path in of(part, "deliveries") for row in pq.ParquetFile(lake / path).read().to_pylist()]
     assert {row["object_id"] for row in rows} == {None}
     assert sorted(row["kafka_offset"] for row in rows) == [0, 1, 2]
+
+
+def test_checked_messages_that_the_bulk_engine_refuses_go_the_careful_way(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop_a_row(self: Decoder, path: Path, names: list[str]) -> pa.Table:
+        return whole(self, path, names).slice(1)
+
+    whole = Decoder._bulk
+    monkeypatch.setattr(Decoder, "_bulk", drop_a_row)
+    part = landed(lake, Source([point(i, float(i)) for i in range(5)]))
+    assert [row["x"] for row in packets(lake, part)] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def test_limit_cuts_at_the_message_that_reaches_it_each_time_alike(lake: Path, tmp_path: Path) -> None:
