@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_EVERY_S = 0.08
+SAMPLE_EVERY_S = 0.1
+FAMILY_EVERY = 5
+"""Samples between two looks for new processes, which are small at first: the costliest part of a sample."""
+WORTH_A_LOOK = 0.9
+"""Share of the highest RSS so far from which on PSS is read too: the kernel walks all pages for it, which
+would slow down what is measured."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -61,19 +66,23 @@ class _Watch:
         return sum(self._cpu.values())
 
     def _run(self) -> None:
-        while not self._ended.is_set():
-            self._sample()
-            self._ended.wait(SAMPLE_EVERY_S)
+        family: list[int] = []
+        for number in itertools.count():
+            family = family if number % FAMILY_EVERY else _family(self.root)
+            self._sample(family)
+            if self._ended.wait(SAMPLE_EVERY_S):
+                return
 
-    def _sample(self) -> None:
-        table = _processes()
-        family = _descendants(self.root, table)
+    def _sample(self, family: Sequence[int]) -> None:
         for pid in family:
-            start, cpu_s = table[pid][1:]
-            self._cpu[pid, start] = cpu_s
-        self.pss = max(self.pss, sum(map(_pss_bytes, family)))
-        self.rss = max(self.rss, sum(map(_rss_bytes, family)))
+            with suppress(OSError, IndexError):
+                start, cpu_s = _start_and_cpu(pid)
+                self._cpu[pid, start] = cpu_s
+        rss = sum(map(_rss_bytes, family))
+        self.rss = max(self.rss, rss)
         self.processes = max(self.processes, len(family))
+        if rss > WORTH_A_LOOK * self.rss:
+            self.pss = max(self.pss, sum(map(_pss_bytes, family)))
 
 
 def measure(
@@ -114,26 +123,20 @@ def measure(
     return Usage(seconds, cpu_s, watch.pss, watch.rss, watch.processes, load, output)
 
 
-def _processes() -> dict[int, tuple[int, int, float]]:
-    """Return parent, start time and CPU seconds of every process of the machine."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError, IndexError):
-                after_name = entry.joinpath("stat").read_text().rpartition(")")[2].split()
-                cpu_s = (int(after_name[11]) + int(after_name[12])) / _TICKS
-                found[int(entry.name)] = int(after_name[1]), int(after_name[19]), cpu_s
-    return found
-
-
-def _descendants(root: int, table: Mapping[int, tuple[int, int, float]]) -> list[int]:
-    children = defaultdict(list)
-    for pid, (parent, _, _) in table.items():
-        children[parent].append(pid)
-    family = [root] if root in table else []
+def _family(root: int) -> list[int]:
+    """Return a process and all its descendants that are still linked to it."""
+    family = [root]
     for pid in family:
-        family += children[pid]
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                family += map(int, task.read_text().split())
     return family
+
+
+def _start_and_cpu(pid: int) -> tuple[int, float]:
+    """Return when a process began, in ticks of the machine's life, and its CPU seconds."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[19]), (int(after_name[11]) + int(after_name[12])) / _TICKS
 
 
 def _pss_bytes(pid: int) -> int:
