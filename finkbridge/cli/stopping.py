@@ -40,6 +40,7 @@ class Stop:
     def __init__(self) -> None:
         self.event = threading.Event()
         self.signal: int | None = None
+        self._kept: tuple[socket.socket, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -63,6 +64,12 @@ class Stop:
                 timer = threading.Timer(LAST_S if asked == 1 else AT_ONCE_S, self._die, [number])
                 timer.daemon = True
                 timer.start()
+
+    def leave_to_watcher(self, *sockets: socket.socket) -> None:
+        """Let the watcher alone handle what comes while the process ends."""
+        self._kept = sockets
+        for number in ASKING:
+            signal.signal(number, lambda *_: None)
 
     def _note(self, number: int) -> None:
         self.signal = number
@@ -93,12 +100,15 @@ def stopping_in_order() -> Iterator[Stop]:
         pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup)
-        theirs.close()  # which ends the watcher
-        watcher.join()
-        ours.close()
+        if stop.signal is None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            theirs.close()  # which ends the watcher
+            watcher.join()
+            ours.close()
+        else:
+            stop.leave_to_watcher(ours, theirs)
 
 
 def _end_now(_number: int, _frame: FrameType | None) -> None:
