@@ -6,6 +6,7 @@ back early waits for its turn.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -30,6 +31,8 @@ from finkbridge.planning import Key, Planner
 from finkbridge.report import DrainReport
 from finkbridge.values import LandedPart, SegmentPlan
 from finkbridge.workers import Task, run_task
+
+log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 5.0
 """How long a run that is told to stop waits for segments that are nearly done."""
@@ -124,6 +127,8 @@ class Execution:
                 self._fail(plan, str(error))
             except BrokenExecutor:
                 self._note_dead_worker(plan)
+            except Exception as error:  # noqa: BLE001 - whatever one plan meets, the others go on
+                self._fail_unexpectedly(plan, error)
         while self._commit_next():
             pass
 
@@ -172,6 +177,11 @@ class Execution:
         self._failed.add(_key(plan))
         if problem not in self.report.problems:
             self.report.problems.append(problem)
+
+    def _fail_unexpectedly(self, plan: SegmentPlan, error: Exception) -> None:
+        said = " ".join(str(error).split()) or "no more is known"
+        log.debug("plan %d of %s", plan.number, plan.source.topic, exc_info=error)
+        self._fail(plan, f"{plan.source.topic}: unexpected {type(error).__name__}: {said}")
 
     def _note_dead_worker(self, plan: SegmentPlan) -> None:
         self.worker_died = True

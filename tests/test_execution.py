@@ -21,8 +21,10 @@ from finkbridge.errors import (
     LakeVersionError,
     SettingsError,
 )
+from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate, schema
-from finkbridge.settings import Settings
+from finkbridge.settings import ClusterSettings, Settings
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import free_ports
 from tests.support.lake import (
@@ -170,6 +172,26 @@ def test_holes_are_accounted_for(kafka: Kafka, lake: Path) -> None:
     assert_consistent(lake)
 
 
+def test_parts_whose_holes_take_long_sweeps_are_one_fetch(kafka: Kafka, lake: Path) -> None:
+    """Holes are confirmed between two parts, while the plan's range is still being read."""
+    topic = kafka.topic("markers")
+    producer = kafka.open_transaction(topic, points(0))
+    ((key, value),) = points(0)
+    for _ in range(150):
+        producer.commit_transaction(30)
+        producer.begin_transaction()
+        producer.produce(topic, value, key)
+    producer.commit_transaction(30)
+    end = 302
+    kafka.await_end(topic, end)
+    lake.mkdir()
+    plan = SegmentPlan(1, TopicGeneration("ztf", topic, 1), (OffsetRange(0, 0, end),), 8 * 40)
+    with Broker("ztf", ClusterSettings(servers=kafka.bootstrap)) as broker:
+        landed = Lander(lake, broker).land(plan)
+    assert [sum(c.rows for c in part.counts) for part in landed] == [40, 40, 40, 31]
+    assert all(c.reconciled for part in landed for c in part.counts)
+
+
 def test_range_of_holes_alone_lands_nothing_and_is_done(kafka: Kafka, lake: Path) -> None:
     topic = kafka.topic("aborted")
     kafka.produce_transaction(topic, points(0, 1), commit=False)
@@ -202,6 +224,32 @@ def test_unproved_segment_fails_and_the_others_land(
         assert "1 messages are accounted for" in drain(settings).problems[0]
     assert offsets(lake) == [(1, 0, 0), (1, 0, 1)]
     assert drained(settings).total("rows") == 2
+    assert_consistent(lake)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd\nthing"), KeyError("x"), MemoryError()])
+def test_unexpected_error_fails_its_topic_alone(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    bad, good = kafka.topic("a"), kafka.topic("b")
+    for topic in (bad, good):
+        kafka.produce(topic, points(0))
+    settings = make_settings(lake, kafka.bootstrap, bad, good)
+    fetch = Broker.fetch
+
+    def broken(self: Broker, topic: str, span: Any) -> Any:
+        if topic == bad:
+            raise error
+        return fetch(self, topic, span)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, "fetch", broken)
+        report = drain(settings)
+    (problem,) = report.problems
+    assert problem.startswith(f"{bad}: unexpected {type(error).__name__}: ")
+    assert "\n" not in problem
+    assert report.total("rows") == 1
+    assert drained(settings).total("rows") == 1
     assert_consistent(lake)
 
 

@@ -49,7 +49,7 @@ class Broker:
 
     def close(self) -> None:
         """Give all connections back; the next call would open new ones."""
-        for part in ("_bulk", "_peek", "_group"):
+        for part in ("_bulk", "_peek", "_second_look", "_group"):
             if part in self.__dict__:
                 self.__dict__.pop(part).close()
         self.__dict__.pop("_admin", None)
@@ -60,6 +60,11 @@ class Broker:
 
     @cached_property
     def _bulk(self) -> RangeReader:
+        return RangeReader(self.name, self._settings, BULK, self._timeout_s)
+
+    @cached_property
+    def _second_look(self) -> RangeReader:
+        """Holes are confirmed while a fetch is under way, and a reader reads one range at a time."""
         return RangeReader(self.name, self._settings, BULK, self._timeout_s)
 
     @cached_property
@@ -147,6 +152,8 @@ class Broker:
     def confirm_holes(self, topic: str, holes: Sequence[OffsetRange]) -> bool:
         """Whether a second look finds no message in any of the holes. Neighbours share one look.
 
+        A `fetch` that is under way goes on undisturbed.
+
         Raises
         ------
         RangeExpiredError, GenerationError, UnknownTopicError
@@ -156,7 +163,7 @@ class Broker:
 
     def _is_empty(self, topic: str, sweep: Sweep) -> bool:
         span = span_of(sweep)
-        reader = self._peek if span.offsets <= PEEK_OFFSETS else self._bulk
+        reader = self._peek if span.offsets <= PEEK_OFFSETS else self._second_look
         with closing(reader.read(topic, span)) as batches:
             return not any(falls_in(message.offset, sweep) for batch in batches for message in batch)
 
