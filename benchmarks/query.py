@@ -23,6 +23,8 @@ from finkbridge.surveys.sky import HEALPIX_ORDER
 TIMES = 7
 SERIAL = 4_321
 ARCSEC = 5.0
+COARSE = 14
+"""HEALPix order of the pixels (13 arcsec) that cover the cone: few, as each costs time in every file."""
 DISTANCE = (
     "degrees(2 * asin(sqrt(pow(sin(radians(dec - {dec}) / 2), 2) + cos(radians(dec)) * "
     "cos(radians({dec})) * pow(sin(radians(ra - {ra}) / 2), 2)))) * 3600 < {arcsec}"
@@ -70,9 +72,9 @@ def _questions() -> dict[str, str]:
 
 def _pixels(ra: float, dec: float) -> str:
     ranges = hpgeom.query_circle(
-        2**18, ra, dec, ARCSEC / 3600, inclusive=True, lonlat=True, degrees=True, return_pixel_ranges=True
+        2**COARSE, ra, dec, ARCSEC / 3600, inclusive=True, lonlat=True, degrees=True, return_pixel_ranges=True
     )
-    scale = 4 ** (HEALPIX_ORDER - 18)
+    scale = 4 ** (HEALPIX_ORDER - COARSE)
     wanted = (f"healpix_29 BETWEEN {start * scale} AND {end * scale - 1}" for start, end in ranges.tolist())
     return " OR ".join(wanted)
 
