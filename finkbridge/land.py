@@ -10,8 +10,9 @@ Nothing here touches the ledger: what it returns is committed, or it never happe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class _Landing:
     files: list[LandedFile] = field(default_factory=list)
     schemas: list[KnownSchema] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    ordinals: Iterator[int] = field(default_factory=count)
+    """Of the groups that are written, so that no two share a file's name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,16 +120,20 @@ class Lander:
         )
 
     def _land_messages(self, landing: _Landing, messages: list[Message]) -> None:
-        grouped = self._resolver.group(landing.source.topic, messages)
-        landing.rejected += [Rejected(messages[i], reason) for i, reason in grouped.rejected]
-        groups = [(group, [messages[i] for i in group.indices]) for group in grouped.groups]
+        groups = self._group(landing, messages)
         messages.clear()  # the groups have them now, and give them up one by one
-        for ordinal, (group, mine) in enumerate(groups):
+        for group, mine in groups:
             if refusal := self._refusal(group.schema):
                 landing.rejected += [Rejected(message, refusal) for message in mine]
                 continue
             self._set_bad_aside(landing, group, mine)
-            self._land_group(landing, landing.name.with_ordinal(ordinal), group, mine)
+            self._land_group(landing, group, mine)
+
+    def _group(self, landing: _Landing, messages: list[Message]) -> list[tuple[SchemaGroup, list[Message]]]:
+        """Part messages by writer schema, each group with its own; those without a schema are rejected."""
+        grouped = self._resolver.group(landing.source.topic, messages)
+        landing.rejected += [Rejected(messages[i], reason) for i, reason in grouped.rejected]
+        return [(group, [messages[i] for i in group.indices]) for group in grouped.groups]
 
     def _topic_schema(self, topic: str) -> bytes | None:
         try:
@@ -152,32 +159,29 @@ class Lander:
         for i in reversed(bad):
             del messages[i], group.datums[i]
 
-    def _land_group(
-        self, landing: _Landing, name: SegmentName, group: SchemaGroup, messages: list[Message]
-    ) -> None:
+    def _land_group(self, landing: _Landing, group: SchemaGroup, messages: list[Message]) -> None:
         """Archive and tables of the good messages of one writer schema."""
         if not messages:
             return
+        name = landing.name.with_ordinal(next(landing.ordinals))
         survey = surveys.survey_of_avro(group.schema.parsed)
         stored = _store(landing, name, group, messages, survey)
         messages.clear()
         alerts = self._decode(group, stored, surveys.cutout_columns(survey))
         description = surveys.describe(alerts, survey)
         if description.rejected:
-            self._land_rest(landing, name, stored, description.rejected)
+            self._land_rest(landing, stored, description.rejected)
             return
         _keep_archive(landing, stored, group.schema)
         _land_tables(landing, name, stored, alerts, description)
 
-    def _land_rest(
-        self, landing: _Landing, name: SegmentName, stored: _Stored, rejected: Mapping[int, str]
-    ) -> None:
+    def _land_rest(self, landing: _Landing, stored: _Stored, rejected: Mapping[int, str]) -> None:
         """Begin again without alerts that have no identity, position or time; the first file is dropped."""
         messages = list(read_archive(stored.aside).messages)
         landing.rejected += [Rejected(messages[i], reason) for i, reason in rejected.items()]
         rest = [m for i, m in enumerate(messages) if i not in rejected]
-        for group in self._resolver.group(landing.source.topic, rest).groups:
-            self._land_group(landing, name, group, rest)
+        for group, mine in self._group(landing, rest):
+            self._land_group(landing, group, mine)
 
     def _decode(self, group: SchemaGroup, stored: _Stored, dropped: Sequence[str]) -> pa.Table:
         decoder = self._decoder(group.schema)

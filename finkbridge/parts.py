@@ -88,9 +88,14 @@ def account(part: Part, topic: str, source: MessageSource) -> Account:
     Raises
     ------
     ReconciliationError
-        A hole proves to hold messages at a second look.
+        A hole proves to hold messages at a second look, or there are messages of other offsets.
     """
     offsets = {span: _offsets(part, span) for span in part.ranges}
+    if sum(map(len, offsets.values())) != len(part.messages):
+        raise ReconciliationError(
+            f"{topic}: the broker gave messages that were not asked for; nothing of this segment was "
+            "committed, the next run tries again"
+        )
     holes = {span: span.missing(present) for span, present in offsets.items()}
     everything = [hole for found in holes.values() for hole in found]
     if everything and not source.confirm_holes(topic, everything):

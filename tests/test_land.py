@@ -6,6 +6,7 @@ import errno
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.quarantine import read_quarantine
+from finkbridge.avro.resolve import Grouped, SchemaResolver
 from finkbridge.errors import BrokerTimeoutError, LakeAccessError, ReconciliationError, UnknownTopicError
 from finkbridge.land import Lander
 from finkbridge.values import LandedPart, Message, OffsetRange, SegmentPlan, TopicGeneration
@@ -26,6 +28,7 @@ from tests.support.lake import RealAlerts, data_files, encode, real_alerts
 
 TIME_MS = 1_774_050_000_000  # 2026-03-20T23:40 UTC
 POINT = {"type": "record", "name": "point", "fields": [{"name": "x", "type": "double"}]}
+HALVES = (slice(1, 3), slice(3, 5))
 GREETING = {"type": "record", "name": "greeting", "fields": [{"name": "x", "type": "string"}]}
 
 
@@ -223,6 +226,30 @@ def test_alert_without_identity_position_or_time_is_quarantined(lake: Path, ztf:
     assert read_quarantine(lake / quarantine)[0].message == bad[0]
     assert [m.value for m in archived(lake, part)] == ztf.datums[2:4]
     assert [h for c in part.counts for h in c.holes] == [OffsetRange(0, 1, 2), OffsetRange(0, 3, 5)]
+
+
+def test_rest_that_comes_back_otherwise_loses_nothing(
+    lake: Path, ztf: RealAlerts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What begins again without bad alerts may be refused, or be of several groups, the second time."""
+    lost = {**ztf.alerts[0], "candidate": {**ztf.alerts[0]["candidate"], "ra": float("nan")}}
+    messages = [message(0, ztf.key, encode(ztf.schema, lost))]
+    messages += [message(o, ztf.key, ztf.datums[o]) for o in range(1, 6)]
+    group, calls = SchemaResolver.group, iter(range(99))
+
+    def otherwise(self: SchemaResolver, topic: str, given: Sequence[Message]) -> Grouped:
+        found = group(self, topic, given)
+        if next(calls) != 1:
+            return found
+        (whole,) = found.groups
+        halves = [replace(whole, indices=whole.indices[s], datums=whole.datums[s]) for s in HALVES]
+        return Grouped(tuple(halves), ((0, "odd"),))
+
+    monkeypatch.setattr(SchemaResolver, "group", otherwise)
+    part = landed(lake, Source(messages))
+    assert sorted(r.offset for r in part.rejected) == [0, 1]
+    assert [m.offset for m in archived(lake, part)] == [2, 3, 4, 5]
+    assert [row["_kafka_offset"] for row in packets(lake, part)] == [2, 3, 4, 5]
 
 
 def test_other_schemas_land_by_the_night_of_their_timestamp(lake: Path) -> None:

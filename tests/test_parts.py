@@ -79,6 +79,13 @@ def test_no_holes_need_no_second_look() -> None:
     assert log.looks == 0
 
 
+def test_messages_that_were_not_asked_for_stop_the_segment() -> None:
+    log = Log({0: {0: 1, 1: 1, 2: 1}, 1: {0: 1}})
+    for stray in (log.messages[0][2], log.messages[1][0]):
+        with pytest.raises(ReconciliationError, match="not asked for"):
+            account(Part(0, (OffsetRange(0, 0, 2),), [*log.messages[0][:2], stray]), "t", log)
+
+
 @pytest.mark.parametrize("order", [(1, 0), (0, 0)])
 def test_offsets_out_of_order_stop_the_segment(order: tuple[int, int]) -> None:
     log = Log({0: {0: 1, 1: 1}})

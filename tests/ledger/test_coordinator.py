@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,10 +56,11 @@ def file(path: str, rows: int = 1, table: Any = "deliveries") -> LandedFile:
 
 def part(plan: SegmentPlan, number: int = 0, **more: Any) -> LandedPart:
     """Return a part in which every offset of the plan is a row."""
+    counts = more.get("counts", tuple(RangeCount(r, r.offsets, 0, ()) for r in plan.ranges))
     values: dict[str, Any] = {
         "part": number,
-        "files": (file(f"deliveries/{plan.number}-{number}.parquet", sum(r.offsets for r in plan.ranges)),),
-        "counts": tuple(RangeCount(r, r.offsets, 0, ()) for r in plan.ranges),
+        "counts": counts,
+        "files": (file(f"deliveries/{plan.number}-{number}.parquet", sum(c.rows for c in counts)),),
         "rejected": (),
         "schemas": (KnownSchema("arrow-1", "arrow", b"schema"),),
         "last": tuple(LastMessage(r.partition, r.end - 1, "hash") for r in plan.ranges),
@@ -68,7 +69,15 @@ def part(plan: SegmentPlan, number: int = 0, **more: Any) -> LandedPart:
         "last_timestamp_ms": 2,
         **more,
     }
+    values["files"] += written(values["counts"], f"{plan.number}-{number}")
     return LandedPart(**values)
+
+
+def written(counts: Sequence[RangeCount], name: str) -> tuple[LandedFile, ...]:
+    """Return the files that go with deliveries: as many rows as were counted."""
+    rows, bad = sum(c.rows for c in counts), sum(c.quarantined for c in counts)
+    due = {"archive": rows, "packets": rows, "quarantine": bad}
+    return tuple(file(f"{table}/{name}", count, table) for table, count in due.items() if count)
 
 
 def everything(ledger: Ledger) -> dict[str, list[Any]]:
@@ -201,9 +210,26 @@ def test_counts_of_what_was_not_planned_are_refused(
     refused(ledger, ReconciliationError, "not planned", lambda: coordinator.commit_segment(made, [landed]))
 
 
+@pytest.mark.parametrize("table", ["archive", "deliveries", "packets", "quarantine"])
+def test_files_with_other_rows_than_were_counted_are_refused(
+    coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration, table: str
+) -> None:
+    made = plan(coordinator, generation, OffsetRange(0, 0, 3))
+    landed = part(made, counts=(RangeCount(OffsetRange(0, 0, 3), 2, 1, ()),))
+    for change in (-1, 1):
+        files = tuple(replace(f, rows=f.rows + change) if f.table == table else f for f in landed.files)
+        wrong = replace(landed, files=files)
+        refused(
+            ledger, ReconciliationError, f"in {table}", lambda w=wrong: coordinator.commit_segment(made, [w])
+        )
+    none = replace(landed, files=tuple(f for f in landed.files if f.table != table))
+    refused(ledger, ReconciliationError, f"in {table}", lambda: coordinator.commit_segment(made, [none]))
+    coordinator.commit_segment(made, [landed])
+
+
 def test_file_is_listed_once(coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration) -> None:
     made = plan(coordinator, generation, OffsetRange(0, 0, 3))
-    landed = part(made, files=(file("same.parquet"), file("same.parquet")))
+    landed = part(made, files=(file("same.parquet"), file("same.parquet", 2)))
     refused(ledger, LakeAccessError, "cannot be used", lambda: coordinator.commit_segment(made, [landed]))
 
 
@@ -257,14 +283,14 @@ def test_merge_replaces_files_or_changes_nothing(
 ) -> None:
     made = plan(coordinator, generation, OffsetRange(0, 0, 3))
     coordinator.commit_segment(made, [part(made, files=(file("a", 1), file("b", 2)))])
-    ids = [f.id for f in ledger.alive_files()]
+    ids = [f.id for f in ledger.alive_files("deliveries")]
     path = coordinator.begin_merge("folder")
     assert coordinator.unfinished_merges() == [path]
     fewer = file(path, 2)
     refused(ledger, ReconciliationError, "3 rows into 2", lambda: coordinator.commit_merge(ids, [fewer]))
     whole = file(path, 3)
     coordinator.commit_merge(ids, [whole])
-    assert [f.path for f in ledger.alive_files()] == [path]
+    assert [f.path for f in ledger.alive_files("deliveries")] == [path]
     assert coordinator.unfinished_merges() == []
     refused(ledger, ReconciliationError, "None rows", lambda: coordinator.commit_merge(ids, [file("c", 3)]))
     assert {f.path for f in coordinator.deletable(0)} == {"a", "b"}
@@ -278,7 +304,7 @@ def test_merge_of_a_file_that_is_gone_is_refused(
 ) -> None:
     made = plan(coordinator, generation, OffsetRange(0, 0, 3))
     coordinator.commit_segment(made, [part(made, files=(file("a", 1), file("b", 2)))])
-    ids = [f.id for f in ledger.alive_files()]
+    ids = [f.id for f in ledger.alive_files("deliveries")]
     coordinator.commit_merge(ids[:1], [file("m", 1)])
     refused(
         ledger,
