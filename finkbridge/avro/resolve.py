@@ -60,7 +60,8 @@ class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
     The sources, in this order: the user's `override`; the header of a value that is itself a container file;
-    the message key, where it is the schema's JSON; what `topic_schema` finds for the topic, asked once.
+    the message key, where it is the schema's JSON; what `topic_schema` finds for the topic, asked
+    until there is one.
     """
 
     def __init__(
@@ -91,7 +92,12 @@ class SchemaResolver:
             return f"the container file in the value: {error}"
 
     def group(self, topic: str, messages: Sequence[Message]) -> Grouped:
-        """Part a batch of messages by writer schema and framing."""
+        """Part a batch of messages by writer schema and framing.
+
+        A topic without a schema is looked at again each time: its schema topic may have come since.
+        """
+        if isinstance(self._topics.get(topic), str):
+            del self._topics[topic]
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
         rejected: list[tuple[int, str]] = []
         key: bytes | None = None

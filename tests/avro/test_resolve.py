@@ -176,6 +176,14 @@ def test_a_damaged_container_is_a_reason(value, reason):
     assert reason in found
 
 
+def test_a_schema_topic_that_comes_later_is_found():
+    texts = [None, None, SCHEMA.text]
+    resolver = SchemaResolver(topic_schema=lambda _: texts.pop(0))
+    for rejected in (2, 2, 0, 0):
+        assert len(resolver.group("t", [message(), message()]).rejected) == rejected
+    assert texts == []
+
+
 def test_a_bare_datum_may_start_like_a_container():
     schema = schema_of(record_of(a="long", b="long", c="long", d="boolean"))
     datum = b"Obj\x01"
