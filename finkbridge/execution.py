@@ -161,7 +161,7 @@ class Execution:
         broker, known = self.brokers[plan.source.cluster], self.planner.generations[_key(plan)]
         topic = plan.source.topic
         topic_id = broker.topic_ids([topic])[topic]
-        marks = {} if topic_id else broker.watermarks([topic])
+        marks = {} if topic_id and known.topic_id else broker.watermarks([topic])
         seen = TopicAtBroker(broker.name, topic, topic_id, {p: m for (_, p), m in marks.items()})
         if backlog.same_generation(broker, seen, known, self.coordinator.ledger):
             return True

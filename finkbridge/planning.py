@@ -18,6 +18,7 @@ from finkbridge.errors import BrokerError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, expired, segments
+from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_landed
 from finkbridge.settings import DrainSettings
@@ -108,7 +109,7 @@ class Planner:
         self._abandon([plan])
         self._report.replanned(plan)
         self._record_gaps(generation, states)
-        rest = tuple(OffsetRange(s.partition, s.low, s.end) for s in states if s.low < s.end)
+        rest = tuple(ranges_waiting(states))
         made = self._coordinator.add_plans(generation, [rest] if rest else [], plan.byte_limit)
         for new in made:
             self._report.planned(new)
@@ -123,11 +124,18 @@ class Planner:
         if known is not None and backlog.same_generation(
             self._brokers[seen.cluster], seen, known, self._ledger
         ):
+            self.generations[key] = known = self._with_topic_id(known, seen.topic_id)
             return known, self._keep(seen, known, left)
         if known is not None:
             self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
+
+    def _with_topic_id(self, known: KnownGeneration, topic_id: str | None) -> KnownGeneration:
+        """Write an id down when it is first seen: a broker may begin to give them."""
+        if known.topic_id is not None or topic_id is None:
+            return known
+        return self._coordinator.note_topic_id(known, topic_id)
 
     def _keep(
         self, seen: TopicAtBroker, generation: KnownGeneration, left: list[SegmentPlan]
@@ -142,8 +150,8 @@ class Planner:
         return left
 
     def _abandon(self, plans: Sequence[SegmentPlan]) -> None:
+        self._coordinator.abandon(plans)  # first: it refuses where another coordinator has the lake
         delete_landed(self._coordinator, plans)
-        self._coordinator.abandon(plans)
 
     def _plan_backlog(
         self,
@@ -184,8 +192,8 @@ class Planner:
 
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
         if plans:
-            delete_landed(self._coordinator, plans)
             self._coordinator.give_up(plans, generation, reason)
+            delete_landed(self._coordinator, plans)
         for gap in (r for plan in plans for r in plan.ranges):
             self._report.lost(generation.source, gap)
 

@@ -32,7 +32,10 @@ def delete_unfinished_merges(coordinator: Coordinator) -> None:
 
 
 def delete_landed(coordinator: Coordinator, plans: Iterable[SegmentPlan]) -> None:
-    """Delete what pending plans left in the lake, before they are abandoned: no commit can have it."""
+    """Delete what plans left in the lake that the ledger has just closed: no commit can have it any more.
+
+    A process that dies between the two leaves files which no reader sees, as the ledger does not list them.
+    """
     lake = coordinator.ledger.lake
     with disk.writing(lake):
         for plan in plans:

@@ -13,14 +13,16 @@ from confluent_kafka.admin import NewPartitions
 
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
+from finkbridge.errors import CommitConflictError
 from finkbridge.execution import Execution
-from finkbridge.ledger import Coordinator, schema
+from finkbridge.ledger import Coordinator, Ledger, coordinate, schema
 from finkbridge.planning import DELETED, EXPIRED, RECREATED
 from finkbridge.report import TopicReport
 from finkbridge.settings import Settings
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     assert_consistent,
+    data_files,
     drained,
     forget_landers,
     gaps,
@@ -146,6 +148,31 @@ def test_expired_under_several_pending_plans(
     assert_consistent(lake)
 
 
+def test_lost_start_of_one_partition_keeps_the_rest_where_it_begins(kafka: Kafka, lake: Path) -> None:
+    """A plan's range may begin behind what the broker still has: nothing before it is planned again."""
+    topic = kafka.topic("late", partitions=2)
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    for partition in range(2):
+        kafka.produce(topic, points(*range(3)), partition=partition)
+    drained(settings)
+    for partition in range(2):
+        kafka.produce(topic, points(*range(3)), partition=partition)
+    with open_bridge(settings) as bridge:
+        execute = bridge._execute
+
+        def expire_first(*args: Any) -> None:
+            kafka.expire(topic, {0: 4})
+            execute(*args)
+
+        bridge._execute = expire_first  # type: ignore[method-assign]
+        report = bridge.run()
+    assert report.succeeded, report.problems
+    assert gaps(lake) == [(1, 0, 3, 4, EXPIRED)]
+    expected = [*((1, 0, o) for o in (0, 1, 2, 4, 5)), *((1, 1, o) for o in range(6))]
+    assert offsets(lake) == expected
+    assert_consistent(lake)
+
+
 @pytest.mark.parametrize("step", ["commit_gap", "add_plans"])
 def test_run_that_dies_while_it_replans_loses_nothing(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -199,6 +226,63 @@ def test_recreated_topic_is_told_by_its_messages_where_there_are_no_ids(
         kafka.recreate(topic)
     assert len(offsets(lake)) == 5 + 5 + 7 + 2
     assert_consistent(lake)
+
+
+def test_topic_id_that_a_broker_begins_to_give_is_noted(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("upgraded")
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    kafka.produce(topic, points(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, "topic_ids", lambda self, topics: dict.fromkeys(topics))
+        drained(settings)
+    kafka.produce(topic, points(1))
+    report = only(drained(settings))
+    assert (report.generation, report.rows) == (1, 1)
+    (row,) = ledger_rows(lake, schema.generations)
+    assert row.topic_id == kafka.topic_id(topic)
+    assert_consistent(lake)
+
+
+def test_id_that_is_first_given_during_the_run_does_not_stop_it(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("upgraded")
+    kafka.produce(topic, points(0))
+    topic_ids, calls = Broker.topic_ids, iter(range(99))
+
+    def late(self: Broker, topics: Any) -> Any:
+        return topic_ids(self, topics) if next(calls) else dict.fromkeys(topics)
+
+    monkeypatch.setattr(Broker, "topic_ids", late)
+    assert only(drained(make_settings(lake, kafka.bootstrap, topic))).rows == 1
+
+
+def test_zombie_that_abandons_plans_deletes_no_file(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger refuses it first: by then the files may be another coordinator's."""
+    topic = kafka.topic("zombie")
+    kafka.produce(topic, points(*range(4)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    die_before(monkeypatch, Coordinator, "commit_segment", settings)
+    plans = ledger_rows(lake, schema.plans)
+    before = data_files(lake)
+    assert len(plans) == 1
+    assert before
+    kafka.expire(topic, {0: 1})
+    for step in (kafka.expire, kafka.recreate):
+        with open_bridge(settings) as zombie:
+            with Ledger(lake) as ledger:
+                (lake / "ledger.lock").unlink()  # as if the lock had gone with its machine
+                with coordinate(ledger):
+                    pass
+            with pytest.raises(CommitConflictError, match="took this lake over"):
+                zombie.run()
+        assert data_files(lake) == before
+        if step == kafka.expire:
+            kafka.recreate(topic)
 
 
 def test_recreated_with_pending_plans_is_a_gap(

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, text, update
@@ -67,6 +67,13 @@ class Coordinator:
                 "first_seen": time.time(),
             }
             return KnownGeneration(_insert_one(connection, s.generations, row), source, topic_id)
+
+    def note_topic_id(self, generation: KnownGeneration, topic_id: str) -> KnownGeneration:
+        """Write down Kafka's id of a topic's present life, which was not known when it began."""
+        g = s.generations
+        with self._writing() as connection:
+            connection.execute(update(g).where(g.c.id == generation.row_id).values(topic_id=topic_id))
+        return replace(generation, topic_id=topic_id)
 
     def start_partitions(self, generation: KnownGeneration, starts: Mapping[int, int]) -> None:
         """Write down where partitions that were never drained begin."""
