@@ -8,6 +8,7 @@ sync nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def _survey(survey: str, options: argparse.Namespace, server: KafkaServer, work:
 
 def _run(program: str, topic: Topic, alerts: AlertFile, server: KafkaServer, work: Path) -> Run:
     folder = Path(tempfile.mkdtemp(dir=work))
+    os.sync()  # what the filling or the last program left unwritten is not this one's to wait for
     run = Run(program, topic, PROGRAMS[program](Case(server.bootstrap, topic, alerts, folder)))
     shutil.rmtree(folder)
     usage = run.outcome.usage
