@@ -5,6 +5,7 @@ The catalog is disposable: it follows from the ledger alone and is made anew at 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
@@ -33,10 +34,14 @@ def publish(coordinator: Coordinator) -> None:
     coordinator.note_published(commit)
 
 
-def connect(ledger: Ledger) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection in memory with the catalog's views, whoever holds the catalog's file."""
+def connect(ledger: Ledger, query: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection in memory with the catalog's views, whoever holds the catalog's file.
+
+    Bookkeeping tables that the query, if it is told, does not name are left empty: filling them takes longer
+    than most queries.
+    """
     connection = duckdb.connect()
-    _define(connection, ledger)
+    _define(connection, ledger, bookkeeping.NAMES if query is None else bookkeeping.named_in(query))
     return connection
 
 
@@ -44,12 +49,12 @@ def _write(path: Path, ledger: Ledger) -> None:
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE new")
-        _define(connection, ledger)
+        _define(connection, ledger, bookkeeping.NAMES)
         connection.execute("USE memory")
         connection.execute("DETACH new")
 
 
-def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-    bookkeeping.copy_all(connection, ledger)
+def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, filled: Collection[str]) -> None:
+    bookkeeping.copy_all(connection, ledger, filled)
     for statement in views.statements(ledger):
         connection.execute(statement)

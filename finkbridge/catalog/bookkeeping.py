@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import duckdb
@@ -11,30 +12,43 @@ from sqlalchemy import Select, func, select
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 
+NAMES = ("segments", "topics", "quarantine", "gaps")
+BATCH_ROWS = 20_000
+"""Rows that are copied at once: a few MB, however many segments there are."""
+
 _TYPES = {"INTEGER": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float64()}
 
 
-def copy_all(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-    """Make the tables ``segments``, ``topics``, ``quarantine`` and ``gaps``."""
-    for name, query in (
-        ("segments", _segments()),
-        ("topics", _topics()),
-        ("quarantine", _quarantine()),
-        ("gaps", _gaps()),
-    ):
-        _copy(connection, name, query, ledger)
+def copy_all(connection: duckdb.DuckDBPyConnection, ledger: Ledger, names: Collection[str] = NAMES) -> None:
+    """Make the tables ``segments``, ``topics``, ``quarantine`` and ``gaps``; those not named stay empty."""
+    for name, query in _QUERIES.items():
+        _copy(connection, name, query(), ledger, with_rows=name in names)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], ledger: Ledger) -> None:
-    with ledger.reading() as source:
-        rows = [tuple(row) for row in source.execute(query)]
+def named_in(text: str) -> list[str]:
+    """Return the tables that a query may need: those whose name stands anywhere in its text."""
+    return [name for name in NAMES if name in text.lower()]
+
+
+def _copy(
+    connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], ledger: Ledger, *, with_rows: bool
+) -> None:
     columns = query.selected_columns
     schema = pa.schema([(c.name, _TYPES.get(str(c.type), pa.string())) for c in columns])
-    values = zip(*rows, strict=True) if rows else [()] * len(schema)
-    # in one go: DuckDB's inserts of single rows take 7 ms each, and a year of `follow` makes a million
-    connection.register("copied", pa.table(list(map(pa.array, values, schema.types)), schema=schema))
+    connection.register("copied", schema.empty_table())
     connection.execute(f"CREATE TABLE {name} AS FROM copied")
+    for batch in _batches(query, schema, ledger) if with_rows else ():
+        # DuckDB's inserts of single rows take 7 ms each, and a year of `follow` makes a million
+        connection.register("copied", batch)
+        connection.execute(f"INSERT INTO {name} FROM copied")
     connection.unregister("copied")
+
+
+def _batches(query: Select[Any], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.Table]:
+    with ledger.reading() as source:
+        for rows in source.execution_options(yield_per=BATCH_ROWS).execute(query).partitions():
+            values = zip(*rows, strict=True)
+            yield pa.table(list(map(pa.array, values, schema.types)), schema=schema)
 
 
 def _segments() -> Select[Any]:
@@ -57,7 +71,7 @@ def _segments() -> Select[Any]:
             c.last_timestamp_ms,
         )
         .select_from(s.segment_ranges.join(s.segments).join(s.generations))
-        .order_by(c.commit, c.part, r.position)
+        .order_by(r.segment_id, r.position)  # by the primary key: that of the commits, and nothing is sorted
     )
 
 
@@ -123,3 +137,6 @@ def _gaps() -> Select[Any]:
         .select_from(s.gaps.join(s.generations))
         .order_by(x.id)
     )
+
+
+_QUERIES = {"segments": _segments, "topics": _topics, "quarantine": _quarantine, "gaps": _gaps}

@@ -38,7 +38,7 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     if not text:
         raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
     settings = app.settings()
-    with Ledger(settings.lake, settings.ledger_url) as ledger, catalog.connect(ledger) as connection:
+    with Ledger(settings.lake, settings.ledger_url) as ledger, catalog.connect(ledger, text) as connection:
         columns, rows = _ask(connection, text)
     names = list(columns)
     if as_json:
