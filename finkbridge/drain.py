@@ -3,7 +3,7 @@
     1 plan       what brokers and ledger say -> offset ranges, written down before anything is fetched
     2-5          fetch, archive, decode, land: `finkbridge.land`, on any worker
     6 commit     one ledger transaction a plan, each partition's in order; then the group's offsets
-    7 publish    the catalog, over exactly the files that the ledger lists; small files merged
+    7 publish    the catalog, over exactly the files that the ledger lists; then small files merged
 
 A crash between any two of these loses nothing: what is not committed never happened, and the plan, still
 pending, is finished first by the next run.
@@ -135,7 +135,8 @@ class Bridge:
         try:
             if plans:
                 self._execute(plans, planner, report, listener)  # 2-6
-            self.publish()  # 7
+            report.unmerged = self.publish()  # 7
+            report.problems += report.unmerged
         except BaseException as error:
             report.problems.append(str(error) or type(error).__name__)
             with suppress(LakeError):  # the first error tells more
@@ -152,18 +153,38 @@ class Bridge:
             state = "succeeded" if report.succeeded else unfinished
             self.coordinator.end_run(report.run, state, report.as_dict())
 
-    def publish(self) -> None:
-        """Merge small files where there are many, and publish the catalog if the ledger is newer."""
+    def publish(self) -> list[str]:
+        """Publish the catalog if the ledger is newer, and merge small files where there are many.
+
+        Publishing comes first: what has landed is seen, whatever becomes of merging.
+
+        Returns
+        -------
+        list
+            A line for each group of files that could not be merged; they stay as they are.
+        """
+        self._publish_if_stale()
+        problems = self._merge()
+        delete_replaced(self.coordinator, self.settings.merge.grace_s)
+        self._publish_if_stale()
+        return problems
+
+    def _merge(self) -> list[str]:
         ledger, merging = self.coordinator.ledger, self.settings.merge
-        in_time = merging.enabled and not self.stopping.is_set()
-        if in_time and (crowds := ledger.crowds(merging.files)):
-            later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds)
-        delete_replaced(self.coordinator, merging.grace_s)
-        if (
-            not (ledger.lake / layout.CATALOG).is_file()
-            or self.coordinator.published() != ledger.last_commit()
-        ):
+        if not merging.enabled or self.stopping.is_set():
+            return []
+        crowds = ledger.crowds(merging.files)
+        problems: list[str] = (
+            later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds) if crowds else []
+        )
+        return problems
+
+    def _publish_if_stale(self) -> None:
+        ledger = self.coordinator.ledger
+        is_there = (ledger.lake / layout.CATALOG).is_file()
+        if not is_there or self.coordinator.published() != ledger.last_commit():
             later.call("finkbridge.catalog:publish", self.coordinator)
+        self._published = time.monotonic()
 
     def _execute(
         self, plans: Sequence[SegmentPlan], planner: Planner, report: DrainReport, listener: Listener
@@ -178,8 +199,7 @@ class Bridge:
 
     def _publish_now_and_then(self) -> None:
         if time.monotonic() - self._published > PUBLISH_EVERY_S:
-            later.call("finkbridge.catalog:publish", self.coordinator)
-            self._published = time.monotonic()
+            self._publish_if_stale()
 
     def _crew(self, backlog_bytes: float) -> tuple[int, Executor]:
         """Return workers enough for so much work, the ones of the last run if they are enough."""

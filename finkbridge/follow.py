@@ -307,7 +307,8 @@ def _blamed(report: DrainReport, wanted: Mapping[str, Sequence[str]]) -> set[str
     """Return the clusters that a batch failed at; all of them where the report does not tell."""
     if report.succeeded:
         return set()
-    return {t.cluster for t in report.topics.values() if not t.reconciled} or set(wanted)
+    serious = set(report.problems) - set(report.unmerged)
+    return {t.cluster for t in report.topics.values() if not t.reconciled} or set(wanted if serious else ())
 
 
 def _in_background(lookout: Lookout) -> Future[Sight]:

@@ -22,6 +22,7 @@ from sqlalchemy import Row
 
 from finkbridge import disk, parquet, tables
 from finkbridge.disk import Staging
+from finkbridge.errors import LakeAccessError, ReconciliationError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
@@ -47,14 +48,17 @@ class Candidate:
         return sum(file.rows for file in self.files)
 
 
-def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> int:
-    """Merge the small files of each crowd; return how many files were replaced."""
-    replaced = 0
+def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> list[str]:
+    """Merge the small files of each crowd; return a line for each group of files that cannot be merged."""
+    problems = []
     for crowd in crowds:
         for candidate in _candidates(crowd):
-            merge(coordinator, candidate)
-            replaced += len(candidate.files)
-    return replaced
+            try:
+                merge(coordinator, candidate)
+            except (OSError, pa.ArrowException, LakeAccessError, ReconciliationError) as error:
+                said = (str(error) or type(error).__name__).splitlines()[0]
+                problems.append(f"{candidate.folder}: merging failed and changed nothing: {said}")
+    return problems
 
 
 def merge(coordinator: Coordinator, candidate: Candidate) -> None:

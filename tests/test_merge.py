@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge import catalog, disk, layout, merge, parquet, tables
-from finkbridge.drain import open_bridge
+from finkbridge.drain import Bridge, open_bridge
 from finkbridge.ledger import Ledger, coordinate, schema
 from finkbridge.retire import delete_replaced
 from finkbridge.values import LandedFile, LandedPart, OffsetRange, RangeCount
@@ -92,10 +93,28 @@ def add_packets(ledger: Ledger, pieces: list[pa.Table]) -> None:
         generation = coordinator.add_generation("ztf", "t", None)
         coordinator.start_partitions(generation, {0: 0})
         rows = sum(piece.num_rows for piece in pieces)
+        files += [other_file(lake, table, rows) for table in ("archive", "deliveries")]
         (plan,) = coordinator.add_plans(generation, [(OffsetRange(0, 0, rows),)], 1)
         counts = (RangeCount(OffsetRange(0, 0, rows), rows, 0, ()),)
-        known = (parquet.known_schema(pieces[0].schema),)
-        coordinator.commit_segment(plan, [LandedPart(0, tuple(files), counts, (), known, (), 1, None, None)])
+        schemas = {parquet.known_schema(piece.schema): None for piece in [*pieces, NO_DELIVERIES]}
+        known = tuple(schemas)
+        with patch("finkbridge.ledger.coordinator._check_files"):  # of the tables there is one
+            coordinator.commit_segment(
+                plan, [LandedPart(0, tuple(files), counts, (), known, (), 1, None, None)]
+            )
+
+
+NO_DELIVERIES = tables.empty_deliveries().drop_columns(["survey", "night"])
+
+
+def other_file(lake: Path, table: Any, rows: int) -> LandedFile:
+    """Return a file that the ledger lists with so many rows, and that has none."""
+    empty, path = NO_DELIVERIES, f"{table}/other/night=20260320/all.parquet"
+    (lake / path).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(empty, lake / path)
+    return LandedFile(
+        path, table, "other", None, rows, 1, "c0ffee", parquet.known_schema(empty.schema).schema_id
+    )
 
 
 def packets(first: int, count: int) -> pa.Table:
@@ -140,7 +159,8 @@ def test_rows_are_the_same_and_sorted_however_many_buckets(
     assert order == sorted(order)
     whole = pa.concat_tables(pieces)
     assert same(table.sort_by("_source_id").to_pylist(), whole.to_pylist())
-    assert {f.schema_id for f in ledger_rows(ledger.lake, schema.files)} == {file.schema_id}
+    packet_files = [f for f in ledger_rows(ledger.lake, schema.files) if f.table == "packets"]
+    assert {f.schema_id for f in packet_files} == {file.schema_id}
     assert (file.rows, file.checksum) == (900, disk.checksum(ledger.lake / file.path))
     assert list((ledger.lake / layout.SCRATCH).iterdir()) == []
     groups = pq.ParquetFile(ledger.lake / file.path).num_row_groups
@@ -157,7 +177,7 @@ def test_files_of_other_schemas_are_not_mixed(ledger: Ledger) -> None:
     wider = packets(6, 3).append_column("extra", pa.array([1, 2, 3]))
     add_packets(ledger, [packets(0, 3), packets(3, 3), wider])
     with coordinate(ledger) as coordinator:
-        assert merge.merge_crowds(coordinator, ledger.crowds(1)) == 2
+        assert merge.merge_crowds(coordinator, ledger.crowds(1)) == []
     assert sorted(f.rows for f in ledger.alive_files("packets")) == [3, 6]
 
 
@@ -166,6 +186,61 @@ def test_loser_of_a_race_changes_nothing(ledger: Ledger) -> None:
     crowds = list(ledger.crowds(1))
     merged(ledger)
     before = {f.path for f in ledger.alive_files()}
-    with coordinate(ledger) as coordinator, pytest.raises(Exception, match="rows into"):
-        merge.merge_crowds(coordinator, crowds)
+    with coordinate(ledger) as coordinator:
+        (problem,) = merge.merge_crowds(coordinator, crowds)
+    assert "rows into" in problem
     assert {f.path for f in ledger.alive_files()} == before
+
+
+def six_packets() -> list[pa.Table]:
+    """Three files of each of two schemas."""
+    wider = [packets(at, 3).append_column("extra", pa.array([1, 2, 3])) for at in (9, 12, 15)]
+    return [*(packets(at, 3) for at in (0, 3, 6)), *wider]
+
+
+@pytest.mark.parametrize("content", [None, b"no parquet"])
+def test_a_bad_file_is_one_problem_and_the_others_merge(ledger: Ledger, content: bytes | None) -> None:
+    add_packets(ledger, six_packets())
+    bad = ledger.lake / ledger.alive_files("packets")[1].path
+    bad.unlink() if content is None else bad.write_bytes(content)
+    with coordinate(ledger) as coordinator:
+        (problem,) = merge.merge_crowds(coordinator, ledger.crowds(2))
+    assert problem.startswith("packets/other/t/night=20260320: merging failed and changed nothing: ")
+    assert "\n" not in problem
+    assert sorted(f.rows for f in ledger.alive_files("packets")) == [3, 3, 3, 9]
+
+
+def test_a_bad_file_does_not_stop_publishing(ledger: Ledger, lake: Path) -> None:
+    settings = make_settings(lake, "127.0.0.1:1", merge={"files": 2, "grace_s": 0})
+    add_packets(ledger, six_packets())
+    (lake / ledger.alive_files("packets")[1].path).write_bytes(b"no parquet")
+    with coordinate(ledger) as coordinator:
+        assert len(Bridge(settings, coordinator, {}).publish()) == 1
+        assert coordinator.published() == ledger.last_commit() == 2
+
+
+def test_only_files_of_one_size_class_are_merged(ledger: Ledger) -> None:
+    add_packets(ledger, [packets(at, 3) for at in range(0, 18, 3)])
+    ids = [f.id for f in ledger.alive_files("packets")]
+    sizes = [10, 3_999_999, 4_000_000, 15_999_999, 64_000_000, schema.MERGED_BYTES]
+    with ledger.engine.begin() as connection:
+        for row_id, size in zip(ids, sizes, strict=True):
+            connection.execute(schema.files.update().where(schema.files.c.id == row_id).values(bytes=size))
+    assert [[f.bytes for f in crowd.files] for crowd in ledger.crowds(1)] == [sizes[:2], sizes[2:4]]
+
+
+def test_published_before_merging_and_again_only_if_something_merged(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    for module, name in ((catalog, "publish"), (merge, "merge_crowds")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=real, n=name: (told.append(n), f(*a))[1])
+    settings = make_settings(lake, "127.0.0.1:1", merge={"files": 2, "grace_s": 0})
+    with Ledger(lake, create=True) as ledger:
+        add_packets(ledger, [packets(at, 3) for at in (0, 3, 6)])
+        with coordinate(ledger) as coordinator:
+            bridge = Bridge(settings, coordinator, {})
+            assert bridge.publish() == []
+            assert bridge.publish() == []
+    assert told == ["publish", "merge_crowds", "publish"]

@@ -34,6 +34,9 @@ from finkbridge.values import (
 
 ADVISORY_LOCK = 0x66696E6B  # "fink": one ledger a database
 
+RUNS_KEPT_S = 30 * 86400.0
+"""How long the ledger keeps a run's report: a service makes one every few seconds."""
+
 
 @contextmanager
 def coordinate(ledger: Ledger) -> Iterator[Coordinator]:
@@ -184,7 +187,7 @@ class Coordinator:
         query = (
             select(f.id, f.path)
             .join(s.commits, f.removed == s.commits.c.number)
-            .where(f.deleted_at.is_(None), s.commits.c.committed_at < time.time() - grace_s)
+            .where(s.IS_REPLACED, s.commits.c.committed_at < time.time() - grace_s)
         )
         with self.ledger.reading() as connection:
             return connection.execute(query).all()
@@ -208,6 +211,7 @@ class Coordinator:
         """Note that a run began; one that was left running is noted as dead."""
         with self._writing() as connection:
             _note_dead_runs(connection)
+            _forget_old_runs(connection)
             row = {"kind": kind, "started_at": time.time(), "state": "running", "summary": "{}"}
             return _insert_one(connection, s.runs, row)
 
@@ -307,6 +311,9 @@ def _add_part(connection: Connection, owner: _Owner, part: LandedPart) -> None:
     commit, generation_id = owner.commit, owner.generation_id
     rows = sum(c.rows for c in part.counts)
     quarantined = sum(c.quarantined for c in part.counts)
+    g = s.generations.c
+    grown = {"messages": g.messages + rows + quarantined, "bytes": g.bytes + part.bytes}
+    connection.execute(update(s.generations).where(g.id == generation_id).values(**grown))
     segment_id = _insert_one(
         connection,
         s.segments,
@@ -419,6 +426,10 @@ def _note_dead_runs(connection: Connection) -> None:
     """Note that a run which did not end never will: there is one coordinator, and it is another one."""
     running = update(s.runs).where(s.runs.c.state == "running")
     connection.execute(running.values(state="dead", ended_at=time.time()))
+
+
+def _forget_old_runs(connection: Connection) -> None:
+    connection.execute(delete(s.runs).where(s.runs.c.started_at < time.time() - RUNS_KEPT_S))
 
 
 def _generation_id(connection: Connection, source: TopicGeneration) -> int:

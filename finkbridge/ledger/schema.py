@@ -18,10 +18,19 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    case,
+    literal_column,
 )
 
 VERSION = 1
 """Of the tables below. A ledger with a larger one was made by a newer finkbridge and is left alone."""
+
+MERGED_BYTES = 256_000_000
+"""A file of this size is not merged again while its night is open."""
+
+SIZE_CLASS_BYTES = (4_000_000, 16_000_000, 64_000_000)
+"""Only files of one size class are merged: a row is rewritten once a class, however long its night grows."""
 
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only of an INTEGER primary key
@@ -46,7 +55,7 @@ commits = Table(
     Column("committed_at", Double, nullable=False),
 )
 
-# one row a life of a topic between two creations
+# one row a life of a topic between two creations; messages and bytes are the sums of its segments
 generations = Table(
     "generations",
     metadata,
@@ -56,6 +65,8 @@ generations = Table(
     Column("generation", Integer, nullable=False),
     Column("topic_id", Text),
     Column("first_seen", Double, nullable=False),
+    Column("messages", BigInteger, nullable=False, default=0),
+    Column("bytes", BigInteger, nullable=False, default=0),
     UniqueConstraint("cluster", "topic", "generation"),
 )
 
@@ -81,6 +92,7 @@ plans = Table(
     Column("state", Text, nullable=False),
     Column("planned_at", Double, nullable=False),
 )
+Index("plans_state", plans.c.state)
 
 plan_ranges = Table(
     "plan_ranges",
@@ -148,6 +160,17 @@ files = Table(
     Column("deleted_at", Double),
 )
 Index("files_alive", files.c.table, files.c.survey, files.c.night, files.c.removed)
+SIZE_CLASS = case(
+    *((files.c.bytes < literal_column(str(most)), number) for number, most in enumerate(SIZE_CLASS_BYTES)),
+    else_=len(SIZE_CLASS_BYTES),
+)
+IS_SMALL = and_(
+    files.c.removed.is_(None), files.c.night.is_not(None), files.c.bytes < literal_column(str(MERGED_BYTES))
+)
+IS_REPLACED = and_(files.c.removed.is_not(None), files.c.deleted_at.is_(None))
+_SMALL = (files.c.table, files.c.survey, files.c.night, files.c.schema_id, files.c.bytes)
+Index("files_small", *_SMALL, sqlite_where=IS_SMALL, postgresql_where=IS_SMALL)
+Index("files_replaced", files.c.removed, sqlite_where=IS_REPLACED, postgresql_where=IS_REPLACED)
 
 # one row a file that merging is about to add; what is left when a coordinator starts was never committed
 merging = Table("merging", metadata, Column("path", Text, primary_key=True))
@@ -204,3 +227,5 @@ runs = Table(
     Column("state", Text, nullable=False),
     Column("summary", Text, nullable=False),
 )
+Index("runs_state", runs.c.state)
+Index("runs_started_at", runs.c.started_at)

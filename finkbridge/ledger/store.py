@@ -21,9 +21,6 @@ from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another writer: longer than any commit, short of a user's patience."""
 
-MERGED_BYTES = 256_000_000
-"""A file of this size is not merged again while its night is open: each row is rewritten a few times only."""
-
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "ceph", "lustre"}
 )
@@ -41,7 +38,7 @@ class LedgerPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Small files of one night, table and schema: too many of them."""
+    """Small files of one night, table, schema and size class: too many of them."""
 
     table: str
     survey: str
@@ -128,10 +125,10 @@ class Ledger:
 
     def mean_message_bytes(self) -> dict[int, float]:
         """Mean bytes of a message's value, by generation's row id, over all committed segments."""
-        c = s.segments.c
-        query = select(c.generation_id, func.sum(c.bytes), func.sum(c.messages)).group_by(c.generation_id)
+        g = s.generations.c
         with self.reading() as connection:
-            return {g: float(size) / float(n) for g, size, n in connection.execute(query) if n}
+            rows = connection.execute(select(g.id, g.bytes, g.messages).where(g.messages > 0))
+            return {row.id: row.bytes / row.messages for row in rows}
 
     def pending_plans(self) -> list[SegmentPlan]:
         """Plans that a run wrote and did not finish, oldest first."""
@@ -157,11 +154,10 @@ class Ledger:
             return connection.execute(query.where(f.table.in_(tables)) if tables else query).all()
 
     def crowds(self, most: int) -> list[Crowd]:
-        """Return the nights that have more than `most` small files of one table and schema."""
+        """Return the nights that have more than `most` small files of one table, schema and size class."""
         f = s.files.c
-        small = (f.removed.is_(None), f.night.is_not(None), f.bytes < MERGED_BYTES)
-        key = (f.table, f.survey, f.night, f.schema_id)
-        query = select(*key).where(*small).group_by(*key).having(func.count() > most)
+        key = (f.table, f.survey, f.night, f.schema_id, s.SIZE_CLASS)
+        query = select(*key).where(s.IS_SMALL).group_by(*key).having(func.count() > most)
         with self.reading() as connection:
             crowded = connection.execute(query).all()
             return [
@@ -169,7 +165,7 @@ class Ledger:
                     row.table,
                     row.survey,
                     connection.execute(
-                        select(s.files).where(*small, *(a == b for a, b in zip(key, row, strict=True)))
+                        select(s.files).where(s.IS_SMALL, *(a == b for a, b in zip(key, row, strict=True)))
                     ).all(),
                 )
                 for row in crowded

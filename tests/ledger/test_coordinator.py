@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from finkbridge.errors import (
     CommitConflictError,
@@ -384,3 +386,51 @@ def test_newer_ledger_is_left_alone(ledger: Ledger, open_ledger: OpenLedger) -> 
         connection.execute(schema.meta.update().where(schema.meta.c.key == "version").values(value=99))
     with pytest.raises(LakeVersionError, match="ledger version 99"):
         open_ledger()
+
+
+def test_old_runs_are_forgotten(
+    coordinator: Coordinator, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for age_days in (40, 31, 29):
+        with monkeypatch.context() as patch:
+            now = time.time()
+            patch.setattr(
+                "finkbridge.ledger.coordinator.time.time", lambda now=now, d=age_days: now - d * 86400
+            )
+            coordinator.start_run("drain")
+    newest = coordinator.start_run("drain")
+    with ledger.reading() as connection:
+        assert connection.scalars(select(schema.runs.c.id).order_by("id")).all() == [newest - 1, newest]
+
+
+def test_no_query_of_a_run_scans_a_table(
+    coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration
+) -> None:
+    """However long a lake has been there, a run that finds nothing stays quick."""
+    if not ledger.is_sqlite:
+        pytest.skip("the plans of SQLite are looked at")
+    asked: list[tuple[str, Any]] = []
+    listen = (ledger.engine, "before_cursor_execute", lambda c, u, sql, given, *_: asked.append((sql, given)))
+    event.listen(*listen)
+    made = plan(coordinator, generation, OffsetRange(0, 0, 3))
+    run = coordinator.start_run("drain")
+    coordinator.commit_segment(made, [part(made)])
+    coordinator.end_run(run, "succeeded", {})
+    ledger.generations(), ledger.mean_message_bytes(), ledger.pending_plans(), ledger.last_commit()
+    ledger.partitions(generation.row_id), ledger.crowds(1)
+    coordinator.deletable(0), coordinator.published(), coordinator.unfinished_merges()
+    event.remove(*listen)
+    with ledger.engine.connect() as connection:
+        for query, given in asked:
+            if query.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan_of = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", given)
+                scans = [row.detail for row in plan_of if re.match(GROWING, row.detail)]
+                assert scans == [], query
+    assert len(asked) > 20
+
+
+GROWING = (
+    r"SCAN (segments|segment_ranges|files|plans|plan_ranges|runs|commits)\b"
+    r"(?!.* INDEX files_(small|replaced))"
+)
+"""A scan of a table that grows with the lake; those two indexes only have what is left to do."""
