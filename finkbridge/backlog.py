@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import BrokerError, UnknownTopicError
+from finkbridge.errors import BrokerError, UnknownTopicError, UnreachableError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
@@ -34,12 +34,18 @@ class Look:
     """What one look at the clusters shows."""
 
     topics: tuple[TopicAtBroker, ...] = ()
-    absent: Mapping[str, UnknownTopicError] = field(default_factory=dict)
-    """Names that are no topic, with what the broker says."""
+    absent: Mapping[tuple[str, str], UnknownTopicError] = field(default_factory=dict)
+    """Clusters and names that are no topic there, with what the broker says."""
     problems: tuple[str, ...] = ()
-    """One line for each cluster that does not answer."""
+    """One line for each cluster that does not answer, and for each topic that it cannot tell of."""
     silent: frozenset[str] = frozenset()
-    """Those clusters."""
+    """Clusters that do not answer."""
+
+    @property
+    def nowhere(self) -> dict[str, UnknownTopicError]:
+        """Names that no cluster has which answered and was asked for them."""
+        found = {topic.topic for topic in self.topics}
+        return {name: error for (_, name), error in self.absent.items() if name not in found}
 
 
 def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> Look:
@@ -57,7 +63,7 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
         looks = list(threads.map(lambda c: _look_at(brokers[c], wanted[c]), asked))
     return Look(
         tuple(topic for found in looks for topic in found.topics),
-        _nowhere(looks),
+        {key: error for found in looks for key, error in found.absent.items()},
         tuple(problem for found in looks for problem in found.problems),
         frozenset(cluster for found in looks for cluster in found.silent),
     )
@@ -99,20 +105,34 @@ def _look_at(broker: Broker, names: Sequence[str]) -> Look:
             try:
                 there.update(broker.match([name]))
             except UnknownTopicError as error:
-                absent[name] = error
-        topics = sorted(there)
-        ids = broker.topic_ids(topics)
-        marks = broker.watermarks(topics)
+                absent[broker.name, name] = error
+        topics, problems = _describe_each(broker, sorted(there))
     except BrokerError as error:
         return Look(problems=(str(error),), silent=frozenset({broker.name}))
+    return Look(tuple(topics), absent, tuple(problems))
+
+
+def _describe_each(broker: Broker, topics: list[str]) -> tuple[list[TopicAtBroker], list[str]]:
+    """Return what there is of each topic; those that fail alone, as without a leader, are problems."""
+    try:
+        return _describe(broker, topics), []
+    except UnreachableError:
+        raise
+    except BrokerError as error:
+        if len(topics) < 2:
+            return [], [f"{', '.join(topics)}: {error}"]
+    found, problems = [], []
+    for topic in topics:
+        described, failed = _describe_each(broker, [topic])
+        found += described
+        problems += failed
+    return found, problems
+
+
+def _describe(broker: Broker, topics: list[str]) -> list[TopicAtBroker]:
+    ids, marks = broker.topic_ids(topics), broker.watermarks(topics)
     by_topic = {topic: {p: m for (t, p), m in marks.items() if t == topic} for topic in topics}
-    return Look(tuple(TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics), absent)
-
-
-def _nowhere(looks: Sequence[Look]) -> dict[str, UnknownTopicError]:
-    """Return names that no cluster has which answered and was asked for them."""
-    found = {topic.topic for seen in looks for topic in seen.topics}
-    return {name: error for seen in looks for name, error in seen.absent.items() if name not in found}
+    return [TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics]
 
 
 def _same_partition(broker: Broker, seen: TopicAtBroker, known: LedgerPartition) -> bool:

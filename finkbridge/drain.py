@@ -231,10 +231,10 @@ class Bridge:
             for c, topics in left.items()
         }
         older = backlog.look(self.brokers, rest)
-        unknown = [str(error) for error in look.absent.values()]
+        unknown = [str(error) for error in look.nowhere.values()]
         report.problems += dict.fromkeys([*look.problems, *older.problems, *unknown])
         for cluster, topic in pending:
-            if topic in older.absent:
+            if (cluster, topic) in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
         return planner.plan(Look(look.topics + older.topics), asked, pending)

@@ -59,7 +59,7 @@ class Sight(NamedTuple):
     """Kafka's id of each topic, by name."""
     ends: Mapping[Pair, int]
     absent: Mapping[str, str]
-    """What the broker says, by name that is no topic."""
+    """What the broker says, by name that is no topic or that it cannot tell of."""
 
 
 NOTHING = Sight({}, {}, {})
@@ -123,10 +123,11 @@ class Lookout:
 
     def _look_around(self) -> Sight:
         look = backlog.look({self._broker.name: self._broker}, {self._broker.name: self._names})
-        if look.problems:
+        if look.silent:
             raise BrokerError("; ".join(look.problems))
         ends = {(t.topic, p): marks.end for t in look.topics for p, marks in t.watermarks.items()}
-        absent = {name: str(error) for name, error in look.absent.items()}
+        absent = {name: str(error) for name, error in look.nowhere.items()}
+        absent |= {line: line for line in look.problems}  # of single topics: the others are followed
         self._known = Sight({t.topic: t.topic_id for t in look.topics}, ends, absent)
         self._refresh_at = time.monotonic() + REFRESH_S
         return self._known

@@ -69,7 +69,7 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
         }
         ledger = stack.enter_context(ledger_if_any(settings))
         seen = backlog.look(brokers, wanted)
-        problems = [*seen.problems, *(str(error) for error in seen.absent.values())]
+        problems = [*seen.problems, *(str(error) for error in seen.nowhere.values())]
         known = ledger.generations() if ledger else {}
         lags = []
         for topic in seen.topics:

@@ -94,8 +94,15 @@ class Planner:
         return mean * sum(r.offsets for r in plan.ranges)
 
     def close_deleted(self, key: Key, plans: Sequence[SegmentPlan]) -> None:
-        """Close the plans of a topic that is no more."""
-        self._give_up(plans, self.generations[key], DELETED)
+        """Close the plans of a topic that is no more, if the broker says so of this very topic."""
+        cluster, topic = key
+        if self._brokers[cluster].is_gone(topic):
+            self._give_up(plans, self.generations[key], DELETED)
+            return
+        self._report.problems.append(
+            f"cluster {cluster} does not list {topic}, nor does it say that it was deleted: what was planned "
+            "of it waits; check the user's rights on it"
+        )
 
     def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
@@ -162,6 +169,7 @@ class Planner:
         mean = self._means.get(generation.row_id)
         nexts = self._nexts(seen, generation)
         self._record_gaps(generation, backlog.states(seen, nexts))
+        self._tell_cut(seen, nexts)
         nexts |= {p: max(o, seen.watermarks[p].low) for p, o in nexts.items() if p in seen.watermarks}
         for r in (r for plan in kept for r in plan.ranges):
             nexts[r.partition] = max(nexts[r.partition], r.end)
@@ -190,11 +198,22 @@ class Planner:
                 self._coordinator.commit_gap(generation, gap, EXPIRED)
                 self._report.lost(generation.source, gap)
 
+    def _tell_cut(self, seen: TopicAtBroker, nexts: Mapping[int, int]) -> None:
+        """Tell of partitions that end before what the lake has, though the topic is the same."""
+        for state in backlog.states(seen, nexts):
+            if state.end < state.next:
+                self._report.problems.append(
+                    f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} partition "
+                    f"{state.partition} ends at {state.end}, and the lake has it up to {state.next}; ask the "
+                    "cluster's owner: messages that get these offsets anew are not drained"
+                )
+
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
-        if plans:
-            self._coordinator.give_up(plans, generation, reason)
-            delete_landed(self._coordinator, plans)
-        for gap in (r for plan in plans for r in plan.ranges):
+        if not plans:
+            return
+        lost = self._coordinator.give_up(plans, generation, reason)
+        delete_landed(self._coordinator, plans)
+        for gap in lost:
             self._report.lost(generation.source, gap)
 
     def _take(self, ranges: Iterable[tuple[OffsetRange, ...]], mean: float | None) -> None:
@@ -219,7 +238,9 @@ def _stand(plans: Sequence[SegmentPlan], seen: TopicAtBroker, nexts: Mapping[int
         ranges = list(mine)
         whole = OffsetRange(partition, ranges[0].start, ranges[-1].end)
         marks = seen.watermarks.get(partition)
-        if marks is None or whole.start < marks.low or whole.start != nexts.get(partition):
+        if marks is None or whole.start != nexts.get(partition):
+            return False
+        if whole.start < marks.low or whole.end > marks.end:
             return False
         if not covers(ranges, whole):
             return False

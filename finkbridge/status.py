@@ -171,7 +171,7 @@ class _Measuring:
         look = backlog.look(self._brokers, wanted)
         drained = {topic for _, topic in known}
         self._problems += look.problems
-        self._problems += [str(error) for name, error in look.absent.items() if name not in drained]
+        self._problems += [str(error) for name, error in look.nowhere.items() if name not in drained]
         return look
 
     def _topic(self, key: Key, seen: TopicAtBroker | None, answering: set[str]) -> TopicStatus:

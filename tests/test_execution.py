@@ -15,6 +15,7 @@ from finkbridge import execution, parts, workers
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
 from finkbridge.errors import (
+    BrokerError,
     BrokerTimeoutError,
     LakeAccessError,
     LakeBusyError,
@@ -270,6 +271,25 @@ def test_broker_that_fails_while_planning_fails_its_topic_alone(
     monkeypatch.setattr(Broker, "offsets_at", silent)
     report = drain(settings)
     assert (report.problems, report.total("rows")) == (["no answer"], 1)
+
+
+def test_topic_that_the_broker_cannot_tell_of_is_a_problem_alone(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition without a leader fails the one request for all topics."""
+    bad, good = kafka.topic("a"), kafka.topic("b")
+    for topic in (bad, good):
+        kafka.produce(topic, points(0))
+    watermarks = Broker.watermarks
+
+    def leaderless(self: Broker, topics: Any) -> Any:
+        if bad in topics:
+            raise BrokerError("no leader")
+        return watermarks(self, topics)
+
+    monkeypatch.setattr(Broker, "watermarks", leaderless)
+    report = drain(make_settings(lake, kafka.bootstrap, bad, good))
+    assert (report.problems, report.total("rows")) == ([f"{bad}: no leader"], 1)
 
 
 def test_same_alert_in_two_topics(kafka: Kafka, lake: Path, ztf: RealAlerts) -> None:

@@ -340,8 +340,86 @@ def test_deleted_with_pending_plans_is_a_gap(
     report = drain(settings, [other])
     assert report.succeeded, report.problems
     assert report.total("expired") == 9
-    assert gaps(lake) == [(1, 0, 3, 6, DELETED), (1, 1, 0, 3, DELETED), (1, 1, 3, 6, DELETED)]
+    assert gaps(lake) == [(1, 0, 3, 6, DELETED), (1, 1, 0, 6, DELETED)]
     assert_consistent(lake)
+
+
+def test_pending_plans_of_a_topic_that_is_not_listed_wait(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who lost the right to see a topic is not told that it was deleted: nothing is given up."""
+    hidden, other = kafka.topic("hidden"), kafka.topic("other")
+    kafka.produce(hidden, points(*range(3)))
+    settings = make_settings(lake, kafka.bootstrap, hidden)
+    die_before(monkeypatch, Coordinator, "commit_segment", settings)
+    topics = Broker.topics
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, "topics", lambda self: {t: n for t, n in topics(self).items() if t != hidden})
+        report = drain(settings, [other])
+    assert [p for p in report.problems if f"does not list {hidden}" in p] == report.problems != []
+    assert gaps(lake) == []
+    assert drained(settings).total("rows") == 3
+    assert_consistent(lake)
+
+
+def test_deleted_on_one_cluster_leaves_the_other_s_plans(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("both")
+    kafka.produce(topic, points(*range(3)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    die_before(monkeypatch, Coordinator, "commit_segment", settings)
+    cluster = settings.clusters["ztf"]
+    both = settings.model_copy(update={"clusters": {"lsst": cluster, "ztf": cluster}})
+    topics = Broker.topics
+
+    def only_one_has_it(self: Broker) -> dict[str, int]:
+        return {t: n for t, n in topics(self).items() if t != topic or self.name == "ztf"}
+
+    monkeypatch.setattr(Broker, "topics", only_one_has_it)
+    monkeypatch.setattr(Broker, "is_gone", lambda self, name: self.name == "lsst")
+    report = drained(both, topic)
+    assert report.total("rows") == 3
+    assert gaps(lake) == []
+
+
+def cut_log(monkeypatch: pytest.MonkeyPatch, end: int) -> None:
+    """Let the broker say that every partition ends at an offset, as after an unclean election."""
+    watermarks = Broker.watermarks
+
+    def cut(self: Broker, topics: Any) -> Any:
+        return {pair: marks._replace(end=end) for pair, marks in watermarks(self, topics).items()}
+
+    monkeypatch.setattr(Broker, "watermarks", cut)
+
+
+def test_pending_plans_behind_the_brokers_end_do_not_stand(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("cut")
+    kafka.produce(topic, points(*range(6)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    die_before(monkeypatch, Coordinator, "commit_segment", settings)
+    with monkeypatch.context() as patch:
+        cut_log(patch, 4)
+        report = only(drained(settings))
+    assert (report.planned, report.rows, report.expired) == (4, 4, 0)
+    assert_consistent(lake)
+
+
+def test_log_that_ends_before_the_lake_is_a_problem(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("cut")
+    kafka.produce(topic, points(*range(6)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    drained(settings)
+    with monkeypatch.context() as patch:
+        cut_log(patch, 4)
+        (problem,) = drain(settings).problems
+    assert "the broker lost messages it had" in problem
+    assert "ends at 4, and the lake has it up to 6" in problem
+    assert drained(settings).total("planned") == 0
 
 
 def test_pending_plans_are_finished_first_though_the_topic_is_not_asked_for(

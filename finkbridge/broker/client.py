@@ -97,6 +97,10 @@ class Broker:
         """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none."""
         return self._admin.topic_ids(topics)
 
+    def is_gone(self, topic: str) -> bool:
+        """Whether the broker says of this topic that there is none; False if it forbids it, or is silent."""
+        return self._peek.is_gone(topic)
+
     def watermarks(self, topics: Sequence[str]) -> dict[tuple[str, int], Watermarks]:
         """Return the offsets ``[low, end)`` that can be read, by topic and partition.
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
 from finkbridge.broker.config import Config, build_client, client_config, private_group
-from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, ErrorWatch, error_of
+from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
 from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
@@ -160,6 +160,14 @@ class RangeReader:
         if low > rest.start:
             advice = "the lost range is a gap, the rest can be read from there"
             raise RangeExpiredError(f"{where} begins at {low}, behind {rest.start}: {advice}", low)
+
+    def is_gone(self, topic: str) -> bool:
+        """Whether the cluster says that it has no such topic: not that it forbids it, nor nothing at all."""
+        try:
+            told = self._consumer.list_topics(topic, timeout=self._timeout_s).topics[topic].error
+        except KafkaException:
+            return False
+        return told is not None and told.code() in UNKNOWN
 
     def _check_known(self, topic: str) -> None:
         """Raise if the cluster says that it has no such topic; a silent cluster says nothing."""

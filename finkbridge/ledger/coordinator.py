@@ -125,13 +125,22 @@ class Coordinator:
             for plan in plans:
                 _close_plan(connection, plan, "abandoned")
 
-    def give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
-        """Close pending plans whose messages are gone, and record all of their ranges as gaps."""
+    def give_up(
+        self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str
+    ) -> list[OffsetRange]:
+        """Close pending plans whose messages are gone, and record them as one gap a partition; return the gaps.
+
+        A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them.
+        """
+        ranges = sorted(r for plan in plans for r in plan.ranges)
         with self._writing() as connection:
             for plan in plans:
                 _close_plan(connection, plan, "abandoned")
-            for lost in sorted(r for plan in plans for r in plan.ranges):
-                self._add_gap(connection, generation, lost, reason)
+            nexts = _next_offsets(connection, generation.row_id)
+            lost = [OffsetRange(p, nexts[p], end) for p, end in {r.partition: r.end for r in ranges}.items()]
+            for gap in lost:
+                self._add_gap(connection, generation, gap, reason)
+        return lost
 
     def commit_segment(self, plan: SegmentPlan, parts: Sequence[LandedPart]) -> int:
         """Commit all that a plan left on disk, in one transaction; return the commit's number.
@@ -407,6 +416,12 @@ def _advance(connection: Connection, generation_id: int, done: OffsetRange) -> N
         raise CommitConflictError(
             f"the ledger's end of partition {done.partition} is not {done.start}: nothing was changed"
         )
+
+
+def _next_offsets(connection: Connection, generation_id: int) -> dict[int, int]:
+    p = s.partitions.c
+    rows = connection.execute(select(p.partition, p.next_offset).where(p.generation_id == generation_id))
+    return {row.partition: row.next_offset for row in rows}
 
 
 def _close_plan(connection: Connection, plan: SegmentPlan, state: str) -> None:

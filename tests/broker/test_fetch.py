@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 
 from finkbridge.broker import Broker
 from finkbridge.errors import (
@@ -180,6 +182,24 @@ def test_deleted_topic_is_unknown(kafka: Kafka, broker: Broker) -> None:
 def test_topic_that_never_was_is_unknown(broker: Broker) -> None:
     with pytest.raises(UnknownTopicError):
         read(broker, "never", 0, 1)
+
+
+def test_gone_is_what_the_broker_says_is_no_topic(
+    kafka: Kafka, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("gone")
+    assert not broker.is_gone(topic)
+    assert broker.is_gone("never")
+    kafka.delete(topic)
+    assert broker.is_gone(topic)
+    forbidden = SimpleNamespace(error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    told = SimpleNamespace(topics={topic: forbidden})
+    asked = SimpleNamespace(list_topics=lambda *_, **__: told, close=lambda: None)
+    monkeypatch.setattr(broker._peek, "_consumer", asked)
+    assert not broker.is_gone(topic)
+    (port,) = free_ports(1)
+    with Broker("lsst", ClusterSettings(servers=f"127.0.0.1:{port}"), timeout_s=0.5) as silent:
+        assert not silent.is_gone(topic)
 
 
 def test_message_larger_than_a_fetch_comes(kafka: Kafka, broker: Broker) -> None:

@@ -280,6 +280,21 @@ def test_generations_grow(coordinator: Coordinator, ledger: Ledger, generation: 
     assert coordinator.add_generation("lsst", "topic", None).source.generation == 1
 
 
+def test_giving_up_records_one_gap_a_partition_with_the_hole_before_it(
+    coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration
+) -> None:
+    """A run that died while it replanned may have left offsets which no plan has."""
+    ranges = [OffsetRange(0, 3, 5), OffsetRange(0, 5, 9), OffsetRange(1, 5, 6)]
+    plans = [plan(coordinator, generation, span) for span in ranges]
+    lost = [OffsetRange(0, 0, 9), OffsetRange(1, 5, 6)]
+    assert coordinator.give_up(plans, generation, "gone") == lost
+    assert ledger.pending_plans() == []
+    assert {p: row.next_offset for p, row in ledger.partitions(generation.row_id).items()} == {0: 9, 1: 6}
+    with ledger.reading() as connection:
+        gaps = connection.execute(select(schema.gaps)).all()
+    assert [OffsetRange(g.partition, g.start_offset, g.end_offset) for g in gaps] == lost
+
+
 def test_merge_replaces_files_or_changes_nothing(
     coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration
 ) -> None:
@@ -343,6 +358,7 @@ def test_one_coordinator_at_a_time(open_ledger: OpenLedger) -> None:
 
 WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = {
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
+    "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
     "add_plans": lambda c, g, p: c.add_plans(g, [(OffsetRange(0, 3, 4),)], 64),
     "abandon": lambda c, g, p: c.abandon([p]),
