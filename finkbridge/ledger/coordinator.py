@@ -12,11 +12,12 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError, LakeAccessError, LakeBusyError, ReconciliationError
@@ -33,6 +34,9 @@ from finkbridge.values import (
 )
 
 ADVISORY_LOCK = 0x66696E6B  # "fink": one ledger a database
+
+IDS_AT_ONCE = 10_000
+"""In one statement: databases take 32,766 values at most."""
 
 RUNS_KEPT_S = 30 * 86400.0
 """How long the ledger keeps a run's report: a service makes one every few seconds."""
@@ -128,7 +132,7 @@ class Coordinator:
     def give_up(
         self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str
     ) -> list[OffsetRange]:
-        """Close pending plans whose messages are gone, and record them as one gap a partition; return the gaps.
+        """Close pending plans whose messages are gone, and record one gap a partition; return the gaps.
 
         A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them.
         """
@@ -204,7 +208,9 @@ class Coordinator:
     def mark_deleted(self, ids: Sequence[int]) -> None:
         """Note that files are gone from disk."""
         with self._writing() as connection:
-            connection.execute(update(s.files).where(s.files.c.id.in_(ids)).values(deleted_at=time.time()))
+            for at in range(0, len(ids), IDS_AT_ONCE):
+                some = s.files.c.id.in_(ids[at : at + IDS_AT_ONCE])
+                connection.execute(update(s.files).where(some).values(deleted_at=time.time()))
 
     def published(self) -> int:
         """Return the commit that the catalog was last published at; 0 for never."""
@@ -522,8 +528,9 @@ def _advisory_lock(ledger: Ledger) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
-            connection.commit()
+            with suppress(DBAPIError):  # a server that is gone has no lock any more
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+                connection.commit()
 
 
 def _busy(ledger: Ledger, holder: str) -> LakeBusyError:

@@ -244,19 +244,6 @@ def test_gap_goes_on_behind_it(coordinator: Coordinator, ledger: Ledger, generat
     )
 
 
-def test_giving_up_records_all_ranges_in_order_or_nothing(
-    coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration
-) -> None:
-    later = plan(coordinator, generation, OffsetRange(0, 3, 6), OffsetRange(1, 5, 7))
-    sooner = plan(coordinator, generation, OffsetRange(0, 0, 3))
-    refused(ledger, CommitConflictError, "is not 3", lambda: coordinator.give_up([later], generation, "gone"))
-    coordinator.give_up([later, sooner], generation, "gone")
-    with ledger.reading() as connection:
-        gaps = connection.execute(select(schema.gaps).order_by(schema.gaps.c.id)).all()
-    assert [(g.partition, g.start_offset, g.end_offset) for g in gaps] == [(0, 0, 3), (0, 3, 6), (1, 5, 7)]
-    assert ledger.pending_plans() == []
-
-
 def test_numbers_are_never_used_again(open_ledger: OpenLedger) -> None:
     seen = []
     for _ in range(3):
