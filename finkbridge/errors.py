@@ -19,6 +19,7 @@ range, a rejected message) are values, not errors.
         |-- LakeBusyError        another coordinator holds the lake
         |-- LakeVersionError     the lake was made by a newer version
         |-- LakeAccessError      unwritable, full, or not there
+        |   `-- NoLakeError      no drain has made it yet
         `-- CommitConflictError  the ledger moved on: nothing was changed
 """
 
@@ -100,6 +101,10 @@ class LakeVersionError(LakeError):
 
 class LakeAccessError(LakeError):
     """The lake's folder is unwritable, full or gone."""
+
+
+class NoLakeError(LakeAccessError):
+    """There is no lake yet: the first drain makes it."""
 
 
 class CommitConflictError(LakeError):

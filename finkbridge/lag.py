@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from finkbridge import backlog, layout
+from finkbridge import backlog
 from finkbridge.backlog import Start, TopicAtBroker
 from finkbridge.broker import Broker
-from finkbridge.errors import BrokerError
+from finkbridge.errors import BrokerError, NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
@@ -86,11 +86,11 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
 @contextmanager
 def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
     """Open the ledger; None where there is no lake yet, which a drain will make."""
-    url = settings.ledger_url
-    if url is None and not (settings.lake / layout.LEDGER).is_file():
-        yield None
-        return
-    with Ledger(settings.lake, url, create=url is not None) as ledger:
+    with ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url))
+        except NoLakeError:
+            ledger = None
         yield ledger
 
 

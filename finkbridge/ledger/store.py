@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, inspect, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func, inspect, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from finkbridge import layout
-from finkbridge.errors import LakeAccessError, LakeBusyError, LakeError, LakeVersionError
+from finkbridge.errors import (
+    LakeAccessError,
+    LakeBusyError,
+    LakeError,
+    LakeVersionError,
+    NoLakeError,
+    SettingsError,
+)
 from finkbridge.ledger import schema as s
 from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
@@ -195,6 +204,8 @@ class Ledger:
                 connection.execute(s.numbers.insert(), [{"name": n, "last": 0} for n in ("plan", "commit")])
 
     def _check_version(self) -> None:
+        if not inspect(self.engine).has_table(s.meta.name):
+            raise _no_lake(self.lake)
         with self.engine.connect() as connection:
             version = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "version"))
         if version is None or version > s.VERSION:
@@ -237,18 +248,30 @@ def _make_folder(lake: Path) -> None:
 def _sqlite(lake: Path, *, create: bool) -> Engine:
     path = lake / layout.LEDGER
     if not create and not path.is_file():
-        raise LakeAccessError(
-            f"there is no lake at {lake}: run `finkbridge drain`, or name another with --lake"
-        )
+        raise _no_lake(lake)
     if (kind := file_system(lake)) in NETWORK_FILE_SYSTEMS:
         raise LakeAccessError(
             f"the lake {lake} is on a network file system ({kind}), where SQLite's locks cannot be trusted: "
             "set `ledger` to a PostgreSQL URL"
         )
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _prepare_sqlite)
+    is_mine = create or os.access(lake, os.W_OK)
+    url = URL.create("sqlite", database=str(path)) if is_mine else _read_only(path)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite if is_mine else _prepare_reading)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _read_only(path: Path) -> URL:
+    """Return the URL for those who may not write beside the ledger, as SQLite does even to read."""
+    query = {"uri": "true", "mode": "ro"}
+    if not path.with_name(f"{path.name}-wal").exists():
+        query["immutable"] = "1"  # nobody has it open: there is no log to share
+    return URL.create("sqlite", database=f"file:{quote(str(path.absolute()))}", query=query)
+
+
+def _prepare_reading(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -264,7 +287,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql(url: str) -> Engine:
-    return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+    try:
+        return create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+    except (ArgumentError, ImportError, ValueError):  # their texts may hold the password
+        raise SettingsError(
+            "`ledger` is not the URL of a PostgreSQL database (postgresql://user@host/database), or its "
+            "driver is missing: pip install 'finkbridge[postgres]'"
+        ) from None
+
+
+def _no_lake(lake: Path) -> NoLakeError:
+    return NoLakeError(f"there is no lake at {lake}: run `finkbridge drain`, or name another with --lake")
 
 
 def file_system(path: Path) -> str:

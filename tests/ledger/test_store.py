@@ -1,0 +1,77 @@
+"""Opening a ledger: as one who may only read, and with a setting that is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from finkbridge.errors import LakeAccessError, SettingsError
+from finkbridge.lag import ledger_if_any
+from finkbridge.ledger import Ledger, coordinate
+from finkbridge.settings import Settings
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """Give a folder that every user may read: pytest's own are for one user."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED AS ANOTHER USER: only root can become one")
+@pytest.mark.parametrize("is_open", [False, True])
+def test_colleagues_may_read(open_to_all: Path, is_open: bool) -> None:
+    """The ledger has a log beside it while a drain has it open, and none otherwise."""
+    lake = open_to_all / "it's a #lake?"
+    code = (
+        "import os, sys; from pathlib import Path; from finkbridge.ledger import Ledger; "
+        f"os.setuid({NOBODY}); print(list(Ledger(Path(sys.argv[1])).generations()))"
+    )
+    with Ledger(lake, create=True) as ledger:
+        with coordinate(ledger) as coordinator:
+            coordinator.add_generation("ztf", "t", None)
+        if not is_open:
+            ledger.close()
+        assert (lake / "ledger.db-wal").exists() == is_open
+        told = subprocess.run(
+            [sys.executable, "-c", code, str(lake)], cwd="/", capture_output=True, text=True, check=False
+        )
+    assert (told.stdout.strip(), told.stderr) == ("[('ztf', 't')]", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:pass-word@h:port/d", "no url pass-word", "postgres://u:pass-word@h/d",
+            "postgresql+nodriver://u:pass-word@h/d", "postgresql+psycopg2://u:pass-word@h/d"]
+)  # fmt: skip
+def test_wrong_url_is_one_line_without_the_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"finkbridge\[postgres\]") as caught:
+        Ledger(tmp_path, url)
+    assert "pass-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_looking_makes_no_tables(tmp_path: Path, database: str) -> None:
+    with ledger_if_any(Settings.model_validate({"lake": tmp_path / "lake", "ledger": database})) as ledger:
+        assert ledger is None
+    with pytest.raises(LakeAccessError, match="there is no lake"):
+        Ledger(tmp_path / "lake", database)
+    engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    with Ledger(tmp_path / "new" / "lake", database, create=True):
+        assert (tmp_path / "new" / "lake").is_dir()
+
+
+def test_more_files_are_marked_than_a_statement_takes(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
+        coordinator.mark_deleted(list(range(300_000)))
