@@ -14,7 +14,7 @@ import pytest
 
 from finkbridge import follow as module
 from finkbridge.broker import Broker
-from finkbridge.drain import open_bridge
+from finkbridge.drain import Bridge, open_bridge
 from finkbridge.errors import BrokerError
 from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_changed, is_due, waiting_bytes
 from finkbridge.report import DrainReport
@@ -246,3 +246,27 @@ def test_a_batch_that_fails_is_told_once_and_tried_again_ever_more_rarely(
     assert tried[1] - tried[0] >= 1
     assert tried[2] - tried[1] >= 2
     assert_consistent(tmp_path / "lake")
+
+
+@pytest.mark.kafka
+def test_a_log_that_ends_before_the_lake_is_told_once_and_looked_at_rarely(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("fink_cut_ztf")
+    kafka.produce(topic, real.records[:4])
+    ends, watermarks, runs = Broker.ends, Broker.watermarks, []
+    with following(make_settings(tmp_path / "lake", kafka.bootstrap, topic, follow=quick)) as told:
+        wait_until(lambda: told.rows() == 4)
+        monkeypatch.setattr(Broker, "ends", lambda self, of: {p: e - 1 for p, e in ends(self, of).items()})
+
+        def cut(self: Broker, topics: Any) -> Any:
+            return {p: m._replace(end=m.end - 1) for p, m in watermarks(self, topics).items()}
+
+        monkeypatch.setattr(Broker, "watermarks", cut)
+        run_on = Bridge.run_on
+        monkeypatch.setattr(Bridge, "run_on", lambda *given: runs.append(1) or run_on(*given))
+        wait_until(lambda: told.problems)
+        time.sleep(2.5)
+    assert len(runs) <= 3
+    (problem,) = told.problems
+    assert "the broker lost messages it had" in problem
