@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from finkbridge.broker.client import Broker
-from finkbridge.land import Engine, Lander
+from finkbridge.land import Lander
 from finkbridge.values import LandedPart
 from finkbridge.workers import Task
 
-_landers: dict[tuple[Path, str, str, Engine, bytes | None], Lander] = {}
+_landers: dict[tuple[Path, str], tuple[Task, Broker, Lander]] = {}
+"""By lake and cluster, with the task that it was made for."""
 
 
 def land_task(task: Task) -> tuple[LandedPart, ...]:
@@ -17,9 +19,23 @@ def land_task(task: Task) -> tuple[LandedPart, ...]:
     return _lander(task).land(task.plan)
 
 
+def forget_landers() -> None:
+    """Close all connections to clusters."""
+    while _landers:
+        _, (_, broker, _) = _landers.popitem()
+        broker.close()
+
+
 def _lander(task: Task) -> Lander:
-    key = (task.lake, task.plan.source.cluster, task.cluster.servers, task.engine, task.schema_override)
-    if key not in _landers:
-        broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-        _landers[key] = Lander(task.lake, broker, task.engine, task.schema_override)
-    return _landers[key]
+    """Return the lander of a task's lake and cluster, a new one if the settings are other ones by now."""
+    key = (task.lake, task.plan.source.cluster)
+    if key in _landers:
+        before, broker, lander = _landers[key]
+        if replace(before, plan=task.plan) == task:
+            return lander
+        del _landers[key]
+        broker.close()
+    broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
+    lander = Lander(task.lake, broker, task.engine, task.schema_override)
+    _landers[key] = task, broker, lander
+    return lander

@@ -85,10 +85,7 @@ def make_settings(lake: Path, servers: str, *topics: str, **more: Any) -> Settin
 
 def forget_landers() -> None:
     """Close the connections of what landed in this process, and forget it."""
-    while task._landers:
-        _, lander = task._landers.popitem()
-        source: Any = lander._source
-        source.close()
+    task.forget_landers()
 
 
 def drained(settings: Settings, *names: str) -> DrainReport:
