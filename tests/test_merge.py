@@ -244,3 +244,20 @@ def test_published_before_merging_and_again_only_if_something_merged(
             assert bridge.publish() == []
             assert bridge.publish() == []
     assert told == ["publish", "merge_crowds", "publish"]
+
+
+def test_nested_columns_that_clash_meet_as_text(ledger: Ledger) -> None:
+    """Structs unite child by child, and only where no child is of two kinds."""
+    numbers = pa.array([[{"a": 1, "b": 2.5}]] * 2)
+    texts = pa.array([[{"a": "x", "c": True}]] * 2)
+    same_kind = [pa.array([{"p": 1}] * 2), pa.array([{"p": 0.5, "q": "y"}] * 2)]
+    pieces = [
+        packets(at, 2).append_column("clash", clash).append_column("fine", fine)
+        for at, clash, fine in zip((0, 2), (numbers, texts), same_kind, strict=True)
+    ]
+    add_packets(ledger, pieces)
+    with catalog.connect(ledger) as connection:
+        query = "SELECT clash, fine FROM packets_other ORDER BY _kafka_offset"
+        rows = connection.sql(query).fetchall()
+    assert rows[0] == ('[{"a":1,"b":2.5}]', {"p": 1.0, "q": None})
+    assert rows[3] == ('[{"a":"x","c":true}]', {"p": 0.5, "q": "y"})

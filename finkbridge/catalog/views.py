@@ -80,18 +80,24 @@ def _clashing_columns(groups: Sequence[FileGroup]) -> set[str]:
     kinds: dict[str, set[str]] = {}
     for group in groups:
         for field in group.schema:
-            kinds.setdefault(field.name.lower(), set()).add(_kind(field.type))
-    return {name for name, found in kinds.items() if len(found) > 1}
+            for path, kind in _kinds(field.type, field.name.lower()):
+                kinds.setdefault(path, set()).add(kind)
+    return {path.partition("\0")[0] for path, found in kinds.items() if len(found) > 1}
 
 
-def _kind(arrow_type: pa.DataType) -> str:
+def _kinds(arrow_type: pa.DataType, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the kind of a column, and of all that is nested in it: DuckDB unites structs child by child."""
     if pa.types.is_struct(arrow_type):
-        return "struct"  # DuckDB unites structs by name
-    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
-        return f"list of {_kind(arrow_type.value_type)}"
-    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
-        return "number"
-    return str(arrow_type)
+        yield path, "struct"
+        for child in arrow_type:
+            yield from _kinds(child.type, f"{path}\0{child.name.lower()}")
+    elif pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
+        yield path, "list"
+        yield from _kinds(arrow_type.value_type, f"{path}\0[]")
+    elif pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
+        yield path, "number"
+    else:
+        yield path, str(arrow_type)
 
 
 def _points(packets: Sequence[FileGroup], root: str) -> str:
