@@ -94,17 +94,23 @@ def packets_path(name: SegmentName, survey: str, night: int) -> str:
     return f"{table_folder('packets', survey, name.topic)}/{night_folder(night)}/{name.stem}.parquet"
 
 
-def plan_patterns(topic: str, plan: int) -> tuple[str, ...]:
-    """Glob patterns of all files that a plan can have left; plan numbers are never used again."""
-    name = f"*-n{plan:08d}-[0-9][0-9][0-9][0-9]-[0-9][0-9][0-9].*"
-    folders = (
+def plan_folders(topic: str) -> tuple[str, ...]:
+    """Glob patterns of all folders where a topic's plans can have left files."""
+    return (
         f"archive/{topic}/*",
         f"quarantine/{topic}",
         "deliveries/*/*",
         "packets/*/*",
         f"packets/other/{topic}/*",
     )
-    return tuple(f"{folder}/{name}" for folder in folders)
+
+
+def plan_of(file_name: str) -> int | None:
+    """Return the number of the plan that a file is of; None for a merged or foreign one."""
+    try:
+        return SegmentName.parse(file_name).plan
+    except ValueError:
+        return None
 
 
 def merged_path(folder: str, plan: int, ordinal: int) -> str:

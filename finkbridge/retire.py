@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from finkbridge import disk, layout
 from finkbridge.ledger import Coordinator
@@ -31,14 +31,13 @@ def delete_unfinished_merges(coordinator: Coordinator) -> None:
         coordinator.forget_merges(left)
 
 
-def delete_landed(coordinator: Coordinator, plans: Iterable[SegmentPlan]) -> None:
-    """Delete what plans left in the lake that the ledger has just closed: no commit can have it any more.
-
-    A process that dies between the two leaves files which no reader sees, as the ledger does not list them.
-    """
+def delete_landed(coordinator: Coordinator, plans: Sequence[SegmentPlan]) -> None:
+    """Delete what abandoned plans left in the lake, in one walk for all of them: no commit can have it."""
     lake = coordinator.ledger.lake
+    numbers = {plan.number for plan in plans}
+    patterns = {p for plan in plans for p in layout.plan_folders(plan.source.topic)}
     with disk.writing(lake):
-        for plan in plans:
-            for pattern in layout.plan_patterns(plan.source.topic, plan.number):
-                for path in lake.glob(pattern):
+        for folder in {folder for pattern in patterns for folder in lake.glob(pattern)}:
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if layout.plan_of(path.name) in numbers:
                     path.unlink(missing_ok=True)
