@@ -3,8 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from sqlalchemy import func, select
+
 from finkbridge.errors import LakeError
 from finkbridge.ledger import Ledger
+from finkbridge.ledger import schema as s
 from finkbridge.settings import Settings
 
 
@@ -46,8 +49,16 @@ def open_ledger(settings: Settings, *, create: bool = False) -> Ledger:
 
 
 def _contents(ledger: Ledger, table: str) -> TableContents:
-    files = ledger.alive_files(table)
+    f = s.files.c
+    sums = (func.count(), func.sum(f.rows), func.sum(f.bytes))
+    query = select(f.night, *sums).where(f.table == table, f.removed.is_(None)).group_by(f.night)
+    with ledger.reading() as connection:
+        nights = [
+            (night or 0, int(n), int(rows), int(size)) for night, n, rows, size in connection.execute(query)
+        ]
     by_night = Counter[int]()
-    for file in files:
-        by_night[file.night or 0] += file.rows
-    return TableContents(len(files), by_night.total(), sum(file.bytes for file in files), by_night)
+    for night, _, rows, _ in nights:
+        by_night[night] += rows
+    return TableContents(
+        sum(n for _, n, _, _ in nights), by_night.total(), sum(x[3] for x in nights), by_night
+    )
