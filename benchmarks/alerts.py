@@ -52,6 +52,8 @@ def alert_file(survey: str, count: int) -> AlertFile:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{survey}-{count}-{SEED}-{_simulator_version(survey, count)}.alerts"
     if not path.is_file():
+        for old in folder.glob(f"{survey}-{count}-*.alerts"):
+            old.unlink()  # an older simulator's
         _make(path, survey, count)
     return AlertFile(survey, path)
 

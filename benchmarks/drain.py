@@ -106,7 +106,7 @@ def _judge_depth(survey: str, ours: Summary, deep: Summary) -> Iterator[tuple[st
     yield f"{survey}: {times:.0f} times deeper takes times", deep.seconds / ours.seconds, "<=", DEEPER_TAKES
     yield (
         f"{survey}: {times:.0f} times deeper, times the memory",
-        deep.pss_mb / ours.pss_mb,
+        deep.anonymous_mb / ours.anonymous_mb,
         "<=",
         SAME_MEMORY,
     )

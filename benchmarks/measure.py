@@ -34,7 +34,10 @@ class Usage:
     cpu_s: float
     """User and system, of all its processes; what a process does after its last sample is missing."""
     pss_bytes: int
-    """Peak of the sum over its processes of proportional set sizes: shared pages count once."""
+    """Peak of the sum over its processes of proportional set sizes: shared pages count once, and pages of
+    libraries that other programs of the machine have open, too, only in part."""
+    anonymous_bytes: int
+    """Peak of the part of it that is of no file: what the processes have asked for."""
     rss_bytes: int
     """Peak of the sum of resident set sizes: shared pages count in each process."""
     processes: int
@@ -50,6 +53,7 @@ class _Watch:
 
     root: int
     pss: int = 0
+    anonymous: int = 0
     rss: int = 0
     processes: int = 0
 
@@ -82,7 +86,9 @@ class _Watch:
         self.rss = max(self.rss, rss)
         self.processes = max(self.processes, len(family))
         if rss > WORTH_A_LOOK * self.rss:
-            self.pss = max(self.pss, sum(map(_pss_bytes, family)))
+            found = [_pss_and_anonymous_bytes(pid) for pid in family]
+            self.pss = max(self.pss, sum(pss for pss, _ in found))
+            self.anonymous = max(self.anonymous, sum(anonymous for _, anonymous in found))
 
 
 def measure(
@@ -120,7 +126,7 @@ def measure(
         cpu_s = watch.end()
     if process.returncode:
         raise CommandFailedError(f"{' '.join(command)} ended with {process.returncode}: {output[-3000:]}")
-    return Usage(seconds, cpu_s, watch.pss, watch.rss, watch.processes, load, output)
+    return Usage(seconds, cpu_s, watch.pss, watch.anonymous, watch.rss, watch.processes, load, output)
 
 
 def _family(root: int) -> list[int]:
@@ -139,12 +145,12 @@ def _start_and_cpu(pid: int) -> tuple[int, float]:
     return int(after_name[19]), (int(after_name[11]) + int(after_name[12])) / _TICKS
 
 
-def _pss_bytes(pid: int) -> int:
+def _pss_and_anonymous_bytes(pid: int) -> tuple[int, int]:
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+        return sizes["Pss"], sizes["Pss_Anon"]
+    return 0, 0
 
 
 def _rss_bytes(pid: int) -> int:

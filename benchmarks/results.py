@@ -75,6 +75,11 @@ class Summary:
         return max(run.outcome.usage.pss_bytes for run in self.runs) / 2**20
 
     @property
+    def anonymous_mb(self) -> float:
+        """Highest peak of all runs of the part of it that is of no file, MiB."""
+        return max(run.outcome.usage.anonymous_bytes for run in self.runs) / 2**20
+
+    @property
     def rss_mb(self) -> float:
         """Highest peak of all runs, MiB."""
         return max(run.outcome.usage.rss_bytes for run in self.runs) / 2**20
@@ -96,7 +101,17 @@ def show(runs: Sequence[Run]) -> None:
     table = Table(title=f"Drains: medians, peaks of memory; {datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     for heading in ("topic", "program", "runs", "rows"):
         table.add_column(heading)
-    for heading in ("alerts/s", "MB/s", "s", "of it draining", "CPU s", "PSS MiB", "RSS MiB", "load"):
+    for heading in (
+        "alerts/s",
+        "MB/s",
+        "s",
+        "of it draining",
+        "CPU s",
+        "PSS MiB",
+        "anonymous",
+        "RSS MiB",
+        "load",
+    ):
         table.add_column(heading, justify="right")
     for (topic, program), summary in summaries(runs).items():
         first, exact = summary.runs[0], all(run.exact for run in summary.runs)
@@ -111,10 +126,11 @@ def show(runs: Sequence[Run]) -> None:
             f"{summary.drain_s:.2f}",
             f"{summary.cpu_s:.1f}",
             f"{summary.pss_mb:,.0f}",
+            f"{summary.anonymous_mb:,.0f}",
             f"{summary.rss_mb:,.0f}",
             summary.loads,
         )
-    Console(width=150).print(table)
+    Console(width=170).print(table)
 
 
 def machine() -> dict[str, Any]:
