@@ -17,6 +17,7 @@ import pytest
 
 from finkbridge import catalog, layout
 from finkbridge.drain import open_bridge
+from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Ledger, coordinate
 from tests.support.kafka import Kafka
 from tests.support.lake import (
@@ -168,6 +169,21 @@ def test_moved_lake_works_when_it_is_told_or_published_anew(kafka: Kafka, tmp_pa
     with Ledger(new) as ledger, coordinate(ledger) as coordinator:
         catalog.publish(coordinator)
     assert sql(new, "SELECT x FROM packets_other ORDER BY x") == [(1.0,), (2.0,)]
+
+
+def test_missing_file_is_one_line_that_names_it(kafka: Kafka, tmp_path: Path) -> None:
+    topic = kafka.topic("missing")
+    kafka.produce(topic, points(1, 2))
+    drained(make_settings(tmp_path / "lake", kafka.bootstrap, topic))
+    forget_landers()
+    (gone,) = (tmp_path / "lake/packets").rglob("*.parquet")
+    gone.unlink()
+    with Ledger(tmp_path / "lake") as ledger, coordinate(ledger) as coordinator:
+        with pytest.raises(LakeAccessError, match=gone.name) as failure:
+            catalog.publish(coordinator)
+        with pytest.raises(LakeAccessError, match=gone.name):
+            catalog.connect(ledger)
+    assert len(str(failure.value).splitlines()) == 1
 
 
 def test_replaced_while_a_reader_holds_the_old_one(kafka: Kafka, tmp_path: Path) -> None:

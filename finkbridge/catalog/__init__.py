@@ -13,6 +13,7 @@ import duckdb
 from finkbridge import disk, layout
 from finkbridge.catalog import bookkeeping, views
 from finkbridge.catalog.sql import literal
+from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
 
 STORAGE_VERSION = "v1.2.0"
@@ -56,5 +57,11 @@ def _write(path: Path, ledger: Ledger) -> None:
 
 def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, filled: Collection[str]) -> None:
     bookkeeping.copy_all(connection, ledger, filled)
-    for statement in views.statements(ledger):
-        connection.execute(statement)
+    try:
+        for statement in views.statements(ledger):
+            connection.execute(statement)
+    except duckdb.IOException as error:
+        said = str(error).splitlines()[0]
+        raise LakeAccessError(
+            f"a data file that the ledger lists cannot be read ({said}): put it back, from a backup if need be"
+        ) from None
