@@ -63,5 +63,5 @@ def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, filled: Colle
     except duckdb.IOException as error:
         said = str(error).splitlines()[0]
         raise LakeAccessError(
-            f"a data file that the ledger lists cannot be read ({said}): put it back, from a backup if need be"
+            f"a data file of the ledger cannot be read ({said}): put it back, from a backup if need be"
         ) from None
