@@ -106,10 +106,6 @@ class Bridge:
             stop_executor(self._workers[1])
             self._workers = None
 
-    def look(self, names: Sequence[str]) -> Look:
-        """Look at what the brokers have of the topics named, or of the settings' own."""
-        return backlog.look(self.brokers, self.settings.wanted(names))
-
     def run(self, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
         """Drain what is there now, once."""
         return self.run_on(self.settings.wanted(names), listener or Silent())

@@ -24,13 +24,15 @@ from finkbridge.values import LandedPart, SegmentPlan
 T = TypeVar("T")
 
 COORDINATOR_BYTES = 200_000_000
-"""Memory of the coordinating process, the fork server included: measured, see docs/performance.md."""
+"""Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
+all processes together peak at 723 MiB (ZTF) and 852 MiB (LSST), see docs/performance.md.
+"""
 
 WORKER_BYTES_PER_SEGMENT_BYTE = 5.0
-"""Memory of a worker above its modules, per byte of a segment: messages, fetch queue, Arrow, Parquet."""
+"""Estimate for a worker above its modules, per byte of a segment: messages, fetch queue, Arrow, Parquet."""
 
 WORKER_BYTES = 100_000_000
-"""Memory of a worker before it has a message."""
+"""Estimate for a worker before it has a message."""
 
 WORTH_A_PROCESS_BYTES = 32_000_000
 """Starting worker processes costs about a second: for less work than this, one process is quicker."""

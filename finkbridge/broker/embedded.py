@@ -1,7 +1,7 @@
 """A small Kafka without Java: librdkafka's mock cluster, for the demo and for machines with nothing else.
 
-It keeps the newest 5 MB of each partition, in memory; topics appear, with 4 partitions, when they are
-written to; it knows no topic ids, settings, lookups by time, creation of topics, or passwords.
+It keeps the newest 5 MB of each partition, keys counted, in memory; topics appear, with 4 partitions, when
+they are written to; it knows no topic ids, settings, lookups by time, creation of topics, or passwords.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from confluent_kafka import Producer
 
 from finkbridge.errors import BrokerError
 
-PARTITION_BYTES = 5_000_000
-"""What a partition keeps, keys counted."""
 START_S = 30.0
 STOP_S = 5.0
 
