@@ -139,7 +139,7 @@ def _commit(coordinator: Coordinator, generation: KnownGeneration, batch: Batch,
         place.keep(aside, path)
         place.publish()
     file = tables.landed(path, "ztf", written, batch.rows.schema, summary)
-    with patch("finkbridge.ledger.coordinator._check_files"):  # this lake has deliveries only
+    with patch("finkbridge.ledger.reconcile.check_files"):  # this lake has deliveries only
         coordinator.commit_segment(plan, [_part(file, span, batch.rows.schema)])
     return span.end
 

@@ -52,7 +52,7 @@ STEPS = [
     ("pathlib:Path.replace", 2, "before"),
     ("finkbridge.disk:sync_folder", 1, "before"),
     ("finkbridge.disk:Staging.publish", 1, "after"),
-    ("finkbridge.ledger.coordinator:_add_part", 1, "after"),
+    ("finkbridge.ledger.landed:add_part", 1, "after"),
     (f"{COORDINATOR}.commit_segment", 1, "after"),
     (f"{COORDINATOR}.commit_segment", 3, "after"),
     ("finkbridge.broker.client:Broker.tell_group", 1, "after"),

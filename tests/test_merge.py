@@ -98,7 +98,7 @@ def add_packets(ledger: Ledger, pieces: list[pa.Table]) -> None:
         counts = (RangeCount(OffsetRange(0, 0, rows), rows, 0, ()),)
         schemas = {parquet.known_schema(piece.schema): None for piece in [*pieces, NO_DELIVERIES]}
         known = tuple(schemas)
-        with patch("finkbridge.ledger.coordinator._check_files"):  # of the tables there is one
+        with patch("finkbridge.ledger.reconcile.check_files"):  # of the tables there is one
             coordinator.commit_segment(
                 plan, [LandedPart(0, tuple(files), counts, (), known, (), 1, None, None)]
             )
