@@ -31,9 +31,6 @@ from finkbridge.values import (
     TopicGeneration,
 )
 
-IDS_AT_ONCE = 10_000
-"""In one statement: databases take 32,766 values at most."""
-
 
 @contextmanager
 def coordinate(ledger: Ledger) -> Iterator[Coordinator]:
@@ -186,9 +183,7 @@ class Coordinator:
     def mark_deleted(self, ids: Sequence[int]) -> None:
         """Note that files are gone from disk."""
         with self._writing() as connection:
-            for at in range(0, len(ids), IDS_AT_ONCE):
-                some = s.files.c.id.in_(ids[at : at + IDS_AT_ONCE])
-                connection.execute(update(s.files).where(some).values(deleted_at=time.time()))
+            landed.mark_deleted(connection, ids)
 
     def published(self) -> int:
         """Return the commit that the catalog was last published at; 0 for never."""

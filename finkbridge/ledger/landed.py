@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from finkbridge.errors import CommitConflictError, ReconciliationError
 from finkbridge.ledger import schema as s
-from finkbridge.ledger.rows import insert_one
+from finkbridge.ledger.rows import chunks, insert_one
 from finkbridge.values import KnownSchema, LandedFile, LandedPart, SegmentPlan
 
 
@@ -72,22 +72,31 @@ def remove_files(connection: Connection, ids: Sequence[int], commit: int, *, row
         One of them was replaced before.
     """
     f = s.files.c
-    found = connection.scalar(select(func.sum(f.rows)).where(f.id.in_(ids), f.removed.is_(None)))
-    if found is None or int(found) != rows:
+    found = removed = 0
+    for some in chunks(ids):
+        alive = f.id.in_(some), f.removed.is_(None)
+        found += int(connection.scalar(select(func.sum(f.rows)).where(*alive)) or 0)
+        removed += connection.execute(update(s.files).where(*alive).values(removed=commit)).rowcount
+    if found != rows:
         raise ReconciliationError(f"merging would turn {found} rows into {rows}")
-    done = connection.execute(
-        update(s.files).where(f.id.in_(ids), f.removed.is_(None)).values(removed=commit)
-    )
-    if done.rowcount != len(ids):
+    if removed != len(ids):
         raise CommitConflictError("a file to merge was replaced meanwhile: nothing was changed")
+
+
+def mark_deleted(connection: Connection, ids: Sequence[int]) -> None:
+    """Note that replaced files are gone from disk."""
+    for some in chunks(ids):
+        gone = update(s.files).where(s.files.c.id.in_(some))
+        connection.execute(gone.values(deleted_at=time.time()))
 
 
 def add_schemas(connection: Connection, schemas: Sequence[KnownSchema]) -> None:
     """Write those schemas down that the ledger does not have yet."""
     wanted = {known.schema_id: known for known in schemas}
-    query = select(s.schemas.c.schema_id).where(s.schemas.c.schema_id.in_(wanted))
-    for schema_id in connection.scalars(query):
-        del wanted[schema_id]
+    column = s.schemas.c.schema_id
+    for some in chunks(list(wanted)):
+        for schema_id in connection.scalars(select(column).where(column.in_(some))):
+            del wanted[schema_id]
     if wanted:
         now = time.time()
         connection.execute(insert(s.schemas), [{**k._asdict(), "first_seen": now} for k in wanted.values()])

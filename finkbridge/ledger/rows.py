@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
@@ -14,6 +15,18 @@ from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
 RUNS_KEPT_S = 30 * 86400.0
 """How long the ledger keeps a run's report: a service makes one every few seconds."""
+
+VALUES_AT_ONCE = 10_000
+"""In one statement: databases take 32,766 values at most."""
+
+T = TypeVar("T")
+
+
+def chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield values in lists that are short enough for ``IN (...)``."""
+    rest = iter(values)
+    while some := list(islice(rest, VALUES_AT_ONCE)):
+        yield some
 
 
 def add_commit(connection: Connection, kind: str, epoch: int) -> int:
@@ -87,7 +100,8 @@ def next_offsets(connection: Connection, generation_id: int) -> dict[int, int]:
 
 def forget_merges(connection: Connection, paths: Iterable[str]) -> None:
     """Take paths off the list of merges that are under way."""
-    connection.execute(delete(s.merging).where(s.merging.c.path.in_(list(paths))))
+    for some in chunks(paths):
+        connection.execute(delete(s.merging).where(s.merging.c.path.in_(some)))
 
 
 def note_dead_runs(connection: Connection) -> None:

@@ -82,6 +82,20 @@ partitions = Table(
     Column("last_hash", Text),
 )
 
+# one row a partition that a run looked at: the newest look saw it end at seen_end; reached_at is the newest look
+# before, all of which is in the lake; gone_at is when the broker first said that there is no such topic
+looks = Table(
+    "looks",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id"), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("first_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("seen_end", BigInteger, nullable=False),
+    Column("reached_at", Double),
+    Column("gone_at", Double),
+)
+
 # one row a planned segment; state: pending, committed, abandoned
 plans = Table(
     "plans",

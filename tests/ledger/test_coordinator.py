@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -296,7 +297,9 @@ def test_merge_replaces_files_or_changes_nothing(
     coordinator.commit_merge(ids, [whole])
     assert [f.path for f in ledger.alive_files("deliveries")] == [path]
     assert coordinator.unfinished_merges() == []
-    refused(ledger, ReconciliationError, "None rows", lambda: coordinator.commit_merge(ids, [file("c", 3)]))
+    refused(
+        ledger, ReconciliationError, "0 rows into 3", lambda: coordinator.commit_merge(ids, [file("c", 3)])
+    )
     assert {f.path for f in coordinator.deletable(0)} == {"a", "b"}
     assert coordinator.deletable(3600) == []
     coordinator.mark_deleted(ids)
@@ -316,6 +319,47 @@ def test_merge_of_a_file_that_is_gone_is_refused(
         "replaced meanwhile",
         lambda: coordinator.commit_merge(ids, [file("c", 2)]),
     )
+
+
+def test_long_lists_go_in_short_statements(
+    coordinator: Coordinator,
+    ledger: Ledger,
+    generation: KnownGeneration,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Databases take so many values in one statement, and a merge may have any number of inputs."""
+    monkeypatch.setattr("finkbridge.ledger.rows.VALUES_AT_ONCE", 2)
+    made = plan(coordinator, generation, OffsetRange(0, 0, 7))
+    coordinator.commit_segment(made, [part(made, files=tuple(file(f"f{i}") for i in range(7)))])
+    ids = [f.id for f in ledger.alive_files("deliveries")]
+    schemas = [KnownSchema(f"s{i}", "arrow", b"content") for i in range(5)]
+    refused(
+        ledger,
+        CommitConflictError,
+        "replaced meanwhile",
+        lambda: coordinator.commit_merge([*ids, 99], [file("c", 7)]),
+    )
+    with statements(ledger) as asked:
+        coordinator.commit_merge(ids, [file("m", 7)], schemas)
+        coordinator.commit_merge([f.id for f in ledger.alive_files("deliveries")], [file("n", 7)], schemas)
+        coordinator.mark_deleted(ids)
+        coordinator.forget_merges([coordinator.begin_merge("folder") for _ in range(5)])
+    lists = [sql.partition(" IN (")[2].partition(")")[0].count(",") + 1 for sql in asked if " IN (" in sql]
+    assert max(lists) == 2
+    assert [f.path for f in ledger.alive_files("deliveries")] == ["n"]
+    assert {f.path for f in coordinator.deletable(0)} == {"m"}
+    assert coordinator.unfinished_merges() == []
+    assert ledger.schema_contents("arrow") == {f"s{i}": b"content" for i in range(5)} | {"arrow-1": b"schema"}
+
+
+@contextmanager
+def statements(ledger: Ledger) -> Iterator[list[str]]:
+    """Collect the SQL that a ledger's engine runs."""
+    asked: list[str] = []
+    listen = (ledger.engine, "before_cursor_execute", lambda c, u, sql, *_: asked.append(sql))
+    event.listen(*listen)
+    yield asked
+    event.remove(*listen)
 
 
 def test_runs_end_or_are_dead(open_ledger: OpenLedger) -> None:
