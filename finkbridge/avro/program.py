@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ LEAST_BYTES_LIMIT = 1 << 40
 def compile_program(simple: Any) -> npt.NDArray[np.int64]:
     """Return the program of a rewritten schema; linear in its size, also where it is recursive."""
     return _Compiler(simple).compile()
+
+
+def least_sizes(simple: Any) -> Callable[[Any], int]:
+    """Return what gives the fewest bytes that a value of some type of a rewritten schema can have."""
+    return _Compiler(simple).least_bytes
 
 
 class _Compiler:
