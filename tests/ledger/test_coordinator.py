@@ -344,8 +344,8 @@ def test_long_lists_go_in_short_statements(
         coordinator.commit_merge([f.id for f in ledger.alive_files("deliveries")], [file("n", 7)], schemas)
         coordinator.mark_deleted(ids)
         coordinator.forget_merges([coordinator.begin_merge("folder") for _ in range(5)])
-    lists = [sql.partition(" IN (")[2].partition(")")[0].count(",") + 1 for sql in asked if " IN (" in sql]
-    assert max(lists) == 2
+    lists = [found[1] for sql in asked if (found := re.search(r" IN \((.*)\)", sql, re.DOTALL))]
+    assert max(some.count(",") + 1 for some in lists) == 2
     assert [f.path for f in ledger.alive_files("deliveries")] == ["n"]
     assert {f.path for f in coordinator.deletable(0)} == {"m"}
     assert coordinator.unfinished_merges() == []
