@@ -44,7 +44,7 @@ class Coordinator:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        with self._writing(new_epoch=True) as connection:
+        with self.writing(new_epoch=True) as connection:
             mine = select(s.meta.c.value).where(s.meta.c.key == "epoch")
             self.epoch: int = connection.execute(mine).scalar_one()
             rows.note_dead_runs(connection)
@@ -52,7 +52,7 @@ class Coordinator:
     def add_generation(self, cluster: str, topic: str, topic_id: str | None) -> KnownGeneration:
         """Begin the next life of a topic."""
         g = s.generations.c
-        with self._writing() as connection:
+        with self.writing() as connection:
             newest = connection.scalar(
                 select(func.max(g.generation)).where(g.cluster == cluster, g.topic == topic)
             )
@@ -69,21 +69,21 @@ class Coordinator:
     def note_topic_id(self, generation: KnownGeneration, topic_id: str) -> KnownGeneration:
         """Write down Kafka's id of a topic's present life, which was not known when it began."""
         g = s.generations
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(update(g).where(g.c.id == generation.row_id).values(topic_id=topic_id))
         return replace(generation, topic_id=topic_id)
 
     def start_partitions(self, generation: KnownGeneration, starts: Mapping[int, int]) -> None:
         """Write down where partitions that were never drained begin."""
         if starts:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 rows.add_partitions(connection, generation.row_id, starts)
 
     def add_plans(
         self, generation: KnownGeneration, segments: Iterable[tuple[OffsetRange, ...]], byte_limit: int
     ) -> list[SegmentPlan]:
         """Write plans down, each with a number of its own, before anything of them is fetched."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             made = [
                 SegmentPlan(rows.next_number(connection, "plan"), generation.source, ranges, byte_limit)
                 for ranges in segments
@@ -93,7 +93,7 @@ class Coordinator:
 
     def begin_merge(self, folder: str) -> str:
         """Write down the path of a file that is to replace others of a folder, before it is there."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             path = layout.merged_path(folder, rows.next_number(connection, "plan"), 0)
             connection.execute(insert(s.merging), {"path": path})
             return path
@@ -105,12 +105,12 @@ class Coordinator:
 
     def forget_merges(self, paths: Iterable[str]) -> None:
         """Note that nothing is left of unfinished merges."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             rows.forget_merges(connection, paths)
 
     def abandon(self, plans: Iterable[SegmentPlan]) -> None:
         """Close pending plans that will never be finished; their numbers are never used again."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             for plan in plans:
                 rows.close_plan(connection, plan, "abandoned")
 
@@ -122,7 +122,7 @@ class Coordinator:
         A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them.
         """
         ranges = sorted(r for plan in plans for r in plan.ranges)
-        with self._writing() as connection:
+        with self.writing() as connection:
             for plan in plans:
                 rows.close_plan(connection, plan, "abandoned")
             nexts = rows.next_offsets(connection, generation.row_id)
@@ -142,7 +142,7 @@ class Coordinator:
             The ledger's end of a range is not the range's start, or the plan is closed.
         """
         reconcile(plan, parts)
-        with self._writing() as connection:
+        with self.writing() as connection:
             rows.close_plan(connection, plan, "committed")
             generation_id = rows.generation_id(connection, plan.source)
             commit = rows.add_commit(connection, "drain", self.epoch)
@@ -154,14 +154,14 @@ class Coordinator:
 
     def commit_gap(self, generation: KnownGeneration, lost: OffsetRange, reason: str) -> int:
         """Record a range that can no longer be had, and go on behind it."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             return rows.add_gap(connection, self.epoch, generation.row_id, lost, reason)
 
     def commit_merge(
         self, inputs: Sequence[int], outputs: Sequence[LandedFile], schemas: Sequence[KnownSchema] = ()
     ) -> int:
         """Replace files, by row id, by others; every input must still be alive and no row may be lost."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             commit = rows.add_commit(connection, "merge", self.epoch)
             landed.remove_files(connection, inputs, commit, rows=sum(o.rows for o in outputs))
             landed.add_schemas(connection, schemas)
@@ -182,7 +182,7 @@ class Coordinator:
 
     def mark_deleted(self, ids: Sequence[int]) -> None:
         """Note that files are gone from disk."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             landed.mark_deleted(connection, ids)
 
     def published(self) -> int:
@@ -192,12 +192,12 @@ class Coordinator:
 
     def note_published(self, commit: int) -> None:
         """Note that the catalog has everything up to a commit."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(update(s.meta).where(s.meta.c.key == "published").values(value=commit))
 
     def start_run(self, kind: str) -> int:
         """Note that a run began; one that was left running is noted as dead."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             rows.note_dead_runs(connection)
             rows.forget_old_runs(connection)
             row = {"kind": kind, "started_at": time.time(), "state": "running", "summary": "{}"}
@@ -206,11 +206,12 @@ class Coordinator:
     def end_run(self, run: int, state: str, summary: Mapping[str, Any]) -> None:
         """Note how a run ended."""
         values = {"ended_at": time.time(), "state": state, "summary": json.dumps(summary)}
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(update(s.runs).where(s.runs.c.id == run).values(**values))
 
     @contextmanager
-    def _writing(self, *, new_epoch: bool = False) -> Iterator[Connection]:
+    def writing(self, *, new_epoch: bool = False) -> Iterator[Connection]:
+        """Open a transaction that writes; raise CommitConflictError if another coordinator took over."""
         engine = self.ledger.engine.execution_options(finkbridge_writing=True)
         with translated(self.ledger.lake), engine.begin() as connection:
             epoch = update(s.meta).where(s.meta.c.key == "epoch")
