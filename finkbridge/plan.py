@@ -7,11 +7,13 @@ enforced where it is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from finkbridge.values import OffsetRange
+from finkbridge.values import OffsetRange, TopicGeneration
 
 MEAN_MESSAGE_BYTES = 64_000
 """Size of a message of a topic that was never drained: between ZTF's 53 kB and LSST's 231 kB."""
@@ -32,11 +34,25 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one run may take, and how large a segment is."""
+    """How much one run may take; None is all that waits."""
 
-    segment_bytes: int
     max_messages: int | None = None
     max_bytes: int | None = None
+
+    def allow(self, messages: int, size: float) -> bool:
+        """Whether a run may take so many messages of so many bytes."""
+        most_messages = math.inf if self.max_messages is None else self.max_messages
+        most_bytes = math.inf if self.max_bytes is None else self.max_bytes
+        return messages <= most_messages and size <= most_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What of one topic waits at its broker."""
+
+    ranges: Sequence[OffsetRange]
+    mean_bytes: float
+    """Mean size of the topic's messages so far."""
 
 
 def expired(state: PartitionState) -> OffsetRange | None:
@@ -52,16 +68,38 @@ def backlog(states: Iterable[PartitionState]) -> list[OffsetRange]:
     return [OffsetRange(p, start, end) for p, start, end in ranges if start < end]
 
 
-def clip(ranges: Iterable[OffsetRange], offsets: int) -> list[OffsetRange]:
-    """First `offsets` offsets of the ranges, in order."""
-    clipped = []
-    for r in ranges:
-        if offsets <= 0:
-            break
-        take = min(r.offsets, offsets)
-        clipped.append(OffsetRange(r.partition, r.start, r.start + take))
-        offsets -= take
-    return clipped
+def share(
+    waiting: Mapping[TopicGeneration, Waiting], limits: Limits
+) -> dict[TopicGeneration, list[OffsetRange]]:
+    """Take the beginning of each range, as many messages of each as the run's limits allow.
+
+    Short ranges are taken whole, and what they leave is for the others. What cannot be shared evenly goes,
+    message by message, to each topic's longest range first, so that every topic gets on.
+
+    Parameters
+    ----------
+    waiting
+        By topic.
+    limits
+        Of the run, over all topics. One message is always taken, however large.
+
+    Returns
+    -------
+    dict
+        What the run takes, of the topics that it takes anything of; partitions ascend.
+    """
+    turns = _turns(waiting)
+    level = _level(turns, limits)
+    messages, size = _cost(turns, level)
+    taken: dict[TopicGeneration, list[OffsetRange]] = {}
+    for turn in turns:
+        count = min(level, turn.whole.offsets)
+        one_more = limits.allow(messages + 1, size + turn.mean_bytes) or messages == 0
+        if count < turn.whole.offsets and one_more:
+            count, messages, size = count + 1, messages + 1, size + turn.mean_bytes
+        if count:
+            insort(taken.setdefault(turn.source, []), replace(turn.whole, end=turn.whole.start + count))
+    return taken
 
 
 def cut(whole: OffsetRange, offsets: int) -> list[OffsetRange]:
@@ -72,34 +110,26 @@ def cut(whole: OffsetRange, offsets: int) -> list[OffsetRange]:
 
 
 def segments(
-    states: Sequence[PartitionState], limits: Limits, mean_bytes: float | None = None
+    ranges: Iterable[OffsetRange], segment_bytes: int, mean_bytes: float
 ) -> list[tuple[OffsetRange, ...]]:
-    """Group a topic's backlog into segments.
+    """Group a topic's ranges into segments.
 
     Parameters
     ----------
-    states
-        The topic's partitions.
-    limits
-        Of the run and of a segment.
+    ranges
+        One a partition.
+    segment_bytes
+        How large a segment may be.
     mean_bytes
-        Mean size of the topic's messages so far; None for a topic never drained.
+        Mean size of the topic's messages.
 
     Returns
     -------
     list of tuple of OffsetRange
         One tuple a segment. Small ranges share a segment; a range larger than a segment is cut into
-        consecutive ones. Together they tile the backlog, or its beginning where the run is limited.
+        consecutive ones. Together they tile the ranges.
     """
-    mean = max(1.0, mean_bytes or MEAN_MESSAGE_BYTES)
-    allowed = limits.max_messages
-    if limits.max_bytes is not None:
-        by_bytes = max(min(1, limits.max_bytes), int(limits.max_bytes / mean))
-        allowed = by_bytes if allowed is None else min(allowed, by_bytes)
-    waiting = backlog(states)
-    if allowed is not None:
-        waiting = clip(waiting, allowed)
-    return _pack(waiting, max(1, int(limits.segment_bytes / mean)))
+    return _pack(ranges, max(1, int(segment_bytes / mean_bytes)))
 
 
 def _pack(ranges: Iterable[OffsetRange], capacity: int) -> list[tuple[OffsetRange, ...]]:
@@ -118,3 +148,34 @@ def _pack(ranges: Iterable[OffsetRange], capacity: int) -> list[tuple[OffsetRang
     if shared:
         packed.append(tuple(shared))
     return packed
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One range that wants its share."""
+
+    source: TopicGeneration
+    whole: OffsetRange
+    mean_bytes: float
+
+
+def _turns(waiting: Mapping[TopicGeneration, Waiting]) -> list[_Turn]:
+    """Return all ranges: the longest of each topic, then the second of each, and so on."""
+    ranked = [
+        (rank, -whole.offsets, _Turn(source, whole, mine.mean_bytes))
+        for source, mine in waiting.items()
+        for rank, whole in enumerate(sorted(mine.ranges, key=lambda r: (-r.offsets, r.partition)))
+    ]
+    return [turn for *_, turn in sorted(ranked, key=lambda r: (r[0], r[1], r[2].source))]
+
+
+def _level(turns: Sequence[_Turn], limits: Limits) -> int:
+    """Return how many messages every range may have, of those that have so many."""
+    longest = max((turn.whole.offsets for turn in turns), default=0)
+    return bisect_left(range(1, longest + 1), True, key=lambda n: not limits.allow(*_cost(turns, n)))
+
+
+def _cost(turns: Iterable[_Turn], level: int) -> tuple[int, float]:
+    """Return the messages, and their bytes, if every range has so many at most."""
+    counts = [(min(level, turn.whole.offsets), turn.mean_bytes) for turn in turns]
+    return sum(n for n, _ in counts), sum(n * mean for n, mean in counts)

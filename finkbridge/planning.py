@@ -8,7 +8,6 @@ recorded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 
 from finkbridge import backlog
@@ -17,12 +16,12 @@ from finkbridge.broker import Broker
 from finkbridge.errors import BrokerError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration
-from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, expired, segments
+from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_landed
 from finkbridge.settings import DrainSettings
-from finkbridge.values import OffsetRange, SegmentPlan, covers
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration, covers
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
@@ -59,7 +58,6 @@ class Planner:
         self._brokers = brokers
         self._settings = settings
         self._report = report
-        self._left = Limits(settings.segment_bytes, settings.max_messages, settings.max_bytes)
         self._means = self._ledger.mean_message_bytes()
         self.generations = self._ledger.generations()
 
@@ -73,7 +71,7 @@ class Planner:
     ) -> list[SegmentPlan]:
         """Return all plans of the run: what a dead run left first, then the backlog of what is asked for."""
         kept: list[SegmentPlan] = []
-        new: list[SegmentPlan] = []
+        waiting: dict[TopicGeneration, Waiting] = {}
         wanted = set(asked)
         for seen in look.topics:
             key = (seen.cluster, seen.topic)
@@ -81,17 +79,17 @@ class Planner:
                 generation, left = self._settle(seen, pending.get(key, []))
                 kept += left
                 if key in wanted:
-                    new += self._plan_backlog(seen, generation, left)
+                    waiting[generation.source] = self._waiting(seen, generation, left)
             except BrokerError as error:  # of this cluster alone
                 self._report.problems.append(str(error))
-        for plan in kept + new:
+        plans = kept + self._plan_new(waiting)
+        for plan in plans:
             self._report.planned(plan)
-        return kept + new
+        return plans
 
     def estimated_bytes(self, plan: SegmentPlan) -> float:
         """Return the bytes that a plan will fetch, by the mean message of its topic so far."""
-        mean = self._means.get(self.generations[_key(plan)].row_id, MEAN_MESSAGE_BYTES)
-        return mean * sum(r.offsets for r in plan.ranges)
+        return self._mean(self.generations[_key(plan)]) * sum(r.offsets for r in plan.ranges)
 
     def close_deleted(self, key: Key, plans: Sequence[SegmentPlan]) -> None:
         """Close the plans of a topic that is no more, if the broker says so of this very topic."""
@@ -160,13 +158,24 @@ class Planner:
         self._coordinator.abandon(plans)  # first: it refuses where another coordinator has the lake
         delete_landed(self._coordinator, plans)
 
-    def _plan_backlog(
-        self,
-        seen: TopicAtBroker,
-        generation: KnownGeneration,
-        kept: Sequence[SegmentPlan],
-    ) -> list[SegmentPlan]:
-        mean = self._means.get(generation.row_id)
+    def _mean(self, generation: KnownGeneration) -> float:
+        return max(1.0, self._means.get(generation.row_id, MEAN_MESSAGE_BYTES))
+
+    def _plan_new(self, waiting: Mapping[TopicGeneration, Waiting]) -> list[SegmentPlan]:
+        """Share what the run may take over all topics, and write it down as plans."""
+        made: list[SegmentPlan] = []
+        segment_bytes = self._settings.segment_bytes
+        taken = share(waiting, Limits(self._settings.max_messages, self._settings.max_bytes))
+        for source in sorted(taken):
+            generation = self.generations[source.cluster, source.topic]
+            planned = segments(taken[source], segment_bytes, waiting[source].mean_bytes)
+            made += self._coordinator.add_plans(generation, planned, segment_bytes)
+        return made
+
+    def _waiting(
+        self, seen: TopicAtBroker, generation: KnownGeneration, kept: Sequence[SegmentPlan]
+    ) -> Waiting:
+        """Return what waits behind the plans that stand; record what is lost."""
         nexts = self._nexts(seen, generation)
         self._record_gaps(generation, backlog.states(seen, nexts))
         self._tell_cut(seen, nexts)
@@ -174,11 +183,9 @@ class Planner:
         for r in (r for plan in kept for r in plan.ranges):
             nexts[r.partition] = max(nexts[r.partition], r.end)
         states = list(backlog.states(seen, nexts))
-        ranges = segments(states, self._left, mean)
-        self._take(ranges, mean)
         planned = sum(r.offsets for plan in kept for r in plan.ranges)
         self._report.topic(generation.source).lag = planned + sum(max(0, s.end - s.next) for s in states)
-        return self._coordinator.add_plans(generation, ranges, self._settings.segment_bytes)
+        return Waiting(ranges_waiting(states), self._mean(generation))
 
     def _nexts(self, seen: TopicAtBroker, generation: KnownGeneration) -> dict[int, int]:
         """Return each partition's end in the lake; one never seen before gets its start written down."""
@@ -215,18 +222,6 @@ class Planner:
         delete_landed(self._coordinator, plans)
         for gap in lost:
             self._report.lost(generation.source, gap)
-
-    def _take(self, ranges: Iterable[tuple[OffsetRange, ...]], mean: float | None) -> None:
-        """Subtract what one topic was given from what the run may still take."""
-        offsets = sum(r.offsets for segment in ranges for r in segment)
-        left = self._left
-        if left.max_messages is not None:
-            left = replace(left, max_messages=max(0, left.max_messages - offsets))
-        if left.max_bytes is not None:
-            left = replace(
-                left, max_bytes=max(0, int(left.max_bytes - offsets * (mean or MEAN_MESSAGE_BYTES)))
-            )
-        self._left = left
 
 
 def _stand(plans: Sequence[SegmentPlan], seen: TopicAtBroker, nexts: Mapping[int, int]) -> bool:
