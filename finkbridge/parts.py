@@ -58,24 +58,26 @@ class Account:
 
 
 def parts_of(plan: SegmentPlan, source: MessageSource) -> Iterator[Part]:
-    """Fetch a plan's ranges; cut behind the first message that reaches the byte limit.
+    """Fetch a plan's ranges; cut behind the first message with which a part's memory reaches the byte limit.
 
-    The cuts follow from the messages alone, so that a retry makes the same parts.
+    The cuts follow from the messages alone, so that a retry makes the same parts. The first message of a part
+    and of a range counts with its key.
     """
     number, size = 0, 0
     ranges: list[OffsetRange] = []
     messages: list[Message] = []
     for span in plan.ranges:
-        start = span.start
+        start, key = span.start, None
         for batch in source.fetch(plan.source.topic, span):
             for message in batch:
                 messages.append(message)
-                size += message.size
+                size += message.memory(key)
+                key = message.key
                 if size < plan.byte_limit:
                     continue
                 end = message.offset + 1
                 yield Part(number, (*ranges, OffsetRange(span.partition, start, end)), messages)
-                number, size, ranges, messages, start = number + 1, 0, [], [], end
+                number, size, ranges, messages, start, key = number + 1, 0, [], [], end, None
         if start < span.end:
             ranges.append(OffsetRange(span.partition, start, span.end))
     if ranges:

@@ -121,7 +121,7 @@ def segments(
     segment_bytes
         How large a segment may be.
     mean_bytes
-        Mean size of the topic's messages.
+        Mean memory of the topic's messages.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_landed
 from finkbridge.settings import DrainSettings
-from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration, covers
+from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGeneration, covers
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
@@ -168,7 +168,7 @@ class Planner:
         taken = share(waiting, Limits(self._settings.max_messages, self._settings.max_bytes))
         for source in sorted(taken):
             generation = self.generations[source.cluster, source.topic]
-            planned = segments(taken[source], segment_bytes, waiting[source].mean_bytes)
+            planned = segments(taken[source], segment_bytes, waiting[source].mean_bytes + MESSAGE_BYTES)
             made += self._coordinator.add_plans(generation, planned, segment_bytes)
         return made
 

@@ -86,7 +86,7 @@ class DrainSettings(_Values):
     """How much lands together, and where a new topic starts."""
 
     segment_bytes: Bytes = 64_000_000
-    """Bytes of messages in a segment: large enough for fast Parquet, small enough for several in memory."""
+    """Memory of a segment's messages: large enough for fast Parquet, small enough for several at once."""
     max_messages: PositiveInt | None = None
     """Messages that one drain takes at most, over all topics; None: everything that is there at its start."""
     max_bytes: Bytes | None = None

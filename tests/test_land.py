@@ -278,15 +278,15 @@ def test_checked_messages_that_the_bulk_engine_refuses_go_the_careful_way(
 
 def test_limit_cuts_at_the_message_that_reaches_it_each_time_alike(lake: Path, tmp_path: Path) -> None:
     source = Source([*(point(o) for o in range(7)), *(point(o, partition=1) for o in (3, 4))])
-    parts = Lander(lake, source).land(plan_of(source, byte_limit=20))  # a point has 8 bytes
+    parts = Lander(lake, source).land(plan_of(source, byte_limit=1500))  # a point takes 563, and once its key
     cuts = [[(c.range.partition, c.range.start, c.range.end) for c in part.counts] for part in parts]
     assert cuts == [[(0, 0, 3)], [(0, 3, 6)], [(0, 6, 7), (1, 3, 5)]]
     assert [part.part for part in parts] == [0, 1, 2]
     assert [m for part in parts for m in archived(lake, part)] == source.messages
     again = tmp_path / "again"
     again.mkdir()
-    assert Lander(again, source).land(plan_of(source, byte_limit=20)) == parts
-    assert Lander(lake, source).land(plan_of(source, byte_limit=20)) == parts
+    assert Lander(again, source).land(plan_of(source, byte_limit=1500)) == parts
+    assert Lander(lake, source).land(plan_of(source, byte_limit=1500)) == parts
     assert data_files(lake) == data_files(again)
 
 
@@ -294,7 +294,7 @@ def test_plan_that_fails_half_way_leaves_no_file(lake: Path) -> None:
     source = Source([point(o) for o in range(7)])
     source.fail_at = 5
     with pytest.raises(BrokerTimeoutError):
-        Lander(lake, source).land(plan_of(source, byte_limit=20))
+        Lander(lake, source).land(plan_of(source, byte_limit=1500))
     assert data_files(lake) == set()
 
 

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from finkbridge.errors import ReconciliationError
 from finkbridge.parts import Part, account, message_hash, parts_of
-from finkbridge.values import LastMessage, Message, OffsetRange, SegmentPlan, TopicGeneration, covers
+from finkbridge.values import (
+    HEADER_BYTES,
+    MESSAGE_BYTES,
+    LastMessage,
+    Message,
+    OffsetRange,
+    SegmentPlan,
+    TopicGeneration,
+    covers,
+)
 
 
 class Log:
@@ -43,7 +52,7 @@ logs = st.dictionaries(
 )
 
 
-@given(logs, st.integers(1, 30), st.integers(1, 5))
+@given(logs, st.integers(1, 2000), st.integers(1, 5))
 def test_parts_tile_the_plan(sizes: dict[int, dict[int, int]], limit: int, batch: int) -> None:
     log = Log(sizes, batch)
     ranges = tuple(OffsetRange(p, 0, 21) for p in sorted(sizes))
@@ -51,14 +60,47 @@ def test_parts_tile_the_plan(sizes: dict[int, dict[int, int]], limit: int, batch
     counts, messages = [], []
     for number, part in enumerate(parts_of(plan, log)):
         assert part.number == number
-        size = sum(m.size for m in part.messages)
-        assert size - (part.messages[-1].size if part.messages else 0) < limit
+        assert sum(m.memory(None) for m in part.messages[:-1]) < limit
         counts += account(part, "t", log).counts([])
         messages += part.messages
     assert messages == [m for p in sorted(sizes) for m in log.messages[p]]
     assert all(count.reconciled for count in counts)
     for whole in ranges:
         assert covers([c.range for c in counts if c.range.partition == whole.partition], whole)
+
+
+def kept(log: Log, limit: int) -> list[list[int]]:
+    """Return the offsets of each part."""
+    ranges = tuple(OffsetRange(p, 0, found[-1].offset + 1) for p, found in log.messages.items())
+    plan = SegmentPlan(1, TopicGeneration("c", "t", 1), ranges, limit)
+    return [[m.offset for m in part.messages] for part in parts_of(plan, log)]
+
+
+def test_a_part_holds_few_messages_however_small_they_are() -> None:
+    assert kept(Log({0: dict.fromkeys(range(5), 0)}), 2 * MESSAGE_BYTES) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_key_counts_where_it_is_another_one_and_where_a_part_or_range_begins() -> None:
+    log = Log({0: dict.fromkeys(range(9), 0)})
+    keys = [b"a" * 1000] * 6 + [b"b" * 1000] * 3
+    log.messages[0] = [m._replace(key=key) for m, key in zip(log.messages[0], keys, strict=True)]
+    assert kept(log, 1000 + 4 * MESSAGE_BYTES) == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
+    log.messages = {p: [m._replace(partition=p) for m in log.messages[0][:2]] for p in (0, 1)}
+    assert kept(log, 2000 + 3 * MESSAGE_BYTES) == [[0, 1, 0], [1]]
+
+
+def test_headers_count() -> None:
+    log = Log({0: dict.fromkeys(range(4), 0)})
+    log.messages[0] = [m._replace(headers=(("name", bytes(1000)), ("none", None))) for m in log.messages[0]]
+    each = MESSAGE_BYTES + 2 * HEADER_BYTES + 1008
+    assert [m.memory(None) for m in log.messages[0]] == [each] * 4
+    assert kept(log, 2 * each) == [[0, 1], [2, 3]]
+
+
+def test_what_is_reported_is_the_bytes_of_the_values() -> None:
+    message = Message(0, 0, 1, 1, b"key", b"value", (("name", b"header"),))
+    log = Log({0: {}})
+    assert account(Part(0, (OffsetRange(0, 0, 1),), [message]), "t", log).bytes == 5
 
 
 def test_account_knows_last_messages_and_times() -> None:
