@@ -176,9 +176,7 @@ class Bridge:
         return problems
 
     def _publish_if_stale(self) -> None:
-        ledger = self.coordinator.ledger
-        is_there = (ledger.lake / layout.CATALOG).is_file()
-        if not is_there or self.coordinator.published() != ledger.last_commit():
+        if not self.coordinator.is_published():
             later.call("finkbridge.catalog:publish", self.coordinator)
         self._published = time.monotonic()
 

@@ -22,6 +22,7 @@ from pipelines import checks, metadata
 from pipelines.contents import TableContents, contents, open_ledger
 from pipelines.failures import check_success, told_plainly
 from pipelines.progress import Progress
+from pipelines.runs import DRAIN_JOB
 from pipelines.specs import (
     BY_NIGHT,
     CATALOG,
@@ -84,12 +85,13 @@ def drain_asset(topics: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
     "`duckdb -readonly` and `finkbridge sql`. Every drain publishes it; materialize it by hand to write it "
     "anew, as after the lake was moved.",
 )
-def lake_catalog() -> dg.MaterializeResult[None]:
-    """Write the catalog anew."""
+def lake_catalog(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """Write the catalog anew; behind a drain only if the drain did not."""
     with told_plainly():
         settings = load_settings().settings
         with open_ledger(settings) as ledger, coordinate(ledger) as coordinator:
-            catalog.publish(coordinator)
+            if context.run.job_name != DRAIN_JOB or not coordinator.is_published():
+                catalog.publish(coordinator)
             commit = ledger.last_commit()
         tables = contents(settings)
     file = settings.lake.absolute() / layout.CATALOG

@@ -190,6 +190,11 @@ class Coordinator:
         with self.ledger.reading() as connection:
             return connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "published")) or 0
 
+    def is_published(self) -> bool:
+        """Whether the catalog is there, and was published at the newest commit."""
+        is_there = (self.ledger.lake / layout.CATALOG).is_file()
+        return is_there and self.published() == self.ledger.last_commit()
+
     def note_published(self, commit: int) -> None:
         """Note that the catalog has everything up to a commit."""
         with self.writing() as connection:

@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from finkbridge.ledger import Ledger, coordinate
+from finkbridge import catalog, layout
+from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.report import DrainReport
 from finkbridge.settings import load_settings
 from finkbridge.values import UNDATED_NIGHT, TopicGeneration
@@ -86,6 +87,31 @@ def test_a_run_lands_both_topics_and_says_so(
     assert all(check.passed for check in checks(result).values())
     assert len(checks(result)) == 3
     assert values(events["catalog"].metadata)["rows/packets"] == 30
+
+
+def test_the_catalog_is_written_once_a_run_and_anew_by_hand(
+    kafka: Kafka, environment: Environment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = environment(kafka.bootstrap, kafka.topic("fink_a_ztf"))
+    (topic,) = load_settings().settings.clusters["ztf"].topics
+    written: list[int] = []
+    publish = catalog.publish
+
+    def counted(coordinator: Coordinator, *rest: Any) -> None:
+        publish(coordinator, *rest)
+        written.append(coordinator.published())
+
+    monkeypatch.setattr(catalog, "publish", counted)
+    kafka.produce(topic, ztf_records(3))
+    assert values(materialized(run(instance))["catalog"].metadata)["commit"] == 1
+    assert written == [1]
+    (lake / layout.CATALOG).unlink()
+    by_hand = definitions(load_settings().settings).resolve_implicit_global_asset_job_def()
+    for _ in range(2):
+        done = by_hand.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("catalog")])
+        assert done.success
+    assert written == [1, 1, 1]
+    assert (lake / layout.CATALOG).is_file()
 
 
 def test_nights_get_their_rows_as_partitions(
