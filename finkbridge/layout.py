@@ -27,6 +27,12 @@ _STEM = re.compile(
     r"(?P<topic>[A-Za-z0-9._~-]+)-g(?P<generation>\d+)-p(?P<partition>\d+)-o(?P<start>\d+)"
     r"-n(?P<plan>\d+)-(?P<part>\d+)-(?P<ordinal>\d+)"
 )
+_MERGED = re.compile(r"merged-n(\d+)-\d+\.parquet")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}|undated")
+SCRATCH_NAME = re.compile(r"[0-9a-f]{32}\..*")
+"""Names of the files in `SCRATCH`."""
+DATA_FOLDERS = ("archive", "deliveries", "packets", "quarantine")
+"""They hold data files only, and exactly those that the ledger lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,51 @@ def parse_night(path: str) -> int:
     if match is None:
         raise ValueError(f"no night in the path {path!r}")
     return int(match[1])
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """What the whole path of a data file says."""
+
+    table: str
+    """``archive``, ``deliveries``, ``packets`` or ``quarantine``."""
+    survey: str
+    """Empty for archive and quarantine, which are not by survey."""
+    topic: str | None
+    """None where the folders name no topic."""
+    night: int | None
+    segment: SegmentName | None
+    """None for a file that merging wrote."""
+    merged: int | None
+    """Number of the merge; None for a segment's file."""
+
+    @classmethod
+    def parse(cls, path: str) -> DataPath:
+        """Parse a path relative to the lake; one that finkbridge does not write raises ValueError."""
+        match path.split("/"):
+            case ["archive", topic, day, file] if file.endswith(".avro") and _DAY.fullmatch(day):
+                found = cls("archive", "", topic, None, SegmentName.parse(file), None)
+            case ["quarantine", topic, file] if file.endswith(".avro"):
+                found = cls("quarantine", "", topic, None, SegmentName.parse(file), None)
+            case [("deliveries" | "packets") as table, survey, *topics, night, file] if file.endswith(
+                ".parquet"
+            ) and len(topics) == ((table, survey) == ("packets", "other")):
+                merged = _MERGED.fullmatch(file)
+                segment = None if merged else SegmentName.parse(file)
+                number = int(merged[1]) if merged else None
+                named = topics[0] if topics else None
+                found = cls(table, survey, named, parse_night(f"{night}/"), segment, number)
+            case _:
+                raise ValueError(f"not the path of a data file: {path!r}")
+        if found.topic and found.segment and found.segment.topic != short_topic(found.topic):
+            raise ValueError(f"a file of another topic than its folder: {path!r}")
+        return found
+
+
+def message_stem(topic: str, generation: int, partition: int, offset: int) -> str:
+    """Name of a file outside of the lake that has one message, without its suffix."""
+    safe = re.sub(r"[^A-Za-z0-9._~-]", "_", short_topic(topic))
+    return f"{safe}-g{generation}-p{partition:05d}-o{offset:019d}"
 
 
 def scratch_path(random: str, suffix: str) -> str:

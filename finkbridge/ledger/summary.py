@@ -86,12 +86,12 @@ def newest_run(ledger: Ledger) -> RunStatus | None:
     row = ledger.last_run()
     if row is None:
         return None
-    is_dead = row["state"] == "running" and ledger.is_sqlite and not _has_coordinator(ledger)
+    is_dead = row["state"] == "running" and ledger.is_sqlite and not has_coordinator(ledger)
     state = "dead" if is_dead else row["state"]
     return RunStatus(row["kind"], row["started_at"], row["ended_at"], state, row["summary"])
 
 
-def _has_coordinator(ledger: Ledger) -> bool:
+def has_coordinator(ledger: Ledger) -> bool:
     """Whether the process that last held the lake lives; trying its lock could refuse it to another."""
     try:
         os.kill(int((ledger.lake / layout.LOCK).read_text()), 0)

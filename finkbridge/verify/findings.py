@@ -1,0 +1,68 @@
+"""What verification finds: values, each of which tells what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from finkbridge.errors import SettingsError
+
+RESTORE = "restore it from a copy"
+RESTORE_LEDGER = "restore the ledger from a copy, or make it anew with `finkbridge rebuild --ledger`"
+REBUILD = "make the tables anew with `finkbridge rebuild`"
+PUBLISH = "run `finkbridge catalog`"
+PRUNE = "run `finkbridge verify --prune`"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One thing that does not hold."""
+
+    kind: str
+    """Which check found it: ledger, offsets, counts, file, stray, catalog, row."""
+    where: str
+    """A path relative to the lake, or what of the ledger."""
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}: {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is verified: all, or some nights and topics."""
+
+    nights: Collection[int] = ()
+    """YYYYMMDD; empty is all."""
+    topics: Collection[str] = ()
+    """Names and patterns; empty is all."""
+
+    @classmethod
+    def parse(cls, nights: Collection[str], topics: Collection[str]) -> Scope:
+        """Make a scope of a command's words; a night that is none raises SettingsError."""
+        for night in nights:
+            if not re.fullmatch(r"\d{8}|\d{4}-\d{2}-\d{2}", night):
+                raise SettingsError(f"{night!r} is no night: write YYYYMMDD, as in the column `night`")
+        return cls(frozenset(int(night.replace("-", "")) for night in nights), tuple(topics))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.nights and not self.topics
+
+    def has_night(self, night: int | None) -> bool:
+        """Whether a night is asked for; None is of no night."""
+        return not self.nights or night in self.nights
+
+    def has_topic(self, topic: str | None, short: Callable[[str], str] = str) -> bool:
+        """Whether a topic is asked for; `short` is how the topic at hand is abbreviated."""
+        return not self.topics or (
+            topic is not None and any(fnmatchcase(topic, short(pattern)) for pattern in self.topics)
+        )
+
+    def __str__(self) -> str:
+        parts = [f"night {night}" for night in sorted(self.nights)] + [f"topic {t}" for t in self.topics]
+        return ", ".join(parts) or "the whole lake"

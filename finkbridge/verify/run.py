@@ -1,0 +1,159 @@
+"""The verification of a lake, in the order in which one thing rests on another.
+
+    1 prune      if asked: with the lake held, what surely was never committed is deleted
+    2 ledger     the database's own checks, then ours: offsets tile, counts agree
+    3 files      what the ledger lists is there, byte for byte; what is there is listed
+    4 catalog    it shows exactly the files of the ledger
+    5 deep       if asked: the archive decoded anew, and every field compared
+
+All but pruning only reads, needs no lock, and may run beside a drain: what looks wrong is looked at again in
+the ledger as it is then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
+
+from finkbridge import later, layout
+from finkbridge.errors import LakeAccessError, NoLakeError
+from finkbridge.ledger import Ledger, coordinate
+from finkbridge.verify.accounts import check_accounts
+from finkbridge.verify.contents import check_contents
+from finkbridge.verify.database import check_database
+from finkbridge.verify.findings import RESTORE_LEDGER, Finding, Scope
+from finkbridge.verify.listed import is_held, select_scope, total_bytes
+from finkbridge.verify.offsets import check_offsets
+from finkbridge.verify.report import Report, Unwatched, Watcher
+from finkbridge.verify.strays import Stray, find_strays, prune
+
+SETTLE_S = 1.0
+"""Between two looks at what a running coordinator may be about to delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to verify, and how thoroughly."""
+
+    scope: Scope = Scope()  # noqa: RUF009 - it is frozen
+    deep: bool = False
+    sample: int | None = 10
+    """Messages of each archive file that are decoded by fastavro too; None is all."""
+    prune: bool = False
+
+
+def verify(
+    lake: Path, url: str | None, options: Options = Options(), watcher: Watcher | None = None
+) -> Report:
+    """Verify a lake.
+
+    Parameters
+    ----------
+    lake
+        Its folder.
+    url
+        Of a PostgreSQL ledger; None for SQLite in the lake.
+    options
+        What is asked for.
+    watcher
+        Told of progress.
+
+    Returns
+    -------
+    Report
+        `Report.holds` tells whether all that was looked at is as it should be.
+
+    Raises
+    ------
+    LakeError
+        There is no lake, a newer finkbridge made it, or, with pruning, another coordinator holds it.
+    """
+    began = time.monotonic()
+    report = Report(options.scope, deep=options.deep)
+    try:
+        with Ledger(lake, url) as ledger:
+            _verify(ledger, options, report, watcher or Unwatched())
+    except NoLakeError:
+        if not (lake / layout.LEDGER).is_file() or url is not None:
+            raise
+        report.add(_lost("is empty"))
+    except LakeAccessError as error:
+        if url is not None or options.prune:
+            raise
+        report.add(_lost(str(error)))
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) -> None:
+    if options.prune:
+        with coordinate(ledger) as coordinator:
+            report.pruned = prune(coordinator, options.scope)  # 1
+    for finding in _check_ledger(ledger):  # 2
+        report.add(finding)
+    if any(finding.kind == "ledger" for finding in report.findings):
+        report.add("the files were not looked at, as the ledger does not tell which there are")
+        return
+    damaged = _check_files(ledger, options.scope, report, watcher)  # 3
+    for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 4
+        report.add(found)
+    if options.deep:
+        later.call("finkbridge.verify.deep:compare", ledger, options, damaged, report, watcher)  # 5
+
+
+def _check_ledger(ledger: Ledger) -> Iterator[Finding]:
+    try:
+        yield from check_database(ledger)
+        with ledger.reading() as connection:
+            yield from check_offsets(connection)
+        with ledger.reading() as connection:
+            yield from check_accounts(connection)
+    except LakeAccessError as error:
+        yield _lost(str(error))
+    except (TypeError, ValueError, SQLAlchemyError) as error:  # SQLite keeps a text where a number is due
+        yield _lost(f"has what cannot be ({' '.join(str(error).split())[:200]})")
+
+
+def _check_files(ledger: Ledger, scope: Scope, report: Report, watcher: Watcher) -> set[str]:
+    """Check files, strays included; return the paths that are not to be read again."""
+    held = is_held(ledger)
+    began, before = time.monotonic(), find_strays(ledger, scope)
+    if scope.is_all:
+        watcher.begin("files", total_bytes(ledger))
+
+    def tell(file: Row[Any]) -> None:
+        report.files += 1
+        report.bytes += file.bytes
+        report.rows += file.rows if file.table == "deliveries" and file.removed is None else 0
+        watcher.advance(file.bytes)
+
+    for found in check_contents(ledger, select_scope(ledger, scope), tell):
+        report.add(found)
+    damaged = {finding.where for finding in report.findings if finding.kind == "file"}
+    if before:
+        held = held or is_held(ledger)
+        time.sleep(max(0.0, began + SETTLE_S - time.monotonic()) if held else 0.0)
+        seen = {stray.path for stray in before}
+        still = [stray for stray in find_strays(ledger, scope) if stray.path in seen]
+        _tell_strays(still, report, held=held)
+    return damaged
+
+
+def _tell_strays(strays: list[Stray], report: Report, *, held: bool) -> None:
+    under_way = [stray for stray in strays if held and stray.may_be_under_way]
+    for stray in strays:
+        if stray not in under_way:
+            report.add(stray.finding)
+    if under_way:
+        example = under_way[0].path
+        report.add(f"{len(under_way)} files, such as {example}, are being written by a running drain")
+
+
+def _lost(problem: str) -> Finding:
+    return Finding("ledger", layout.LEDGER, problem, RESTORE_LEDGER)

@@ -1,0 +1,214 @@
+"""Files of the lake that no commit lists: what they are, and which of them surely are not needed.
+
+Deleted is only what surely was never committed, while the coordinator's lock is held and every file that the
+ledger lists is there (else the ledger may be older than the lake, restored from a copy):
+
+- what a plan left that is abandoned, or is committed without this file;
+- what a merge wrote and did not commit, by a number that this ledger gave out;
+- what merging replaced, and the ledger has as deleted already;
+- files aside in ``.scratch``, whose process is gone.
+
+A pending plan's files are left: the next drain finishes the plan under the same names, and should the broker
+have lost the messages by then, they are the only copy. So is what has a number that this ledger never gave
+out, and all that is not named as finkbridge names files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from finkbridge import disk, layout
+from finkbridge.errors import LakeAccessError
+from finkbridge.layout import DataPath
+from finkbridge.ledger import Coordinator, Ledger
+from finkbridge.ledger import schema as s
+from finkbridge.verify.findings import PRUNE, RESTORE_LEDGER, Finding, Scope
+from finkbridge.verify.listed import Selection, listed_now, pages
+
+_AT_ONCE = 1_000
+
+
+class Fate(Enum):
+    """What pruning does with a stray."""
+
+    PRUNE = "delete: surely not committed"
+    WAIT = "leave: its plan is pending"
+    KEEP = "leave: not known to be uncommitted"
+    FOREIGN = "leave: not finkbridge's"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A file that no commit lists."""
+
+    path: str
+    fate: Fate
+    problem: str
+    remedy: str
+    may_be_under_way: bool = False
+    """Where a coordinator has the lake, it may be about to commit or to delete the file."""
+
+    @property
+    def finding(self) -> Finding:
+        """The line about it."""
+        return Finding("stray", self.path, self.problem, self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of plans and merges, as far as strays ask for it."""
+
+    plans: Mapping[int, Row[Any]]
+    merging: frozenset[str]
+    last_number: int
+
+
+def find_strays(ledger: Ledger, scope: Scope) -> list[Stray]:
+    """List the lake's data folders and `.scratch`; return what the ledger does not list, as of after that."""
+    found = [path for path in data_paths(ledger.lake) if _in_scope(path, scope)]
+    listed = listed_now(ledger, found)
+    unknown = [p for p in found if p not in listed or listed[p].deleted_at is not None]
+    if not unknown:
+        return []
+    known = _known(ledger, unknown)
+    late = listed_now(ledger, unknown)  # committed between the listing and now: no strays
+    return [
+        judge(path, known, was_listed=path in late)
+        for path in unknown
+        if (path not in late or late[path].deleted_at is not None) and os.path.lexists(ledger.lake / path)
+    ]
+
+
+def data_paths(lake: Path) -> Iterator[str]:
+    """Yield the files below the data folders and `.scratch`, relative to the lake."""
+    for top in (*layout.DATA_FOLDERS, layout.SCRATCH):
+        for folder, folders, files in os.walk(lake / top):
+            links = [name for name in folders if Path(folder, name).is_symlink()]  # os.walk does not follow
+            for name in sorted([*files, *links]):
+                yield Path(folder, name).relative_to(lake).as_posix()
+
+
+def judge(path: str, known: Known, *, was_listed: bool) -> Stray:
+    """Tell what a file is that no commit lists.
+
+    Parameters
+    ----------
+    path
+        Relative to the lake.
+    known
+        What the ledger knows.
+    was_listed
+        The ledger has the file as deleted.
+    """
+    if was_listed:
+        return Stray(path, Fate.PRUNE, "is there again; merging replaced it, and it was deleted", PRUNE)
+    if path.startswith(f"{layout.SCRATCH}/"):
+        if layout.SCRATCH_NAME.fullmatch(path.removeprefix(f"{layout.SCRATCH}/")):
+            problem = "was left aside by a run that died"
+            return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
+        return _foreign(path)
+    try:
+        named = DataPath.parse(path)
+    except ValueError:
+        return _foreign(path)
+    if named.merged is not None:
+        return _judge_merge(path, named.merged, known)
+    return _judge_segment(path, named, known)
+
+
+def prune(coordinator: Coordinator, scope: Scope) -> list[str]:
+    """Delete what surely is not committed; return the paths.
+
+    Raises
+    ------
+    LakeAccessError
+        A file that the ledger lists is not there: nothing is deleted, as the ledger may be an old one.
+    CommitConflictError
+        Another coordinator has the lake.
+    """
+    ledger = coordinator.ledger
+    for page in pages(ledger, Selection(None, None), only_alive=True):
+        for file in page:
+            if not (ledger.lake / file.path).is_file():
+                raise LakeAccessError(
+                    f"{file.path} is in the ledger and not in the lake, which may be newer than its ledger: "
+                    "nothing was pruned; run `finkbridge verify` without --prune"
+                )
+    doomed = [stray.path for stray in find_strays(ledger, scope) if stray.fate is Fate.PRUNE]
+    coordinator.forget_merges(doomed)  # first: it refuses where another coordinator has the lake
+    with disk.writing(ledger.lake):
+        for path in doomed:
+            (ledger.lake / path).unlink(missing_ok=True)
+    return doomed
+
+
+def _judge_merge(path: str, number: int, known: Known) -> Stray:
+    if number > known.last_number:
+        return _newer(path, f"merge {number}", known)
+    if path in known.merging:
+        problem = "a merge wrote it and did not commit it"
+        return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
+    return Stray(path, Fate.PRUNE, "a merge wrote it, and no commit has it", PRUNE)
+
+
+def _judge_segment(path: str, named: DataPath, known: Known) -> Stray:
+    segment = named.segment
+    assert segment is not None  # noqa: S101 - what merging wrote is judged elsewhere
+    if segment.plan > known.last_number:
+        return _newer(path, f"plan {segment.plan}", known)
+    plan = known.plans.get(segment.plan)
+    source = None if plan is None else (layout.short_topic(plan.topic), plan.generation)
+    if plan is None or source != (segment.topic, segment.generation):
+        problem = f"is named as of plan {segment.plan}, which in this lake is of something else"
+        return Stray(path, Fate.KEEP, problem, "move it to the lake that it is of, or delete it yourself")
+    if plan.state == "pending":
+        problem = f"plan {segment.plan} is pending: a run died before its commit"
+        remedy = "run `finkbridge drain`, which finishes it"
+        return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
+    return Stray(path, Fate.PRUNE, f"plan {segment.plan} is {plan.state} and no commit has this file", PRUNE)
+
+
+def _newer(path: str, what: str, known: Known) -> Stray:
+    problem = (
+        f"is of {what}, and the ledger has given numbers up to {known.last_number} only: "
+        "it may be older than the lake"
+    )
+    return Stray(path, Fate.KEEP, problem, RESTORE_LEDGER)
+
+
+def _foreign(path: str) -> Stray:
+    return Stray(path, Fate.FOREIGN, "is not finkbridge's", "move it out of the lake")
+
+
+def _known(ledger: Ledger, paths: Sequence[str]) -> Known:
+    named = {layout.plan_of(path.rpartition("/")[2]) for path in paths}
+    numbers = sorted(number for number in named if number is not None)
+    p, g = s.plans.c, s.generations.c
+    query = select(p.number, p.state, g.topic, g.generation).join(s.generations)
+    plans: dict[int, Row[Any]] = {}
+    for at in range(0, len(numbers), _AT_ONCE):
+        with ledger.reading() as connection:
+            rows = connection.execute(query.where(p.number.in_(numbers[at : at + _AT_ONCE])))
+            plans |= {row.number: row for row in rows}
+    with ledger.reading() as connection:
+        last = connection.scalar(select(s.numbers.c.last).where(s.numbers.c.name == "plan")) or 0
+        return Known(plans, frozenset(connection.scalars(select(s.merging.c.path))), last)
+
+
+def _in_scope(path: str, scope: Scope) -> bool:
+    if scope.is_all:
+        return True
+    try:
+        named = DataPath.parse(path)
+    except ValueError:
+        return False
+    if named.segment is None:
+        return scope.has_night(named.night) and not scope.topics
+    return scope.has_night(named.night) and scope.has_topic(named.segment.topic, layout.short_topic)
