@@ -35,6 +35,10 @@ class Staging:
         """Note the final path, relative to the lake, of a file that is written and synced."""
         self._kept.append((aside, path))
 
+    def kept(self) -> list[tuple[Path, str]]:
+        """Return the kept files: where each is aside, and its path to be."""
+        return list(self._kept)
+
     def publish(self) -> None:
         """Give every kept file its name, and sync the folders that name them."""
         folders: dict[Path, None] = {}

@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from finkbridge import layout, parquet, surveys, tables
-from finkbridge.avro.archive import read_archive, write_archive
+from finkbridge.avro.archive import Archive, read_archive, write_archive
 from finkbridge.avro.check import REASONS, Checker, why
+from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.quarantine import write_quarantine
 from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
@@ -69,6 +70,14 @@ class _Stored:
     origin: tables.Origin
 
 
+class Again(NamedTuple):
+    """What landing messages once more left aside, and those that still cannot land."""
+
+    files: tuple[LandedFile, ...]
+    schemas: tuple[KnownSchema, ...]
+    rejected: tuple[Rejected, ...]
+
+
 class Lander:
     """Lands segments; keeps what is costly to make (parsed schemas, compiled checks, decoders).
 
@@ -101,6 +110,40 @@ class Lander:
             landed = tuple(self._land_part(plan, part, place) for part in parts_of(plan, self._source))
             place.publish()  # all parts or none: a plan that fails half-way leaves no file in the lake
         return landed
+
+    def land_again(
+        self,
+        source: TopicGeneration,
+        name: SegmentName,
+        messages: Sequence[Message],
+        facts: Mapping[str, Any],
+        place: Staging,
+    ) -> Again:
+        """Land messages that waited in quarantine, aside: publishing them is the caller's."""
+        landing = _Landing(source, name, facts, place)
+        self._land_messages(landing, list(messages))
+        return Again(tuple(landing.files), tuple(landing.schemas), tuple(landing.rejected))
+
+    def land_archived(self, archive: Archive, file: LandedFile, name: SegmentName, place: Staging) -> Again:
+        """Make the tables' files of an archive file anew, aside: publishing them is the caller's.
+
+        Raises
+        ------
+        DecodeError
+            The messages do not give as many rows.
+        """
+        source = TopicGeneration(*(archive.facts[fact] for fact in ("cluster", "topic", "generation")))
+        landing = _Landing(source, name, archive.facts, place)
+        group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), _datums(archive))
+        stored = _Stored(self._lake / file.path, file, _origin(source, file, archive))
+        alerts = self._decode(group, stored, surveys.cutout_columns(file.survey))
+        description = surveys.describe(alerts, file.survey)
+        if description.rejected:
+            at, reason = min(description.rejected.items())
+            m = archive.messages[at]
+            raise DecodeError(f"{file.path}: the message at {m.partition}:{m.offset} lands no more: {reason}")
+        _land_tables(landing, name, stored, alerts, description)
+        return Again(tuple(landing.files), tuple(landing.schemas), ())
 
     def _land_part(self, plan: SegmentPlan, part: Part, place: Staging) -> LandedPart:
         accounted = account(part, plan.source.topic, self._source)
@@ -251,6 +294,28 @@ def _store(
         path, "archive", survey, None, len(messages), written.bytes, written.checksum, schema_id
     )
     return _Stored(aside, file, origin)
+
+
+def _datums(archive: Archive) -> list[bytes]:
+    """Return what is not in the file as the decoder wants it; bare datums are read from the file."""
+    if archive.framing is Framing.BARE:
+        return []
+    values = [message.value or b"" for message in archive.messages]
+    return [unwrap(value, read_header(value)) for value in values]
+
+
+def _origin(source: TopicGeneration, file: LandedFile, archive: Archive) -> tables.Origin:
+    messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
+    return tables.Origin(
+        source=source,
+        partition=np.array([m.partition for m in messages], np.int64),
+        offset=np.array([m.offset for m in messages], np.int64),
+        timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
+        archive_file=file.path,
+        archive_pos=spans[:, 0],
+        archive_len=spans[:, 1] - spans[:, 0],
+        schema_id=file.schema_id,
+    )
 
 
 def _keep_archive(landing: _Landing, stored: _Stored, schema: WriterSchema) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Archive:
     framing: Framing
     facts: dict[str, Any]
     messages: tuple[Message, ...]
+    spans: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    """Where in the file each message's value is: its first byte, and the one behind it."""
 
 
 def write_archive(
@@ -105,17 +107,18 @@ def _read(data: mmap.mmap) -> Archive:
     metadata = header.metadata
     schema, framing = parse_schema(metadata[SCHEMA]), Framing(metadata[FRAMING].decode())
     prefix = block_prefix if framing is Framing.BARE else _bytes_prefix
-    values = []
+    values, spans = [], []
     for start, end in read_blocks(data, header):
         first = start if framing is Framing.BARE else read_long(data, start)[1]
         lead = prefix(end - first)
         if data[first - len(lead) : first] != lead:
             raise ContainerError("a block is not as it was written", start)
         values.append(data[first:end])
+        spans.append((first, end))
     if hash_all(values) != metadata[VALUES_HASH]:
         raise ContainerError("a value is not as it was written, noticed", len(data))
     messages = open_envelopes(json.loads(metadata[MESSAGES]), values, schema.text)
-    return Archive(schema, framing, json.loads(metadata[FACTS]), messages)
+    return Archive(schema, framing, json.loads(metadata[FACTS]), messages, tuple(spans))
 
 
 def _value(message: Message) -> bytes:

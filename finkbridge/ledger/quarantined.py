@@ -1,0 +1,217 @@
+"""Messages in quarantine as the ledger knows them: found by a selection, landed after all, or accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, update
+
+from finkbridge.errors import CommitConflictError, ReconciliationError, SettingsError
+from finkbridge.ledger import landed, rows
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.coordinator import Coordinator
+from finkbridge.ledger.seen import note_surveys
+from finkbridge.ledger.store import Ledger
+from finkbridge.values import KnownSchema, LandedFile, TopicGeneration
+
+STATES = ("waiting", "landed", "accepted")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages of the quarantine are meant; what is not said does not matter."""
+
+    named: tuple[str, ...] = ()
+    """``TOPIC:PARTITION:OFFSET``, or the number that ``quarantine list`` gives."""
+    topics: tuple[str, ...] = ()
+    """Names and patterns."""
+    state: str | None = "waiting"
+    """One of `STATES`; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in quarantine."""
+
+    id: int
+    source: TopicGeneration
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    reason: str
+    byte_position: int | None
+    """Byte of the datum at which the check stopped, where it was the check that refused."""
+    reference: str
+    """What fastavro said."""
+    path: str
+    """Of the quarantine file that has the message, relative to the lake."""
+    state: str
+    segment_id: int
+    plan: int
+    part: int
+
+    @property
+    def place(self) -> str:
+        """Return the name by which a command takes it."""
+        return f"{self.source.topic}:{self.partition}:{self.offset}"
+
+
+def find(ledger: Ledger, selection: Selection, limit: int | None = None) -> list[Entry]:
+    """Return the messages of a selection, oldest first; raise SettingsError if a named one is not."""
+    with ledger.reading() as connection:
+        query = _query(connection, selection).order_by(s.quarantine.c.id).limit(limit)
+        found = [_entry(row) for row in connection.execute(query)]
+    for name in selection.named if limit is None else ():
+        if not any(name in {str(entry.id), entry.place} for entry in found):
+            state = f"{selection.state} " if selection.state else ""
+            raise SettingsError(f"no {state}message {name} in quarantine: see finkbridge quarantine list")
+    return found
+
+
+def segments(ledger: Ledger, selection: Selection) -> list[int]:
+    """Return the row ids of the segments that have messages of a selection."""
+    with ledger.reading() as connection:
+        query = _query(connection, selection).with_only_columns(s.quarantine.c.segment_id).distinct()
+        return list(connection.scalars(query.order_by(s.quarantine.c.segment_id)))
+
+
+def find_in_segment(ledger: Ledger, selection: Selection, segment_id: int) -> list[Entry]:
+    """Return the messages of a selection that are in one segment, by partition and offset."""
+    q = s.quarantine.c
+    with ledger.reading() as connection:
+        query = _query(connection, selection).where(q.segment_id == segment_id)
+        return [_entry(row) for row in connection.execute(query.order_by(q.partition, q.offset))]
+
+
+def begin_requeue(coordinator: Coordinator) -> int:
+    """Return a number for the names of the files that are to come, never used again."""
+    with coordinator.writing() as connection:
+        return rows.next_number(connection, "plan")
+
+
+def announce(coordinator: Coordinator, files: Sequence[LandedFile]) -> None:
+    """Write paths down before files get these names: without a commit, the next coordinator deletes them."""
+    with coordinator.writing() as connection:
+        connection.execute(insert(s.merging), [{"path": file.path} for file in files])
+
+
+def commit_requeue(
+    coordinator: Coordinator,
+    entries: Sequence[Entry],
+    files: Sequence[LandedFile],
+    schemas: Sequence[KnownSchema],
+) -> int:
+    """Commit the rows of messages of one segment that waited in quarantine, exactly once.
+
+    Raises
+    ------
+    ReconciliationError
+        The files do not have as many rows as there are messages.
+    CommitConflictError
+        One of the messages waits no more, or is counted nowhere.
+    """
+    for table in ("archive", "deliveries", "packets"):
+        written = sum(file.rows for file in files if file.table == table)
+        if written != len(entries):
+            raise ReconciliationError(
+                f"{len(entries)} messages were to be in {table} and {written} are: nothing was committed"
+            )
+    segment_id = entries[0].segment_id
+    with coordinator.writing() as connection:
+        commit = rows.add_commit(connection, "requeue", coordinator.epoch)
+        _move(connection, entries, "landed")
+        for entry in entries:
+            _count_as_row(connection, entry)
+        done = {
+            "rows": s.segments.c.rows + len(entries),
+            "quarantined": s.segments.c.quarantined - len(entries),
+        }
+        connection.execute(update(s.segments).where(s.segments.c.id == segment_id).values(**done))
+        landed.add_schemas(connection, schemas)
+        landed.add_files(connection, files, commit, segment_id)
+        generation_id = rows.generation_id(connection, entries[0].source)
+        note_surveys(connection, generation_id, {f.survey for f in files if f.table == "deliveries"})
+        rows.forget_merges(connection, [file.path for file in files])
+    return commit
+
+
+def accept(coordinator: Coordinator, entries: Sequence[Entry]) -> int:
+    """Note that a person has seen messages which will never land; return the commit's number."""
+    with coordinator.writing() as connection:
+        commit = rows.add_commit(connection, "accept", coordinator.epoch)
+        _move(connection, entries, "accepted")
+    return commit
+
+
+def _query(connection: Connection, selection: Selection) -> Select[Any]:
+    g, q, c = s.generations.c, s.quarantine.c, s.segments.c
+    query = select(s.quarantine, g.cluster, g.topic, g.generation, c.plan, c.part).select_from(
+        s.quarantine.join(s.generations, q.generation_id == g.id).join(s.segments, q.segment_id == c.id)
+    )
+    if selection.state is not None:
+        query = query.where(q.state == selection.state)
+    if selection.topics:
+        known = connection.execute(select(g.id, g.topic)).all()
+        patterns = selection.topics
+        query = query.where(q.generation_id.in_([k.id for k in known if _matches(k.topic, patterns)]))
+    if selection.named:
+        query = query.where(or_(*map(_is_named, selection.named)))
+    return query
+
+
+def _matches(topic: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(topic, pattern) for pattern in patterns)
+
+
+def _is_named(name: str) -> ColumnElement[bool]:
+    q = s.quarantine.c
+    if _is_number(name):
+        return q.id == int(name)
+    topic, _, rest = name.partition(":")
+    partition, _, offset = rest.partition(":")
+    if not (topic and _is_number(partition) and _is_number(offset)):
+        raise SettingsError(
+            f"{name!r} names no message: write TOPIC:PARTITION:OFFSET, or a number that `quarantine list` "
+            "gives"
+        )
+    return and_(s.generations.c.topic == topic, q.partition == int(partition), q.offset == int(offset))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _entry(row: Any) -> Entry:
+    source = TopicGeneration(row.cluster, row.topic, row.generation)
+    place = (row.id, source, row.partition, row.offset, row.timestamp_ms)
+    why = (row.reason, row.byte_position, row.reference)
+    return Entry(*place, *why, row.path, row.state, row.segment_id, row.plan, row.part)
+
+
+def _move(connection: Connection, entries: Sequence[Entry], state: str) -> None:
+    q = s.quarantine.c
+    moved = 0
+    for some in rows.chunks(entry.id for entry in entries):
+        waiting = update(s.quarantine).where(q.id.in_(some), q.state == "waiting")
+        moved += connection.execute(waiting.values(state=state)).rowcount
+    if moved != len(entries):
+        raise CommitConflictError(
+            "a message of these does not wait in quarantine any more: nothing was changed"
+        )
+
+
+def _count_as_row(connection: Connection, entry: Entry) -> None:
+    r = s.segment_ranges.c
+    mine = and_(
+        r.segment_id == entry.segment_id,
+        r.partition == entry.partition,
+        r.start_offset <= entry.offset,
+        r.end_offset > entry.offset,
+        r.quarantined > 0,
+    )
+    counted = update(s.segment_ranges).where(mine).values(rows=r.rows + 1, quarantined=r.quarantined - 1)
+    if connection.execute(counted).rowcount != 1:
+        raise CommitConflictError(f"{entry.place} is in no range of the ledger: nothing was changed")

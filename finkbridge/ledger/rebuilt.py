@@ -1,0 +1,129 @@
+"""Tables made anew from the archive: noted file by file as they are made, and switched to in one commit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+
+from finkbridge.errors import ReconciliationError
+from finkbridge.ledger import landed, rows
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.coordinator import Coordinator
+from finkbridge.ledger.store import Ledger
+from finkbridge.values import KnownSchema, LandedFile
+
+TABLES = ("deliveries", "packets")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An archive file whose rows are to be made anew."""
+
+    id: int
+    file: LandedFile
+    segment_id: int | None
+    """That its tables' files are to have; None where the ledger knows the first ones that it had."""
+
+
+def prepare(coordinator: Coordinator) -> None:
+    """Make the table that a rebuild notes its files in, where a ledger of old has none."""
+    with coordinator.writing() as connection:
+        s.rebuilt.create(connection, checkfirst=True)
+
+
+def made(ledger: Ledger) -> Sequence[Row[Any, Any, Any, Any]]:
+    """Return archive_id, path, bytes and made_by of the files that rebuilds have made and not committed."""
+    r = s.rebuilt.c
+    with ledger.reading() as connection:
+        query = select(r.archive_id, r.path, r.bytes, r.made_by).order_by(r.archive_id)
+        return connection.execute(query).all()
+
+
+def sources(ledger: Ledger) -> list[Source]:
+    """Return the archive files of which nothing was made anew yet."""
+    f = s.files.c
+    done = select(s.rebuilt.c.archive_id)
+    query = select(s.files).where(f.table == "archive", f.removed.is_(None), f.rows > 0, f.id.not_in(done))
+    had = select(f.segment_id).where(f.table.in_(TABLES), f.segment_id.is_not(None)).distinct()
+    with ledger.reading() as connection:
+        known = set(connection.scalars(had))
+        return [_source(row, known) for row in connection.execute(query.order_by(f.id))]
+
+
+def take_numbers(coordinator: Coordinator, count: int) -> range:
+    """Return numbers for the names of files, never used again."""
+    n = s.numbers.c
+    with coordinator.writing() as connection:
+        connection.execute(update(s.numbers).where(n.name == "plan").values(last=n.last + count))
+        last = connection.execute(select(n.last).where(n.name == "plan")).scalar_one()
+    return range(last - count + 1, last + 1)
+
+
+def note(
+    coordinator: Coordinator,
+    source: Source,
+    made_by: str,
+    files: Sequence[LandedFile],
+    schemas: Sequence[KnownSchema],
+) -> None:
+    """Write down what a version made of an archive file, before the files get their names."""
+    belongs = {"archive_id": source.id, "made_by": made_by, "segment_id": source.segment_id}
+    with coordinator.writing() as connection:
+        landed.add_schemas(connection, schemas)
+        connection.execute(insert(s.rebuilt), [landed.file_row(file) | belongs for file in files])
+
+
+def forget(coordinator: Coordinator, archive_ids: Iterable[int]) -> None:
+    """Forget what was made of archive files: it is not there any more, or of another version."""
+    with coordinator.writing() as connection:
+        for some in rows.chunks(archive_ids):
+            connection.execute(delete(s.rebuilt).where(s.rebuilt.c.archive_id.in_(some)))
+
+
+def commit_rebuild(coordinator: Coordinator) -> int:
+    """Replace all files of the tables by those that were made anew, in one transaction.
+
+    Raises
+    ------
+    ReconciliationError
+        They do not have each row of the archive once.
+    """
+    f, r = s.files.c, s.rebuilt.c
+    with coordinator.writing() as connection:
+        _reconcile(connection)
+        commit = rows.add_commit(connection, "rebuild", coordinator.epoch)
+        alive = update(s.files).where(f.table.in_(TABLES), f.removed.is_(None))
+        connection.execute(alive.values(removed=commit))
+        columns = ["path", *s.LANDED_COLUMNS]
+        new = select(*(r[name] for name in columns), literal(commit)).order_by(r.archive_id, r.path)
+        connection.execute(insert(s.files).from_select([*columns, "added"], new))
+        connection.execute(delete(s.rebuilt))
+    return commit
+
+
+def _source(row: Row[Any], known: set[int]) -> Source:
+    what = (row.survey, row.night, row.rows, row.bytes, row.checksum, row.schema_id)
+    file = LandedFile(row.path, row.table, *what)
+    return Source(row.id, file, None if row.segment_id in known else row.segment_id)
+
+
+def _reconcile(connection: Connection) -> None:
+    f, r = s.files.c, s.rebuilt.c
+    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for archive_id, table, count in connection.execute(
+        select(r.archive_id, r.table, func.sum(r.rows)).group_by(r.archive_id, r.table)
+    ):
+        counts[archive_id][table] = int(count)
+    archives = select(f.id, f.path, f.rows).where(f.table == "archive", f.removed.is_(None), f.rows > 0)
+    for row in connection.execute(archives):
+        if counts.pop(row.id, None) != dict.fromkeys(TABLES, row.rows):
+            raise ReconciliationError(
+                f"{row.path}: its {row.rows} messages did not become as many rows of each table: nothing was "
+                "replaced; run finkbridge rebuild again"
+            )
+    if counts:
+        raise ReconciliationError("files were made of an archive file that is none: nothing was replaced")

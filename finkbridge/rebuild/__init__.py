@@ -1,0 +1,5 @@
+"""The lake made again from its archive, with no broker: the tables, and the ledger too where it is lost."""
+
+from finkbridge.rebuild.tables import RebuildReport, rebuild
+
+__all__ = ["RebuildReport", "rebuild"]
