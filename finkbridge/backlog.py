@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from finkbridge.broker import Broker, Watermarks
@@ -40,6 +42,21 @@ class Look:
     """One line for each cluster that does not answer, and for each topic that it cannot tell of."""
     silent: frozenset[str] = frozenset()
     """Clusters that do not answer."""
+    wanted: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The names and patterns that it was for, by cluster."""
+    at: float = 0.0
+    """When it began, Unix seconds UTC: what is at the brokers by then is seen."""
+
+    def missing(self, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the known topics that were looked for and that a cluster which answers does not show."""
+        found = {(topic.cluster, topic.topic) for topic in self.topics}
+        return [
+            (cluster, topic)
+            for cluster, topic in known
+            if cluster not in self.silent
+            and (cluster, topic) not in found
+            and any(fnmatchcase(topic, name) for name in self.wanted.get(cluster, ()))
+        ]
 
     @property
     def nowhere(self) -> dict[str, UnknownTopicError]:
@@ -58,6 +75,7 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
     wanted
         Names and patterns, by cluster. A cluster that is down is a problem of its own topics only.
     """
+    at = time.time()
     asked = [cluster for cluster in brokers if wanted.get(cluster)]
     with ThreadPoolExecutor(max(1, len(asked))) as threads:
         looks = list(threads.map(lambda c: _look_at(brokers[c], wanted[c]), asked))
@@ -66,6 +84,8 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
         {key: error for found in looks for key, error in found.absent.items()},
         tuple(problem for found in looks for problem in found.problems),
         frozenset(cluster for found in looks for cluster in found.silent),
+        wanted,
+        at,
     )
 
 
@@ -98,18 +118,14 @@ def states(seen: TopicAtBroker, nexts: Mapping[int, int]) -> Iterator[PartitionS
 
 
 def _look_at(broker: Broker, names: Sequence[str]) -> Look:
-    there: set[str] = set()
-    absent = {}
     try:
-        for name in names:
-            try:
-                there.update(broker.match([name]))
-            except UnknownTopicError as error:
-                absent[broker.name, name] = error
-        topics, problems = _describe_each(broker, sorted(there))
+        there, absent = broker.find(names)
+        topics, problems = _describe_each(broker, there)
     except BrokerError as error:
         return Look(problems=(str(error),), silent=frozenset({broker.name}))
-    return Look(tuple(topics), absent, tuple(problems))
+    return Look(
+        tuple(topics), {(broker.name, name): error for name, error in absent.items()}, tuple(problems)
+    )
 
 
 def _describe_each(broker: Broker, topics: list[str]) -> tuple[list[TopicAtBroker], list[str]]:

@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from finkbridge import backlog, later, layout
-from finkbridge.backlog import Look
+from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
 from finkbridge.disk import clear_scratch
 from finkbridge.errors import LakeError, SettingsError
@@ -177,7 +177,7 @@ class Bridge:
 
     def _publish_if_stale(self) -> None:
         if not self.coordinator.is_published():
-            later.call("finkbridge.catalog:publish", self.coordinator)
+            later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
         self._published = time.monotonic()
 
     def _execute(
@@ -231,7 +231,10 @@ class Bridge:
             if (cluster, topic) in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
-        return planner.plan(Look(look.topics + older.topics), asked, pending)
+        seen = replace(look, topics=look.topics + older.topics)
+        plans = planner.plan(seen, asked, pending)
+        sightings.note(self.coordinator, seen, planner.generations, report.topics, self.brokers)
+        return plans
 
 
 def _read_schema(file: Path) -> bytes:

@@ -41,6 +41,8 @@ class Account:
 
     present: tuple[tuple[OffsetRange, int], ...]
     """Each range with its number of messages."""
+    times: dict[OffsetRange, tuple[int | None, int | None]]
+    """Earliest and latest timestamp of each range, Unix ms; None without any."""
     holes: dict[OffsetRange, tuple[OffsetRange, ...]]
     last: tuple[LastMessage, ...]
     """Of each partition that has a message."""
@@ -53,7 +55,7 @@ class Account:
         found = []
         for span, messages in self.present:
             bad = sum(p == span.partition and span.start <= o < span.end for p, o in rejected)
-            found.append(RangeCount(span, messages - bad, bad, self.holes[span]))
+            found.append(RangeCount(span, messages - bad, bad, self.holes[span], *self.times[span]))
         return tuple(found)
 
 
@@ -105,14 +107,15 @@ def account(part: Part, topic: str, source: MessageSource) -> Account:
             f"{topic}: a second look at the broker shows messages that the first did not; nothing of this "
             "segment was committed, the next run tries again"
         )
-    times = [m.timestamp_ms for m in part.messages if m.timestamp_ms is not None]
+    times = {span: _times(part, span) for span in part.ranges}
     return Account(
         present=tuple((span, len(present)) for span, present in offsets.items()),
+        times=times,
         holes=holes,
         last=tuple(_last(m) for m in {m.partition: m for m in part.messages}.values()),
         bytes=sum(m.size for m in part.messages),
-        first_timestamp_ms=min(times, default=None),
-        last_timestamp_ms=max(times, default=None),
+        first_timestamp_ms=min((t for t, _ in times.values() if t is not None), default=None),
+        last_timestamp_ms=max((t for _, t in times.values() if t is not None), default=None),
     )
 
 
@@ -124,10 +127,17 @@ def message_hash(message: Message) -> str:
     return digest.hexdigest()
 
 
+def _in(part: Part, span: OffsetRange) -> Iterator[Message]:
+    return (m for m in part.messages if m.partition == span.partition and span.start <= m.offset < span.end)
+
+
+def _times(part: Part, span: OffsetRange) -> tuple[int | None, int | None]:
+    found = [m.timestamp_ms for m in _in(part, span) if m.timestamp_ms is not None]
+    return min(found, default=None), max(found, default=None)
+
+
 def _offsets(part: Part, span: OffsetRange) -> list[int]:
-    found = [
-        m.offset for m in part.messages if m.partition == span.partition and span.start <= m.offset < span.end
-    ]
+    found = [m.offset for m in _in(part, span)]
     if any(a >= b for a, b in pairwise(found)):
         raise ReconciliationError(
             f"partition {span.partition}: the broker gave offsets out of order; run again"

@@ -135,6 +135,14 @@ class StatusSettings(_Values):
     """Hours before the oldest unread message expires at which the check fails: one night to act."""
 
 
+class CertificateSettings(_Values):
+    """When a night counts as over."""
+
+    late_hours: NonNegativeFloat = 6.0
+    """Hours after a night's end in which its alerts may still be sent. Fink sends within minutes, but LSST's
+    nights end at noon, an hour or two after the last exposure, and a broker that was down catches up."""
+
+
 class ScheduleSettings(_Values):
     """When Dagster looks for something to drain."""
 
@@ -169,6 +177,8 @@ class Settings(_Values):
     """See `MergeSettings`."""
     status: StatusSettings = StatusSettings()
     """See `StatusSettings`."""
+    certificate: CertificateSettings = CertificateSettings()
+    """See `CertificateSettings`."""
     schedule: ScheduleSettings = ScheduleSettings()
     """See `ScheduleSettings`."""
 

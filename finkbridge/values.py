@@ -140,6 +140,9 @@ class RangeCount:
     rows: int
     quarantined: int
     holes: tuple[OffsetRange, ...]
+    first_timestamp_ms: int | None = None
+    """Earliest and latest Kafka timestamp in the range; None where no message has one."""
+    last_timestamp_ms: int | None = None
 
     @property
     def reconciled(self) -> bool:

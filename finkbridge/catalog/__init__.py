@@ -11,22 +11,26 @@ from pathlib import Path
 import duckdb
 
 from finkbridge import disk, layout
-from finkbridge.catalog import bookkeeping, views
+from finkbridge.catalog import bookkeeping, nights, views
 from finkbridge.catalog.sql import literal
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
+from finkbridge.nights import Rules
+from finkbridge.settings import Settings
 
 STORAGE_VERSION = "v1.2.0"
 """Of the catalog's file: DuckDB since 1.2 opens it."""
 
 
-def publish(coordinator: Coordinator) -> None:
-    """Write the catalog beside the old one, and replace it in one rename."""
+def publish(coordinator: Coordinator, settings: Settings | None = None) -> None:
+    """Write the catalog beside the old one, and replace it in one rename; settings tell of nights."""
+    rules = Rules.of(settings)
+    nights.count_closed(coordinator, rules)
     lake = coordinator.ledger.lake
     commit, final = coordinator.ledger.last_commit(), lake / layout.CATALOG
     with disk.staging(lake) as place:
         aside = place.new(".duckdb")
-        _write(aside, coordinator.ledger)
+        _write(aside, coordinator.ledger, rules)
         disk.sync_file(aside)
         place.keep(aside, layout.CATALOG)
         place.publish()
@@ -35,7 +39,9 @@ def publish(coordinator: Coordinator) -> None:
     coordinator.note_published(commit)
 
 
-def connect(ledger: Ledger, query: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    ledger: Ledger, query: str | None = None, settings: Settings | None = None
+) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection in memory with the catalog's views, whoever holds the catalog's file.
 
     Bookkeeping tables that the query, if it is told, does not name are left empty: filling them takes longer
@@ -43,14 +49,16 @@ def connect(ledger: Ledger, query: str | None = None) -> duckdb.DuckDBPyConnecti
     """
     connection = duckdb.connect()
     _define(connection, ledger, bookkeeping.NAMES if query is None else bookkeeping.named_in(query))
+    nights.define(connection, ledger, Rules.of(settings), filled=query is None or "nights" in query.lower())
     return connection
 
 
-def _write(path: Path, ledger: Ledger) -> None:
+def _write(path: Path, ledger: Ledger, rules: Rules) -> None:
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE new")
         _define(connection, ledger, bookkeeping.NAMES)
+        nights.define(connection, ledger, rules, filled=True)
         connection.execute("USE memory")
         connection.execute("DETACH new")
 

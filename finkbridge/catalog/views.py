@@ -32,14 +32,19 @@ _DUCKDB_TYPES = {
 def statements(ledger: Ledger) -> Iterator[str]:
     """Yield the SQL of all views and macros over the lake's data files."""
     root = str(ledger.lake.resolve())
-    deliveries = file_groups(ledger, "deliveries")
     packets = file_groups(ledger, "packets")
-    yield f"CREATE VIEW deliveries AS {_deliveries(deliveries, root)}"
+    yield deliveries_statement(ledger)
     yield f"CREATE VIEW alerts AS {_alerts()}"
     for survey in surveys.SURVEYS:
         mine = [group for group in packets if group.survey == survey]
         yield f"CREATE VIEW packets_{survey} AS {_packets(mine, root)}"
     yield f"CREATE MACRO lightcurve(id) AS TABLE {_lightcurve(_points(packets, root), 'id')}"
+
+
+def deliveries_statement(ledger: Ledger) -> str:
+    """Return the SQL of the view ``deliveries``."""
+    root = str(ledger.lake.resolve())
+    return f"CREATE VIEW deliveries AS {_deliveries(file_groups(ledger, 'deliveries'), root)}"
 
 
 def _deliveries(groups: Sequence[FileGroup], root: str) -> str:

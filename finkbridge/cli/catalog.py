@@ -20,6 +20,6 @@ def command(app: App) -> None:
     """
     settings = app.settings()
     with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
-        catalog.publish(coordinator)
+        catalog.publish(coordinator, settings)
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")

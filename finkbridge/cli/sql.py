@@ -26,9 +26,9 @@ from finkbridge.ledger import Ledger
 def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bool) -> None:
     r"""Ask the lake in SQL (DuckDB).
 
-    The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, segments, topics, quarantine
-    and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even while another
-    shell holds catalog.duckdb.
+    The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, nights, segments, topics,
+    quarantine and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even while
+    another shell holds catalog.duckdb.
 
     \b
     finkbridge sql "SELECT topic, count(*) FROM deliveries GROUP BY ALL"
@@ -38,7 +38,10 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     if not text:
         raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
     settings = app.settings()
-    with Ledger(settings.lake, settings.ledger_url) as ledger, catalog.connect(ledger, text) as connection:
+    with (
+        Ledger(settings.lake, settings.ledger_url) as ledger,
+        catalog.connect(ledger, text, settings) as connection,
+    ):
         columns, rows = _ask(connection, text)
     names = list(columns)
     if as_json:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from finkbridge.errors import CommitConflictError, ReconciliationError
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks, insert_one
+from finkbridge.ledger.seen import note_surveys
 from finkbridge.values import KnownSchema, LandedFile, LandedPart, SegmentPlan
 
 
@@ -32,6 +33,7 @@ def add_part(connection: Connection, owner: Owner, part: LandedPart) -> None:
     connection.execute(insert(s.segment_ranges), _segment_range_rows(segment_id, part))
     add_schemas(connection, part.schemas)
     add_files(connection, part.files, owner.commit, segment_id)
+    note_surveys(connection, owner.generation_id, {f.survey for f in part.files if f.table == "deliveries"})
     if part.rejected:
         connection.execute(insert(s.quarantine), _quarantine_rows(segment_id, owner.generation_id, part))
     _note_last_messages(connection, owner.generation_id, part)
@@ -138,6 +140,8 @@ def _segment_range_rows(segment_id: int, part: LandedPart) -> list[dict[str, Any
             "rows": c.rows,
             "quarantined": c.quarantined,
             "holes": json.dumps([[h.start, h.end] for h in c.holes]),
+            "first_timestamp_ms": c.first_timestamp_ms,
+            "last_timestamp_ms": c.last_timestamp_ms,
         }
         for position, c in enumerate(part.counts)
     ]

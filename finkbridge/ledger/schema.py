@@ -82,14 +82,37 @@ partitions = Table(
     Column("last_hash", Text),
 )
 
-# one row a partition that a run looked at: the newest look saw it end at seen_end; reached_at is the newest look
-# before, all of which is in the lake; gone_at is when the broker first said that there is no such topic
+# one row a night that was counted after it closed; the counts hold as long as the night has so many rows
+night_counts = Table(
+    "night_counts",
+    metadata,
+    Column("survey", Text, primary_key=True),
+    Column("night", Integer, primary_key=True, autoincrement=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("alerts", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("first_ms", BigInteger),
+    Column("last_ms", BigInteger),
+)
+
+# one row a survey whose alerts a generation has delivered
+generation_surveys = Table(
+    "generation_surveys",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id"), primary_key=True),
+    Column("survey", Text, primary_key=True),
+)
+
+# one row a partition that a run looked at: the newest look saw it end at seen_end; reached_at is the newest
+# look before, all of which is in the lake; gone_at: when the broker first said that there is no such topic;
+# first_ms: Kafka's time of the first message that is in the lake
 looks = Table(
     "looks",
     metadata,
     Column("generation_id", ForeignKey("generations.id"), primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("first_at", Double, nullable=False),
+    Column("first_ms", BigInteger),
     Column("seen_at", Double, nullable=False),
     Column("seen_end", BigInteger, nullable=False),
     Column("reached_at", Double),
@@ -137,7 +160,7 @@ segments = Table(
     UniqueConstraint("plan", "part"),
 )
 
-# one row an offset range of a part; holes: JSON list of [start, end)
+# one row an offset range of a part; holes: JSON list of [start, end); times: of its first and last message
 segment_ranges = Table(
     "segment_ranges",
     metadata,
@@ -149,6 +172,8 @@ segment_ranges = Table(
     Column("rows", BigInteger, nullable=False),
     Column("quarantined", BigInteger, nullable=False),
     Column("holes", Text, nullable=False),
+    Column("first_timestamp_ms", BigInteger),
+    Column("last_timestamp_ms", BigInteger),
 )
 
 # one row a data file; alive while removed is null; segment_id is null for files that merging wrote

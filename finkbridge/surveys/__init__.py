@@ -14,6 +14,7 @@ from finkbridge.surveys.base import Description
 from finkbridge.surveys.columns import COMMON_SCHEMA, schema_of
 from finkbridge.surveys.lightcurve import LIGHTCURVE_COLUMNS, LIGHTCURVE_TYPES, lightcurve_sql
 from finkbridge.surveys.recognize import survey_of, survey_of_avro
+from finkbridge.surveys.spans import night_span
 from finkbridge.surveys.times import night_of_timestamp_ms
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "describe",
     "lightcurve_sql",
     "night_of_timestamp_ms",
+    "night_span",
     "own_schema",
     "survey_of",
     "survey_of_avro",

@@ -1,0 +1,131 @@
+"""What runs saw of topics' ends: the facts that tell whether a night can still get alerts.
+
+A message that was at the broker at a time T is drained once the lake has reached the end that a look at or
+after T saw. Kafka's own times of what was drained tell the same, but only of partitions that had a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, literal, select, update
+
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.rows import chunks
+
+REPUBLISH_S = 3600.0
+"""How often a look that finds nothing new makes the catalog stale: a night may be over by it."""
+
+Ends = Mapping[tuple[int, int], int]
+"""End at the broker, by generation's row id and partition."""
+
+
+def note_looks(connection: Connection, ends: Ends, at: float) -> None:
+    """Write down where partitions end at the broker.
+
+    Parameters
+    ----------
+    connection
+        In a coordinator's transaction.
+    ends
+        Of partitions that the ledger has. One that ends before the lake does is left out: its broker lost
+        messages, and what gets their offsets is not drained.
+    at
+        When the look began, Unix seconds UTC.
+    """
+    known = {(row.generation_id, row.partition): row for row in _partitions(connection, ends)}
+    sane = {key: end for key, end in ends.items() if key in known and end >= known[key].next_offset}
+    new = [_look(key, end, at) for key, end in sane.items() if known[key].seen_at is None]
+    if new:
+        connection.execute(insert(s.looks), new)
+    again = [
+        _again(connection, known[key], end, at) for key, end in sane.items() if known[key].seen_at is not None
+    ]
+    if again:
+        x = s.looks.c
+        mine = and_(x.generation_id == bindparam("g"), x.partition == bindparam("p"))
+        connection.execute(update(s.looks).where(mine), again)
+    if any(_is_later(known[key], end, at) for key, end in sane.items()):
+        connection.execute(update(s.meta).where(s.meta.c.key == "published").values(value=0))
+
+
+def note_gone(connection: Connection, generations: Collection[int], at: float) -> None:
+    """Write down that the broker has no such topics any more; what they got since the last look is lost."""
+    x = s.looks.c
+    unknown = update(s.looks).where(x.generation_id.in_(generations), x.gone_at.is_(None))
+    connection.execute(unknown.values(gone_at=at))
+
+
+def note_surveys(connection: Connection, generation_id: int, surveys: Iterable[str]) -> None:
+    """Write down whose alerts a topic delivers."""
+    x = s.generation_surveys.c
+    for survey in surveys:
+        known = exists().where(x.generation_id == generation_id, x.survey == survey)
+        row = select(literal(generation_id), literal(survey)).where(~known)
+        connection.execute(insert(s.generation_surveys).from_select(["generation_id", "survey"], row))
+
+
+def first_timestamp_ms(connection: Connection, generation_id: int, partition: int) -> int | None:
+    """Return Kafka's time of the first messages of a partition that are in the lake."""
+    return _time_beside(connection, (generation_id, partition), None)
+
+
+def timestamps_around(
+    connection: Connection, key: tuple[int, int], commit: int
+) -> tuple[int | None, int | None]:
+    """Return Kafka's times of what was drained of a partition just before and just after a commit."""
+    return _time_beside(connection, key, commit, before=True), _time_beside(connection, key, commit)
+
+
+def _time_beside(
+    connection: Connection, key: tuple[int, int], commit: int | None, *, before: bool = False
+) -> int | None:
+    r, c = s.segment_ranges.c, s.segments.c
+    time = r.last_timestamp_ms if before else r.first_timestamp_ms
+    query = select(time).select_from(s.segment_ranges.join(s.segments))
+    query = query.where(c.generation_id == key[0], r.partition == key[1], time.is_not(None))
+    if commit is not None:
+        query = query.where(c.commit < commit if before else c.commit > commit)
+    order = r.segment_id.desc() if before else r.segment_id
+    found: int | None = connection.scalar(query.order_by(order).limit(1))
+    return found
+
+
+def _partitions(connection: Connection, keys: Iterable[tuple[int, int]]) -> list[Row[Any]]:
+    p, x = s.partitions.c, s.looks.c
+    both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
+    columns = (p.generation_id, p.partition, p.first_offset, p.next_offset)
+    query = select(*columns, x.first_ms, x.seen_at, x.seen_end, x.reached_at)
+    generations = {generation for generation, _ in keys}
+    query = query.select_from(s.partitions.outerjoin(s.looks, both))
+    found: list[Row[Any]] = []
+    for some in chunks(generations):
+        found += connection.execute(query.where(p.generation_id.in_(some)))
+    return found
+
+
+def _look(key: tuple[int, int], end: int, at: float) -> dict[str, Any]:
+    return {"generation_id": key[0], "partition": key[1], "first_at": at, "seen_at": at, "seen_end": end}
+
+
+def _again(connection: Connection, known: Row[Any], end: int, at: float) -> dict[str, Any]:
+    first_ms = known.first_ms
+    if first_ms is None and 0 < known.first_offset < known.next_offset:
+        first_ms = first_timestamp_ms(connection, known.generation_id, known.partition)
+    values = {"first_ms": first_ms, "seen_at": at, "seen_end": end, "gone_at": None}
+    return {"g": known.generation_id, "p": known.partition, "reached_at": reached_at(known), **values}
+
+
+def reached_at(look: Row[Any]) -> float | None:
+    """Return the time of the newest look all of which is in the lake; None if there was none."""
+    if look.seen_at is not None and look.next_offset >= look.seen_end:
+        return float(look.seen_at)
+    return None if look.reached_at is None else float(look.reached_at)
+
+
+def _is_later(known: Row[Any], end: int, at: float) -> bool:
+    """Whether a look that finds nothing new tells what the catalog, published before, cannot know."""
+    before = reached_at(known)
+    is_reached = bool(known.next_offset >= end)
+    return is_reached and before is not None and at // REPUBLISH_S != before // REPUBLISH_S
