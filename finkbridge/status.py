@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from finkbridge import backlog
@@ -154,6 +154,7 @@ class _Measuring:
         known = [key for key in self._facts.generations if _is_named(key[1], names)]
         answering = self._brokers.keys() - look.silent
         topics = [self._topic(key, seen.get(key), answering) for key in sorted({*seen, *known})]
+        topics = self._with_times(topics)
         run = newest_run(self._ledger) if self._ledger else None
         return Status(time.time(), tuple(topics), run, tuple(dict.fromkeys(self._problems)))
 
@@ -196,6 +197,30 @@ class _Measuring:
             retention_s=retention_s,
         )
 
+    def _with_times(self, topics: Sequence[TopicStatus]) -> list[TopicStatus]:
+        """Add when the oldest message that waits was written: one look a cluster, for all partitions."""
+        first: dict[tuple[str, str, int], int | None] = {}
+        for cluster, broker in self._brokers.items():
+            lagging = {
+                (t.topic, p.partition): p.drained + p.lost
+                for t in topics
+                for p in t.partitions
+                if t.cluster == cluster and p.lag
+            }
+            try:
+                found = broker.first_timestamps_ms(lagging) if lagging else {}
+            except BrokerError as error:
+                self._problems.append(str(error))
+            else:
+                first |= {(cluster, topic, partition): ms for (topic, partition), ms in found.items()}
+        return [
+            replace(
+                t,
+                partitions=tuple(_at(p, first.get((t.cluster, t.topic, p.partition))) for p in t.partitions),
+            )
+            for t in topics
+        ]
+
     def _drained(self, known: KnownGeneration | None) -> tuple[PartitionStatus, ...]:
         """Return what the ledger alone knows."""
         nexts = self._nexts(known)
@@ -212,7 +237,7 @@ class _Measuring:
         else:  # never drained, or another life of the topic, which is drained from its begin
             start: Start = "earliest" if known else self._settings.drain.start
             nexts = backlog.starts(broker, seen, list(seen.watermarks), start)
-        return tuple(_partition(broker, seen, p, nexts.get(p)) for p in sorted(seen.watermarks))
+        return tuple(_partition(seen, p, nexts.get(p)) for p in sorted(seen.watermarks))
 
     def _nexts(self, known: KnownGeneration | None) -> dict[int, int]:
         if known is None or self._ledger is None:
@@ -226,20 +251,14 @@ class _Measuring:
         return self._settings.status.retention_hours * 3600 if told is None else told / 1000
 
 
-def _partition(broker: Broker, seen: TopicAtBroker, partition: int, drained: int | None) -> PartitionStatus:
+def _partition(seen: TopicAtBroker, partition: int, drained: int | None) -> PartitionStatus:
     low, end = seen.watermarks[partition]
     at = low if drained is None else drained
-    lag = max(0, end - max(at, low))
-    oldest = _oldest_ms(broker, seen.topic, partition, max(at, low)) if lag else None
-    return PartitionStatus(
-        partition, at, end, lag, max(0, low - at), None if oldest is None else oldest / 1000
-    )
+    return PartitionStatus(partition, at, end, max(0, end - max(at, low)), max(0, low - at), None)
 
 
-def _oldest_ms(broker: Broker, topic: str, partition: int, offset: int) -> int | None:
-    """Return the timestamp of the first message from an offset on; the offset itself may be a hole."""
-    found = broker.message_at(topic, partition, offset)
-    return found.timestamp_ms if found else broker.oldest_timestamp_ms(topic, partition, offset)
+def _at(partition: PartitionStatus, first_ms: int | None) -> PartitionStatus:
+    return replace(partition, oldest_unread_at=None if first_ms is None else first_ms / 1000)
 
 
 def _is_named(topic: str, names: Sequence[str]) -> bool:

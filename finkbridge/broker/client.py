@@ -12,7 +12,7 @@ from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
 from finkbridge.broker.group import GroupTeller
 from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
-from finkbridge.errors import GenerationError, RangeExpiredError
+from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
 
@@ -87,11 +87,21 @@ class Broker:
         UnknownTopicError
             A plain name is not there. A pattern may match nothing.
         """
+        found, absent = self.find(patterns)
+        for error in absent.values():
+            raise error
+        return found
+
+    def find(self, patterns: Sequence[str]) -> tuple[list[str], dict[str, UnknownTopicError]]:
+        """Return the topics that names and shell patterns stand for, and the names that are not there.
+
+        One request, however many names: what a list of all topics hides, for want of rights, a question by
+        name is refused too.
+        """
         there = self.topics()
-        for name in patterns:
-            if not _is_pattern(name) and name not in there:
-                raise unknown_topic(self.name, name, there)
-        return [topic for topic in there if any(fnmatchcase(topic, pattern) for pattern in patterns)]
+        names = [name for name in dict.fromkeys(patterns) if not _is_pattern(name)]
+        absent = {name: unknown_topic(self.name, name, there) for name in names if name not in there}
+        return [topic for topic in there if any(fnmatchcase(topic, p) for p in patterns)], absent
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str | None]:
         """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none."""
@@ -178,11 +188,15 @@ class Broker:
         except (RangeExpiredError, GenerationError):
             return None
 
-    def oldest_timestamp_ms(self, topic: str, partition: int, offset: int) -> int | None:
-        """Return the timestamp (Unix ms) of the first message at or behind `offset`; None without one."""
-        low, end = self.watermarks([topic])[topic, partition]
-        found = self._first(topic, OffsetRange(partition, max(low, offset), max(low, offset, end)))
-        return found.timestamp_ms if found else None
+    def first_timestamps_ms(
+        self, offsets: Mapping[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int | None]:
+        """Return the timestamp (Unix ms) of each partition's first message at or behind an offset.
+
+        All partitions in one go, in at most the time that an answer may take: None where there is no such
+        message, the offset has expired, or no answer came in time.
+        """
+        return self._peek.first_timestamps_ms(offsets)
 
     def first_key(self, topic: str) -> bytes | None:
         """Return the key of a topic's first message; None where it has none."""

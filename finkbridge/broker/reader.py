@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -161,6 +161,36 @@ class RangeReader:
             advice = "the lost range is a gap, the rest can be read from there"
             raise RangeExpiredError(f"{where} begins at {low}, behind {rest.start}: {advice}", low)
 
+    def first_timestamps_ms(
+        self, offsets: Mapping[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int | None]:
+        """Return the timestamp (Unix ms) of the first message at or behind an offset, of many partitions.
+
+        None where there is none, where the offset has expired, and where nothing came in time.
+        """
+        found: dict[tuple[str, int], int | None] = dict.fromkeys(offsets)
+        waiting = set(offsets)
+        deadline = time.monotonic() + self._timeout_s
+        self._turn += 1
+        self._watch.clear()
+        self._consumer.assign([TopicPartition(*where, offset) for where, offset in offsets.items()])
+        try:
+            while waiting and time.monotonic() < deadline:
+                self._watch.raise_refusal()
+                for event in self._consumer.consume(BATCH_MESSAGES, WAIT_S):
+                    where = (event.topic(), event.partition())
+                    if where in waiting:
+                        found[where] = _time_of(event)
+                        waiting.remove(where)
+                        self._consumer.pause([TopicPartition(*where)])  # what follows is not looked at
+        finally:
+            self._consumer.resume([TopicPartition(*where) for where in offsets])  # or it would last
+            self._consumer.unassign()
+        if waiting == set(offsets) != set():
+            raise self._watch.silence("reading first messages", answered=self._answered)
+        self._answered = True
+        return found
+
     def is_gone(self, topic: str) -> bool:
         """Whether the cluster says that it has no such topic: not that it forbids it, nor nothing at all."""
         try:
@@ -183,6 +213,12 @@ class RangeReader:
             if not self._watch.all_down:
                 self._check_known(topic)
             raise self._watch.silence(f"reading {topic}", answered=self._answered)
+
+
+def _time_of(event: RawMessage) -> int | None:
+    """Return a message's timestamp; None for the end of a partition, or an error."""
+    kind, stamp = event.timestamp()
+    return int(stamp) if event.error() is None and kind else None
 
 
 def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], bytes | None]:

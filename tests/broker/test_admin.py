@@ -42,6 +42,16 @@ def test_match_names_and_patterns(kafka: Kafka, broker: Broker) -> None:
         broker.match(["match_*", a + "x"])
 
 
+def test_names_are_found_in_one_list(kafka: Kafka, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [kafka.topic("found") for _ in range(3)]
+    lists = []
+    topics = Broker.topics
+    monkeypatch.setattr(Broker, "topics", lambda self: lists.append(1) or topics(self))
+    found, absent = broker.find([*there, "not_1", "not_2", "nothing_*"])
+    assert (found, list(absent), len(lists)) == (sorted(there), ["not_1", "not_2"], 1)
+    assert str(absent["not_1"]).startswith("cluster ztf has no topic not_1: ")
+
+
 def test_unknown_topic_everywhere(broker: Broker) -> None:
     for ask in (broker.topic_ids, broker.watermarks, broker.retention_ms):
         with pytest.raises(UnknownTopicError, match="has no topic qqq: check its name"):

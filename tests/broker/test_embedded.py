@@ -42,7 +42,7 @@ def test_messages_come_back(settings: ClusterSettings, broker: Broker) -> None:
     assert [m.offset for m in messages] == list(range(10, 240))
     assert messages[0].timestamp_ms == 1010
     assert broker.first_key("some") == b"k"
-    assert broker.oldest_timestamp_ms("some", 0, 7) == 1007
+    assert broker.first_timestamps_ms({("some", 0): 7}) == {("some", 0): 1007}
     assert broker.message_at("some", 0, 250) is None
     assert broker.message_at("some", 0, 300) is None
     assert not broker.confirm_holes("some", [OffsetRange(0, 249, 250)])

@@ -221,12 +221,36 @@ def test_single_messages_are_looked_up(kafka: Kafka, broker: Broker) -> None:
     assert broker.message_at(topic, 1, 4) is None
     assert broker.message_at(topic, 1, 99) is None
     assert broker.first_key(topic) == b"k0"
-    assert broker.oldest_timestamp_ms(topic, 1, 4) == 1_700_000_000_000
-    assert broker.oldest_timestamp_ms(topic, 1, 6) is None
-    assert broker.oldest_timestamp_ms(topic, 0, 0) is None
     kafka.expire(topic, {1: 2})
     assert broker.message_at(topic, 1, 0) is None
     assert broker.first_key(topic) == b"k2"
+
+
+def test_first_timestamps_of_many_partitions_in_one_go(kafka: Kafka, broker: Broker) -> None:
+    topic, other = kafka.topic("firsts", partitions=3), kafka.topic("firsts")
+    assert broker.first_timestamps_ms({}) == {}
+    kafka.produce_transaction(topic, [(b"k", b"hole")] * 4, commit=False, partition=1)
+    kafka.produce(topic, [(None, b"x")] * 2, partition=1, timestamps=[1_000, 2_000])
+    kafka.produce(topic, [(None, bytes(50_000))] * 3, partition=2, timestamps=[3_000, 4_000, 5_000])
+    kafka.produce(other, [(None, b"x")] * 3, timestamps=[6_000] * 3)
+    kafka.expire(other, {0: 2})
+    asked = {(topic, 0): 0, (topic, 1): 0, (topic, 2): 1, (other, 0): 2}
+    found = {(topic, 0): None, (topic, 1): 1_000, (topic, 2): 4_000, (other, 0): 6_000}
+    assert broker.first_timestamps_ms(asked) == found
+    assert broker.first_timestamps_ms({(topic, 2): 3, (other, 0): 0}) == {(topic, 2): None, (other, 0): None}
+    assert broker.message_at(topic, 2, 1) is not None, "the reader reads on"
+
+
+@pytest.mark.slow
+def test_two_hundred_partitions_are_looked_at_in_seconds(kafka: Kafka, broker: Broker) -> None:
+    topics = [kafka.topic("many", partitions=20) for _ in range(10)]
+    for topic in topics:
+        for partition in range(20):
+            kafka.produce(topic, [(None, bytes(50_000))] * 3, partition=partition, timestamps=[1, 2, 3])
+    asked = {(topic, partition): 1 for topic in topics for partition in range(20)}
+    began = time.monotonic()
+    assert broker.first_timestamps_ms(asked) == dict.fromkeys(asked, 2)
+    assert time.monotonic() - began < 5
 
 
 def test_one_range_at_a_time(kafka: Kafka, broker: Broker) -> None:
