@@ -5,6 +5,7 @@ Only looks: neither the lake nor a topic is changed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ class Lag:
 
     topics: tuple[TopicLag, ...]
     pending: int
-    """Plans that a dead run left: the next one finishes them first, whatever the topics."""
+    """Plans that a dead run left: the next one finishes them first, whatever the topics of these clusters."""
     problems: tuple[str, ...]
     """One line for each cluster that does not answer and each name that is no topic."""
+    warnings: tuple[str, ...] = ()
+    """One line for each cluster that has pending plans and is no longer set: no run can finish them."""
 
     @property
     def offsets(self) -> int:
@@ -79,8 +82,17 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
                 lags.append(TopicLag(topic.cluster, topic.topic, offsets))
             except BrokerError as error:
                 problems.append(str(error))
-        pending = len(ledger.pending_plans()) if ledger else 0
-    return Lag(tuple(lags), pending, tuple(problems))
+        pending = Counter(plan.source.cluster for plan in ledger.pending_plans()) if ledger else Counter()
+    doable = sum(count for cluster, count in pending.items() if cluster in wanted)
+    warnings = [_stranded(cluster, count) for cluster, count in pending.items() if cluster not in wanted]
+    return Lag(tuple(lags), doable, tuple(problems), tuple(warnings))
+
+
+def _stranded(cluster: str, plans: int) -> str:
+    return (
+        f"cluster {cluster} is not in the settings, and what a run left of it waits (pending plans: {plans}): "
+        f"put it back under [clusters.{cluster}]; the other clusters do not wait for it"
+    )
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """When to drain: every few minutes, if there is something."""
 
+import logging
+
 import dagster as dg
 
 from finkbridge.errors import FinkbridgeError, SettingsError
@@ -36,12 +38,12 @@ def drain_schedule(settings: Settings) -> dg.ScheduleDefinition:
         active = sum(1 for _ in lake_runs(context.instance, [*WAITING, *WORKING]))
         if active:
             return dg.SkipReason(f"{active} run that writes the lake is not over")
-        return decide()
+        return decide(context.log)
 
     return schedule
 
 
-def decide() -> dg.RunRequest | dg.SkipReason:
+def decide(log: logging.Logger) -> dg.RunRequest | dg.SkipReason:
     """Look at the brokers, and say whether to drain.
 
     Raises
@@ -56,6 +58,8 @@ def decide() -> dg.RunRequest | dg.SkipReason:
         return dg.SkipReason(str(error))
     except FinkbridgeError as error:
         raise dg.Failure(str(error)) from None
+    for warning in lag.warnings:
+        log.warning(warning)
     if lag.offsets or lag.pending:
         return dg.RunRequest(tags={"finkbridge/lag": str(lag.offsets)})
     if lag.problems:

@@ -80,7 +80,13 @@ def test_what_a_dead_run_left_counts_whatever_the_topics(kafka: Kafka, tmp_path:
         known = ledger.generations()["ztf", gone]
         coordinator.add_plans(known, [(OffsetRange(0, 2, 3),)], 1)
     lag = measure_lag(make_settings(tmp_path / "lake", kafka.bootstrap, topic))
-    assert (lag.offsets, lag.pending) == (0, 1)
+    assert (lag.offsets, lag.pending, lag.warnings) == (0, 1, ())
+    other = {"lsst": {"servers": kafka.bootstrap, "topics": [topic]}}
+    lag = measure_lag(Settings.model_validate({"lake": tmp_path / "lake", "clusters": other}))
+    assert lag.pending == 0
+    (warning,) = lag.warnings
+    assert warning.startswith("cluster ztf is not in the settings")
+    assert "pending plans: 1" in warning
 
 
 @pytest.mark.kafka

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from pipelines import runs, schedules
 from pipelines.definitions import definitions
 from tests.pipelines.conftest import Environment, ztf_records
 from tests.support.kafka import Kafka
+
+LOG = logging.getLogger(__name__)
 
 
 def tick(instance: dg.DagsterInstance) -> dg.ScheduleExecutionData:
@@ -58,16 +61,25 @@ def test_a_cluster_that_is_down_fails_the_tick_unless_another_has_something(
     problem = ("cluster lsst: nobody answers",)
     put_lag(monkeypatch, Lag((TopicLag("ztf", "a", 0),), 0, problem))
     with pytest.raises(dg.Failure, match="cluster lsst: nobody answers"):
-        schedules.decide()
+        schedules.decide(LOG)
     put_lag(monkeypatch, Lag((TopicLag("ztf", "a", 2),), 0, problem))
-    assert isinstance(schedules.decide(), dg.RunRequest)
+    assert isinstance(schedules.decide(LOG), dg.RunRequest)
 
 
 def test_what_a_dead_run_left_is_reason_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     put_lag(monkeypatch, Lag((), 1, ()))
-    assert isinstance(schedules.decide(), dg.RunRequest)
+    assert isinstance(schedules.decide(LOG), dg.RunRequest)
     put_lag(monkeypatch, Lag((), 0, ()))
-    assert schedules.decide().skip_message == "no topic is there yet that the settings name"
+    assert schedules.decide(LOG).skip_message == "no topic is there yet that the settings name"
+
+
+def test_what_waits_of_a_cluster_that_is_no_longer_set_is_a_warning_and_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_lag(monkeypatch, Lag((TopicLag("ztf", "a", 0),), 0, (), ("cluster gone is not in the settings",)))
+    with caplog.at_level(logging.WARNING):
+        assert schedules.decide(LOG).skip_message == "nothing new in 1 topic"
+    assert [record.getMessage() for record in caplog.records] == ["cluster gone is not in the settings"]
 
 
 def begin(instance: dg.DagsterInstance, status: Status, **more: object) -> dg.DagsterRun:
