@@ -90,7 +90,7 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
 
 def _stranded(cluster: str, plans: int) -> str:
     return (
-        f"cluster {cluster} is not in the settings, and what a run left of it waits (pending plans: {plans}): "
+        f"cluster {cluster} is not in the settings, and what a run left waits (pending plans: {plans}): "
         f"put it back under [clusters.{cluster}]; the other clusters do not wait for it"
     )
 
