@@ -267,6 +267,7 @@ def _facts(plan: SegmentPlan, part: Part, accounted: Account) -> dict[str, Any]:
         "generation": plan.source.generation,
         "plan": plan.number,
         "part": part.number,
+        "planned": [[r.partition, r.start, r.end] for r in plan.ranges],
         "ranges": [[r.partition, r.start, r.end] for r in part.ranges],
         "holes": [[h.partition, h.start, h.end] for found in accounted.holes.values() for h in found],
     }

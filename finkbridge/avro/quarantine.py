@@ -84,6 +84,18 @@ def read_quarantine(path: Path) -> list[Rejected]:
         ) from error
 
 
+def read_quarantine_facts(path: Path) -> dict[str, Any]:
+    """Return what the header of a quarantine file says of its segment; raise DecodeError if it is damaged."""
+    try:
+        with mapped(path) as data:
+            facts: dict[str, Any] = json.loads(read_proven_header(data).metadata[FACTS])
+            return facts
+    except (ValueError, KeyError) as error:
+        raise DecodeError(
+            f"{path}: the quarantine file is damaged: {error}; restore it from a copy"
+        ) from error
+
+
 def _records(data: mmap.mmap) -> list[bytes]:
     header = read_proven_header(data)
     records = [data[start:end] for start, end in read_blocks(data, header)]

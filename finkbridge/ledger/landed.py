@@ -43,24 +43,24 @@ def add_files(
     connection: Connection, files: Sequence[LandedFile], commit: int, segment_id: int | None
 ) -> None:
     """Write data files down; `segment_id` is None for those that merging wrote."""
-    rows = [
-        {
-            "path": f.path,
-            "segment_id": segment_id,
-            "table": f.table,
-            "survey": f.survey,
-            "night": f.night,
-            "rows": f.rows,
-            "bytes": f.bytes,
-            "checksum": f.checksum,
-            "schema_id": f.schema_id,
-            "added": commit,
-            **{k: f.statistics.get(k) for k in ("mjd_min", "mjd_max", "healpix_min", "healpix_max")},
-        }
-        for f in files
-    ]
-    if rows:
-        connection.execute(insert(s.files), rows)
+    belongs = {"segment_id": segment_id, "added": commit}
+    if files:
+        connection.execute(insert(s.files), [file_row(file) | belongs for file in files])
+
+
+def file_row(file: LandedFile) -> dict[str, Any]:
+    """Return what the ledger has of a data file but for its segment and commit."""
+    return {
+        "path": file.path,
+        "table": file.table,
+        "survey": file.survey,
+        "night": file.night,
+        "rows": file.rows,
+        "bytes": file.bytes,
+        "checksum": file.checksum,
+        "schema_id": file.schema_id,
+        **{k: file.statistics.get(k) for k in ("mjd_min", "mjd_max", "healpix_min", "healpix_max")},
+    }
 
 
 def remove_files(connection: Connection, ids: Sequence[int], commit: int, *, rows: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, literal, select, update
 
 from finkbridge.errors import ReconciliationError
 from finkbridge.ledger import landed, rows
@@ -87,22 +87,30 @@ def forget(coordinator: Coordinator, archive_ids: Iterable[int]) -> None:
 def commit_rebuild(coordinator: Coordinator) -> int:
     """Replace all files of the tables by those that were made anew, in one transaction.
 
+    Those of segments that never had any, as their ledger is new, are a commit of their own in it.
+
     Raises
     ------
     ReconciliationError
         They do not have each row of the archive once.
     """
-    f, r = s.files.c, s.rebuilt.c
+    f, is_first = s.files.c, s.rebuilt.c.segment_id.is_not(None)
     with coordinator.writing() as connection:
         _reconcile(connection)
+        if connection.scalar(select(s.rebuilt.c.path).where(is_first).limit(1)) is not None:
+            _add(connection, rows.add_commit(connection, "adopt", coordinator.epoch), is_first)
         commit = rows.add_commit(connection, "rebuild", coordinator.epoch)
-        alive = update(s.files).where(f.table.in_(TABLES), f.removed.is_(None))
-        connection.execute(alive.values(removed=commit))
-        columns = ["path", *s.LANDED_COLUMNS]
-        new = select(*(r[name] for name in columns), literal(commit)).order_by(r.archive_id, r.path)
-        connection.execute(insert(s.files).from_select([*columns, "added"], new))
+        older = f.table.in_(TABLES), f.removed.is_(None), f.path.not_in(select(s.rebuilt.c.path))
+        connection.execute(update(s.files).where(*older).values(removed=commit))
+        _add(connection, commit, ~is_first)
         connection.execute(delete(s.rebuilt))
     return commit
+
+
+def _add(connection: Connection, commit: int, which: ColumnElement[bool]) -> None:
+    r, columns = s.rebuilt.c, ["path", *s.LANDED_COLUMNS]
+    new = select(*(r[name] for name in columns), literal(commit)).where(which).order_by(r.archive_id, r.path)
+    connection.execute(insert(s.files).from_select([*columns, "added"], new))
 
 
 def _source(row: Row[Any], known: set[int]) -> Source:

@@ -199,6 +199,11 @@ files = Table(
     Column("deleted_at", Double),
 )
 Index("files_alive", files.c.table, files.c.survey, files.c.night, files.c.removed)
+LANDED_COLUMNS = (
+    "segment_id", "table", "survey", "night", "rows", "bytes", "checksum", "schema_id",
+    "mjd_min", "mjd_max", "healpix_min", "healpix_max",
+)  # fmt: skip
+"""What is known of a file besides its path before it is committed."""
 SIZE_CLASS = case(
     *((files.c.bytes < literal_column(str(most)), number) for number, most in enumerate(SIZE_CLASS_BYTES)),
     else_=len(SIZE_CLASS_BYTES),
@@ -211,8 +216,20 @@ _SMALL = (files.c.table, files.c.survey, files.c.night, files.c.schema_id, files
 Index("files_small", *_SMALL, sqlite_where=IS_SMALL, postgresql_where=IS_SMALL)
 Index("files_replaced", files.c.removed, sqlite_where=IS_REPLACED, postgresql_where=IS_REPLACED)
 
-# one row a file that merging is about to add; what is left when a coordinator starts was never committed
+# one row a file that merging or requeueing is about to add; what is left when a coordinator starts was never
+# committed
 merging = Table("merging", metadata, Column("path", Text, primary_key=True))
+
+# one row a table's file that a rebuild has made and not committed yet: from which archive file, and by which
+# version of finkbridge
+rebuilt = Table(
+    "rebuilt",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("archive_id", ForeignKey("files.id"), nullable=False, index=True),
+    Column("made_by", Text, nullable=False),
+    *(Column(c.name, c.type, nullable=c.nullable) for c in files.c if c.name in LANDED_COLUMNS),
+)
 
 # one row a schema: Avro writer schemas as received, Arrow schemas of the tables' files
 schemas = Table(
@@ -237,7 +254,7 @@ gaps = Table(
     Column("reason", Text, nullable=False),
 )
 
-# one row a message that could not be decoded; state: waiting, landed
+# one row a message that could not be decoded; state: waiting, landed (requeued), accepted (seen by a person)
 quarantine = Table(
     "quarantine",
     metadata,

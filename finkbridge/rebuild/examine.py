@@ -1,0 +1,162 @@
+"""What a worker finds out of one part of a plan, from its archive and quarantine files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finkbridge import disk, surveys
+from finkbridge.avro.archive import read_archive
+from finkbridge.avro.quarantine import read_quarantine, read_quarantine_facts
+from finkbridge.errors import DecodeError
+from finkbridge.layout import DataPath, SegmentName
+from finkbridge.parts import message_hash
+from finkbridge.values import (
+    LandedFile,
+    LandedPart,
+    LastMessage,
+    Message,
+    OffsetRange,
+    RangeCount,
+    TopicGeneration,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExamineTask:
+    """All that a worker needs."""
+
+    lake: Path
+    paths: tuple[str, ...]
+    """Of all files of one part, relative to the lake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One part as its files say; every byte of them was read and proven."""
+
+    source: TopicGeneration
+    plan: int
+    planned: tuple[OffsetRange, ...] | None
+    """Ranges of the whole plan; None where the files do not say."""
+    landed: LandedPart
+    """Without schemas and rejections, which are read again when they are needed."""
+    requeued: tuple[int, int] | None
+    """Plan and part in whose quarantine the messages were; None for what was fetched."""
+    messages: tuple[tuple[int, int], ...]
+    """Partition and offset of messages that were requeued."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: LandedFile
+    facts: dict[str, Any]
+    messages: tuple[Message, ...]
+
+
+def examine(task: ExamineTask) -> Examined:
+    """Read all files of one part.
+
+    Raises
+    ------
+    DecodeError
+        A file is damaged, missing, or not what its name says; or the files do not have every message.
+    """
+    files = [_read(task.lake, path) for path in task.paths]
+    facts = files[0].facts
+    if any(file.facts != facts for file in files):
+        raise DecodeError(f"{task.paths[0]} and other files of its segment contradict each other")
+    try:
+        return _examined(facts, files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"{task.paths[0]}: its header does not say what it is of: {error!r}") from None
+
+
+def _read(lake: Path, path: str) -> _File:
+    where = lake / path
+    try:
+        size, checksum = where.stat().st_size, disk.checksum(where)
+        if DataPath.parse(path).table == "quarantine":
+            messages = tuple(r.message for r in read_quarantine(where))
+            facts, survey, schema_id, table = read_quarantine_facts(where), "", "", "quarantine"
+        else:
+            archive = read_archive(where)
+            messages, facts, table = archive.messages, archive.facts, "archive"
+            survey, schema_id = surveys.survey_of_avro(archive.schema.parsed), archive.schema.fingerprint
+    except OSError as error:
+        raise DecodeError(f"{path} cannot be read: {error.strerror}") from None
+    _check_name(path, facts)
+    what = (survey, None, len(messages), size, checksum, schema_id)
+    return _File(LandedFile(path, table, *what), facts, messages)  # type: ignore[arg-type]  # one of two names
+
+
+def _check_name(path: str, facts: dict[str, Any]) -> None:
+    named = SegmentName.parse(path.rpartition("/")[2])
+    said = tuple(facts.get(name) for name in ("generation", "plan", "part"))
+    if said != (named.generation, named.plan, named.part) or path.split("/")[1] != facts.get("topic"):
+        raise DecodeError(f"{path} has another name than it was written with: give it its name again")
+
+
+def _examined(facts: dict[str, Any], files: Sequence[_File]) -> Examined:
+    source = TopicGeneration(facts["cluster"], facts["topic"], facts["generation"])
+    good = [m for file in files if file.file.table == "archive" for m in file.messages]
+    bad = [m for file in files if file.file.table == "quarantine" for m in file.messages]
+    everything = good + bad
+    times = [m.timestamp_ms for m in everything if m.timestamp_ms is not None]
+    landed = LandedPart(
+        part=facts["part"],
+        files=tuple(file.file for file in files),
+        counts=tuple(_counts(facts, good, bad)),
+        rejected=(),
+        schemas=(),
+        last=tuple(_last(everything)),
+        bytes=sum(m.size for m in everything),
+        first_timestamp_ms=min(times, default=None),
+        last_timestamp_ms=max(times, default=None),
+    )
+    requeued = facts.get("requeued")
+    if requeued is None:
+        _check_whole(files[0].file.path, landed)
+    planned = facts.get("planned")
+    return Examined(
+        source,
+        facts["plan"],
+        None if planned is None else tuple(OffsetRange(*r) for r in planned),
+        landed,
+        None if requeued is None else (requeued["plan"], requeued["part"]),
+        () if requeued is None else tuple((m.partition, m.offset) for m in everything),
+    )
+
+
+def _counts(facts: dict[str, Any], good: Sequence[Message], bad: Sequence[Message]) -> Iterable[RangeCount]:
+    holes = [OffsetRange(*hole) for hole in facts["holes"]]
+    for span in (OffsetRange(*r) for r in facts["ranges"]):
+        rows, rejected = ([m for m in some if _is_in(m, span)] for some in (good, bad))
+        mine = tuple(
+            h for h in holes if (h.partition, True) == (span.partition, span.start <= h.start < span.end)
+        )
+        times = [m.timestamp_ms for m in rows + rejected if m.timestamp_ms is not None]
+        ends = min(times, default=None), max(times, default=None)
+        yield RangeCount(span, len(rows), len(rejected), mine, *ends)
+
+
+def _is_in(message: Message, span: OffsetRange) -> bool:
+    return message.partition == span.partition and span.start <= message.offset < span.end
+
+
+def _check_whole(path: str, landed: LandedPart) -> None:
+    counted = sum(count.rows + count.quarantined for count in landed.counts)
+    if not all(count.reconciled for count in landed.counts) or counted != sum(f.rows for f in landed.files):
+        raise DecodeError(
+            f"{path}: other files of its segment are missing: not all of its messages are there"
+        )
+
+
+def _last(messages: Iterable[Message]) -> Iterable[LastMessage]:
+    newest: dict[int, Message] = {}
+    for m in messages:
+        if m.partition not in newest or newest[m.partition].offset < m.offset:
+            newest[m.partition] = m
+    return (LastMessage(m.partition, m.offset, message_hash(m)) for m in newest.values())
