@@ -7,12 +7,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, union_all
 
-from finkbridge.layout import DataPath
+from finkbridge import layout
+from finkbridge.layout import DataPath, SegmentName
 from finkbridge.ledger import schema as s
 from finkbridge.verify.findings import RESTORE_LEDGER, Finding
 from finkbridge.verify.offsets import BATCH_ROWS
 
 _Findings = Iterator[Finding]
+
+REPLACING = ("merge", "rebuild")
+"""Kinds of commits that replace files by others with the same rows."""
 
 
 def check_accounts(connection: Connection) -> _Findings:
@@ -59,32 +63,30 @@ def _planned_offsets(connection: Connection) -> _Findings:
 
 def _segment_files(connection: Connection) -> _Findings:
     f, c = s.files.c, s.segments.c
-    sums = [_rows_of(table).label(table) for table in ("archive", "deliveries", "packets", "quarantine")]
+    listed = select(func.count()).where(s.quarantine.c.segment_id == c.id).scalar_subquery()
     query = (
-        select(c.plan, c.part, c.rows.label("due"), c.quarantined, *sums)
+        select(c.plan, c.part, c.rows.label("due"), listed.label("bad"), *map(_rows_of, layout.DATA_FOLDERS))
         .select_from(s.segments.outerjoin(s.files, f.segment_id == c.id))
-        .group_by(c.id, c.plan, c.part, c.rows, c.quarantined)
-        .having(or_(*(total != c.rows for total in map(_rows_of, ("archive", "deliveries", "packets"))),
-                    _rows_of("quarantine") != c.quarantined))
-    )  # fmt: skip
-    for row in connection.execute(query):
-        has = ", ".join(f"{name} {getattr(row, name)}" for name in ("archive", "deliveries", "packets"))
-        yield _found(
-            f"plan {row.plan} part {row.part}",
-            f"{row.due} rows and {row.quarantined} quarantined are due, and its files have {has}, "
-            f"quarantine {row.quarantine}",
-        )
+        .group_by(c.id, c.plan, c.part, c.rows)
+    )
+    for row in connection.execution_options(yield_per=BATCH_ROWS).execute(query):
+        has = {name: getattr(row, name) for name in layout.DATA_FOLDERS}
+        due = dict.fromkeys(layout.DATA_FOLDERS, row.due) | {"quarantine": row.bad}
+        if has != due:
+            told = ", ".join(f"{name} {has[name]} of {due[name]}" for name in has if has[name] != due[name])
+            yield _found(f"plan {row.plan} part {row.part}", f"its files have other rows than due: {told}")
 
 
 def _rows_of(table: str) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((s.files.c.table == table, s.files.c.rows), else_=0)), 0)
+    rows = case((s.files.c.table == table, s.files.c.rows), else_=0)
+    return func.coalesce(func.sum(rows), 0).label(table)
 
 
 def _quarantine(connection: Connection) -> _Findings:
     q, c, f = s.quarantine.c, s.segments.c, s.files.c
     counted = (
         select(c.plan, c.part, c.quarantined, func.count(q.id).label("listed"))
-        .select_from(s.segments.outerjoin(s.quarantine, q.segment_id == c.id))
+        .select_from(s.segments.outerjoin(s.quarantine, (q.segment_id == c.id) & (q.state != "landed")))
         .group_by(c.id, c.plan, c.part, c.quarantined)
         .having(func.count(q.id) != c.quarantined)
     )
@@ -113,16 +115,19 @@ def _generations(connection: Connection) -> _Findings:
 
 
 def _merges(connection: Connection) -> _Findings:
-    """Each merge gives each table and night as many rows as it takes."""
-    f = s.files.c
-    gains = select(f.added.label("commit"), f.table, f.survey, f.night, f.rows).where(f.segment_id.is_(None))
-    losses = select(f.removed, f.table, f.survey, f.night, -f.rows).where(f.removed.is_not(None))
-    c = union_all(gains, losses).subquery().c
+    """Each commit that replaces files keeps the rows of each table, and a merge those of each night."""
+    f, kind = s.files.c, s.commits.c.kind
+    night = case((kind == "merge", f.night), else_=None).label("night")
+    survey = case((kind == "merge", f.survey), else_="all surveys").label("survey")
+    what = (s.commits.c.number, f.table, survey, night)
+    gains = select(*what, f.rows).join(s.commits, f.added == s.commits.c.number)
+    losses = select(*what, -f.rows).join(s.commits, f.removed == s.commits.c.number)
+    c = union_all(gains.where(kind.in_(REPLACING)), losses).subquery().c
     change = func.sum(c.rows)
-    key = (c.commit, c.table, c.survey, c.night)
+    key = (c.number, c.table, c.survey, c.night)
     for row in connection.execute(select(*key, change.label("n")).group_by(*key).having(change != 0)):
-        what = f"{row.table} of {row.survey}, night {row.night}"
-        yield _found(f"commit {row.commit}", f"merging changed the rows of {what} by {row.n:+d}")
+        where = f"{row.table} of {row.survey}" + (f", night {row.night}" if row.night is not None else "")
+        yield _found(f"commit {row.number}", f"changed the rows of {where} by {row.n:+d} in replacing files")
 
 
 def _lives(connection: Connection) -> _Findings:
@@ -130,9 +135,9 @@ def _lives(connection: Connection) -> _Findings:
     early = or_(f.removed < f.added, f.deleted_at.is_not(None) & f.removed.is_(None), f.rows < 0)
     for path in connection.scalars(select(f.path).where(early)):
         yield _found(path, "was removed before it was added, deleted and not removed, or has a size below 0")
-    by_merge = select(f.path).join(s.commits, f.removed == s.commits.c.number).where(kind != "merge")
-    for path in connection.scalars(by_merge):
-        yield _found(path, "was removed by a commit that is no merge")
+    removed = select(f.path).join(s.commits, f.removed == s.commits.c.number)
+    for path in connection.scalars(removed.where(kind.not_in(REPLACING))):
+        yield _found(path, "was removed by a commit that replaces no files")
 
 
 def _schemas(connection: Connection) -> _Findings:
@@ -178,9 +183,12 @@ def _paths(connection: Connection) -> _Findings:
 
 def _files_with_source() -> Select[Any]:
     f, c, g = s.files.c, s.segments.c, s.generations.c
-    return select(
-        f.path, f.table, f.survey, f.night, f.segment_id, c.plan, c.part, g.topic, g.generation,
-    ).select_from(s.files.outerjoin(s.segments, f.segment_id == c.id).outerjoin(s.generations))  # fmt: skip
+    columns = (f.path, f.table, f.survey, f.night, f.segment_id, c.plan, c.part, g.topic, g.generation)
+    return select(*columns, s.commits.c.kind).select_from(
+        s.files.join(s.commits, f.added == s.commits.c.number)
+        .outerjoin(s.segments, f.segment_id == c.id)
+        .outerjoin(s.generations, c.generation_id == g.id)
+    )
 
 
 def _path_problem(row: Row[Any], last: int) -> str | None:
@@ -190,11 +198,20 @@ def _path_problem(row: Row[Any], last: int) -> str | None:
         return str(error)
     if path.table != row.table or path.night != row.night or path.survey not in ("", row.survey):
         return f"its row says table {row.table}, survey {row.survey!r} and night {row.night}"
-    if (path.segment is None) != (row.segment_id is None):
-        return "is of a segment by its name or by its row, and not by both"
+    if (path.merged is not None) != (row.kind == "merge"):
+        return f"its name is not one of a file that a {row.kind} adds"
     if path.segment is None:
         return None if (path.merged or 0) <= last else f"its number is above the last one given, {last}"
-    named = (path.segment.plan, path.segment.part, path.segment.generation)
-    if named != (row.plan, row.part, row.generation) or path.topic not in (None, row.topic):
-        return f"its row says plan {row.plan} part {row.part} of {row.topic}, generation {row.generation}"
-    return None
+    if path.segment.plan > last:
+        return f"its number is above the last one given, {last}"
+    return _segment_problem(row, path, path.segment)
+
+
+def _segment_problem(row: Row[Any], path: DataPath, name: SegmentName) -> str | None:
+    if row.segment_id is None:
+        return f"is of no segment, though a {row.kind} added it" if row.kind == "drain" else None
+    told = f"its row says plan {row.plan} part {row.part} of {row.topic}, generation {row.generation}"
+    if name.generation != row.generation or path.topic not in (None, row.topic):
+        return told
+    # what is landed again, from quarantine or archive, has a number of its own
+    return told if row.kind == "drain" and (name.plan, name.part) != (row.plan, row.part) else None

@@ -36,6 +36,8 @@ class Checked:
     problem: str | None
     """None for a file that is as it should be."""
     is_missing: bool = False
+    kind: str = "file"
+    """``file`` for one that cannot be used, ``rows`` for one that only has other rows than listed."""
 
 
 def check_contents(
@@ -73,15 +75,16 @@ def check_file(lake: Path, file: Row[Any]) -> Checked:
         return Checked(file, f"has {size} bytes, and {file.bytes} were written")
     if checksum != file.checksum:
         return Checked(file, f"is damaged: its checksum is {checksum}, and {file.checksum} was written")
-    return Checked(file, _row_problem(path, file))
+    return _check_rows(path, file)
 
 
-def _row_problem(path: Path, file: Row[Any]) -> str | None:
+def _check_rows(path: Path, file: Row[Any]) -> Checked:
     try:
         rows = _ROWS[file.table](path)
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        return f"is no {file.table} file ({' '.join(str(error).split())[:200]})"
-    return None if rows == file.rows else f"has {rows} rows, and the ledger says {file.rows}"
+        return Checked(file, f"is no {file.table} file ({' '.join(str(error).split())[:200]})")
+    problem = None if rows == file.rows else f"has {rows} rows, and the ledger says {file.rows}"
+    return Checked(file, problem, kind="rows")
 
 
 def _parquet_rows(path: Path) -> int:
@@ -116,8 +119,8 @@ def _settle(ledger: Ledger, checked: Checked) -> Iterator[Finding | str]:
     problem = checked.problem or ""
     if now.removed is None:
         remedy = RESTORE if now.table in ("archive", "quarantine") else f"{RESTORE}, or {REBUILD}"
-        yield Finding("file", now.path, problem, remedy)
+        yield Finding(checked.kind, now.path, problem, remedy)
     elif checked.is_missing:
         yield f"{now.path}: was replaced by merging and is gone; the next drain notes that"
     else:
-        yield Finding("file", now.path, f"{problem}; merging has replaced it", _RETIRED)
+        yield Finding(checked.kind, now.path, f"{problem}; merging has replaced it", _RETIRED)

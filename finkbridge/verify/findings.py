@@ -21,7 +21,7 @@ class Finding:
     """One thing that does not hold."""
 
     kind: str
-    """Which check found it: ledger, offsets, counts, file, stray, catalog, row."""
+    """Which check found it: ledger, offsets, counts, file, rows, stray, catalog, row."""
     where: str
     """A path relative to the lake, or what of the ledger."""
     problem: str

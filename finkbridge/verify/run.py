@@ -104,7 +104,8 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
     for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 4
         report.add(found)
     if options.deep:
-        later.call("finkbridge.verify.deep:compare", ledger, options, damaged, report, watcher)  # 5
+        asked = later.get("finkbridge.verify.deep:Asked")(options.scope, options.sample, damaged)
+        later.call("finkbridge.verify.deep:compare", ledger, asked, report, watcher)  # 5
 
 
 def _check_ledger(ledger: Ledger) -> Iterator[Finding]:

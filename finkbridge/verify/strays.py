@@ -4,13 +4,14 @@ Deleted is only what surely was never committed, while the coordinator's lock is
 ledger lists is there (else the ledger may be older than the lake, restored from a copy):
 
 - what a plan left that is abandoned, or is committed without this file;
-- what a merge wrote and did not commit, by a number that this ledger gave out;
+- what a merge or a requeue wrote and did not commit, by a number that this ledger gave out;
 - what merging replaced, and the ledger has as deleted already;
 - files aside in ``.scratch``, whose process is gone.
 
 A pending plan's files are left: the next drain finishes the plan under the same names, and should the broker
-have lost the messages by then, they are the only copy. So is what has a number that this ledger never gave
-out, and all that is not named as finkbridge names files.
+have lost the messages by then, they are the only copy. So are those of a rebuild that did not end, which the
+next one goes on from; what has a number that this ledger never gave out; and all that is not named as
+finkbridge names files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, inspect, select
 
 from finkbridge import disk, layout
 from finkbridge.errors import LakeAccessError
@@ -67,6 +68,11 @@ class Known:
 
     plans: Mapping[int, Row[Any]]
     merging: frozenset[str]
+    """What a merge or a requeue was about to commit."""
+    rebuilt: frozenset[str]
+    """What a rebuild has made and not committed yet."""
+    sources: frozenset[tuple[str, int]]
+    """Short topic and generation."""
     last_number: int
 
 
@@ -110,17 +116,18 @@ def judge(path: str, known: Known, *, was_listed: bool) -> Stray:
     if was_listed:
         return Stray(path, Fate.PRUNE, "is there again; merging replaced it, and it was deleted", PRUNE)
     if path.startswith(f"{layout.SCRATCH}/"):
-        if layout.SCRATCH_NAME.fullmatch(path.removeprefix(f"{layout.SCRATCH}/")):
-            problem = "was left aside by a run that died"
-            return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
-        return _foreign(path)
+        return _judge_scratch(path)
     try:
         named = DataPath.parse(path)
     except ValueError:
         return _foreign(path)
-    if named.merged is not None:
-        return _judge_merge(path, named.merged, known)
-    return _judge_segment(path, named, known)
+    if path in known.merging:
+        problem = "was written to be committed, and is not"
+        return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
+    if path in known.rebuilt:
+        problem, remedy = "was made by a rebuild that did not end", "run `finkbridge rebuild`, which goes on"
+        return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
+    return _judge_number(path, named, known)
 
 
 def prune(coordinator: Coordinator, scope: Scope) -> list[str]:
@@ -149,35 +156,35 @@ def prune(coordinator: Coordinator, scope: Scope) -> list[str]:
     return doomed
 
 
-def _judge_merge(path: str, number: int, known: Known) -> Stray:
+def _judge_scratch(path: str) -> Stray:
+    if layout.SCRATCH_NAME.fullmatch(path.removeprefix(f"{layout.SCRATCH}/")) is None:
+        return _foreign(path)
+    problem = "was left aside by a run that died"
+    return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
+
+
+def _judge_number(path: str, named: DataPath, known: Known) -> Stray:
+    """Judge by the number in the name, which was given to one plan or other work, and to no second one."""
+    number = named.segment.plan if named.segment else named.merged or 0
     if number > known.last_number:
-        return _newer(path, f"merge {number}", known)
-    if path in known.merging:
-        problem = "a merge wrote it and did not commit it"
-        return Stray(path, Fate.PRUNE, problem, PRUNE, may_be_under_way=True)
-    return Stray(path, Fate.PRUNE, "a merge wrote it, and no commit has it", PRUNE)
-
-
-def _judge_segment(path: str, named: DataPath, known: Known) -> Stray:
-    segment = named.segment
-    assert segment is not None  # noqa: S101 - what merging wrote is judged elsewhere
-    if segment.plan > known.last_number:
-        return _newer(path, f"plan {segment.plan}", known)
-    plan = known.plans.get(segment.plan)
-    source = None if plan is None else (layout.short_topic(plan.topic), plan.generation)
-    if plan is None or source != (segment.topic, segment.generation):
-        problem = f"is named as of plan {segment.plan}, which in this lake is of something else"
+        return _newer(path, number, known)
+    if named.segment is None:
+        return Stray(path, Fate.PRUNE, "a merge wrote it, and no commit has it", PRUNE)
+    plan, mine = known.plans.get(number), (named.segment.topic, named.segment.generation)
+    if plan is None and mine in known.sources:
+        return Stray(path, Fate.PRUNE, "was landed again, and no commit has it", PRUNE)
+    if plan is None or mine != (layout.short_topic(plan.topic), plan.generation):
+        problem = f"is named as of plan {number}, which in this lake is of something else"
         return Stray(path, Fate.KEEP, problem, "move it to the lake that it is of, or delete it yourself")
     if plan.state == "pending":
-        problem = f"plan {segment.plan} is pending: a run died before its commit"
-        remedy = "run `finkbridge drain`, which finishes it"
+        problem, remedy = f"plan {number} is pending", "run `finkbridge drain`, which finishes it"
         return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
-    return Stray(path, Fate.PRUNE, f"plan {segment.plan} is {plan.state} and no commit has this file", PRUNE)
+    return Stray(path, Fate.PRUNE, f"plan {number} is {plan.state}, and no commit has this file", PRUNE)
 
 
-def _newer(path: str, what: str, known: Known) -> Stray:
+def _newer(path: str, number: int, known: Known) -> Stray:
     problem = (
-        f"is of {what}, and the ledger has given numbers up to {known.last_number} only: "
+        f"has number {number}, and the ledger has given numbers up to {known.last_number} only: "
         "it may be older than the lake"
     )
     return Stray(path, Fate.KEEP, problem, RESTORE_LEDGER)
@@ -197,9 +204,17 @@ def _known(ledger: Ledger, paths: Sequence[str]) -> Known:
         with ledger.reading() as connection:
             rows = connection.execute(query.where(p.number.in_(numbers[at : at + _AT_ONCE])))
             plans |= {row.number: row for row in rows}
+    has_rebuilt = inspect(ledger.engine).has_table(s.rebuilt.name)
     with ledger.reading() as connection:
         last = connection.scalar(select(s.numbers.c.last).where(s.numbers.c.name == "plan")) or 0
-        return Known(plans, frozenset(connection.scalars(select(s.merging.c.path))), last)
+        sources = connection.execute(select(g.topic, g.generation))
+        return Known(
+            plans,
+            frozenset(connection.scalars(select(s.merging.c.path))),
+            frozenset(connection.scalars(select(s.rebuilt.c.path))) if has_rebuilt else frozenset(),
+            frozenset((layout.short_topic(row.topic), row.generation) for row in sources),
+            last,
+        )
 
 
 def _in_scope(path: str, scope: Scope) -> bool:

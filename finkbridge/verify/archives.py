@@ -1,0 +1,176 @@
+"""The archive as the deep comparison asks it: which message is at a place, and what it decodes to."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from sqlalchemy import Row
+
+from finkbridge import surveys
+from finkbridge.avro.archive import Archive, read_archive
+from finkbridge.avro.check import REASONS, Checker
+from finkbridge.avro.container import read_header, unwrap
+from finkbridge.avro.decode import Decoder
+from finkbridge.avro.files import mapped
+from finkbridge.avro.resolve import Framing
+from finkbridge.avro.schemas import WriterSchema
+from finkbridge.errors import DecodeError
+from finkbridge.values import TopicGeneration
+
+Ints = npt.NDArray[np.int64]
+
+INDEXED_MESSAGES = 1_000_000
+"""Of archive files whose index is kept: some 50 bytes a message."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArchiveIndex:
+    """Which messages an archive file has, and where."""
+
+    path: str
+    survey: str
+    source: TopicGeneration
+    schema: WriterSchema
+    framing: Framing
+    partition: Ints
+    offset: Ints
+    timestamp_ms: Ints
+    """Unix milliseconds; -1 where there is none."""
+    start: Ints
+    """Byte at which each value begins, ascending."""
+    length: Ints
+
+    @property
+    def messages(self) -> int:
+        """Number of messages."""
+        return len(self.start)
+
+    def at(self, positions: Ints) -> Ints:
+        """Return the numbers of the messages whose values begin at some bytes; -1 where none does."""
+        found = np.minimum(np.searchsorted(self.start, positions), max(0, self.messages - 1))
+        return np.where(self.start[found] == positions, found, -1) if self.messages else positions * 0 - 1
+
+    def sample(self, count: int | None) -> npt.NDArray[np.bool_]:
+        """Return which messages make a sample of so many, evenly spaced; None is all."""
+        chosen = np.zeros(self.messages, np.bool_)
+        if count is None:
+            chosen[:] = True
+        elif count:
+            chosen[np.linspace(0, self.messages - 1, min(count, self.messages)).astype(np.int64)] = True
+        return chosen
+
+
+class Archives:
+    """The archive files that the ledger lists, opened as they are asked for.
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    files
+        The ledger's rows of them, by path: nothing else is ever opened, whatever a table's row says.
+    """
+
+    def __init__(self, lake: Path, files: Mapping[str, Row[Any]]) -> None:
+        self.lake = lake
+        self.files = files
+        self._indexes: OrderedDict[str, ArchiveIndex] = OrderedDict()
+        self._kept = 0
+
+    def index(self, path: str) -> ArchiveIndex:
+        """Read a file, prove it whole, and return what it has.
+
+        Raises
+        ------
+        DecodeError
+            It is damaged.
+        """
+        if path in self._indexes:
+            self._indexes.move_to_end(path)
+            return self._indexes[path]
+        found = _index(self.files[path], read_archive(self.lake / path))
+        self._indexes[path] = found
+        self._kept += found.messages
+        while self._kept > INDEXED_MESSAGES and len(self._indexes) > 1:
+            _, oldest = self._indexes.popitem(last=False)
+            self._kept -= oldest.messages
+        return found
+
+    def values(self, index: ArchiveIndex, messages: Ints) -> list[bytes]:
+        """Return the values of some messages of one file."""
+        with mapped(self.lake / index.path) as data:
+            ends = index.start + index.length
+            return [data[index.start[m] : ends[m]] for m in messages]
+
+
+class Decoders:
+    """What is costly to make for each writer schema."""
+
+    def __init__(self) -> None:
+        self._bulk: dict[str, Decoder] = {}
+        self._reference: dict[str, Decoder] = {}
+        self._checkers: dict[str, Checker] = {}
+
+    def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
+        """Decode datums as a drain does: in bulk, and by fastavro what the bulk engine cannot take.
+
+        Raises
+        ------
+        DecodeError
+            A datum is not what its schema says: nothing unchecked is given to the bulk engine.
+        """
+        key = schema.fingerprint
+        if key not in self._checkers:
+            self._checkers[key], self._bulk[key] = Checker(schema), Decoder(schema)
+        verdicts = self._checkers[key].check(datums)
+        if verdicts.status.any():
+            bad = int(np.flatnonzero(verdicts.status)[0])
+            raise DecodeError(f"message {bad} of these: {REASONS[int(verdicts.status[bad])]}")
+        decoder = self._bulk[key]
+        try:
+            return decoder.decode(datums, _wanted(decoder, survey))
+        except DecodeError:
+            return self.reference(schema, survey, datums)
+
+    def reference(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
+        """Decode datums by fastavro."""
+        if schema.fingerprint not in self._reference:
+            self._reference[schema.fingerprint] = Decoder(schema, "fastavro")
+        decoder = self._reference[schema.fingerprint]
+        return decoder.decode(datums, _wanted(decoder, survey))
+
+
+def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
+    """Return what is to be decoded of messages' values."""
+    if framing is Framing.BARE:
+        return list(values)
+    return [unwrap(value, read_header(value)) for value in values]
+
+
+def _index(file: Row[Any], archive: Archive) -> ArchiveIndex:
+    messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
+    facts = archive.facts
+    return ArchiveIndex(
+        path=file.path,
+        survey=file.survey,
+        source=TopicGeneration(facts["cluster"], facts["topic"], facts["generation"]),
+        schema=archive.schema,
+        framing=archive.framing,
+        partition=np.array([m.partition for m in messages], np.int64),
+        offset=np.array([m.offset for m in messages], np.int64),
+        timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
+        start=spans[:, 0],
+        length=spans[:, 1] - spans[:, 0],
+    )
+
+
+def _wanted(decoder: Decoder, survey: str) -> list[str]:
+    dropped = surveys.cutout_columns(survey)
+    return [name for name in decoder.arrow_schema.names if name not in dropped]

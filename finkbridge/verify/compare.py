@@ -1,0 +1,275 @@
+"""One batch of rows against what their messages decode to."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Row
+
+from finkbridge import surveys, tables
+from finkbridge.errors import DecodeError
+from finkbridge.ledger import Ledger
+from finkbridge.surveys.times import TIMESTAMP, night_of_timestamp_ms
+from finkbridge.verify.archives import ArchiveIndex, Archives, Decoders, datums
+from finkbridge.verify.findings import REBUILD, RESTORE, Finding
+from finkbridge.verify.keys import Ints, TableKeys
+from finkbridge.verify.same import differing_rows, same, whole
+
+KEPT_BYTES = 128_000_000
+"""Of row groups of deliveries that are kept decoded: merged files are in one order, so few are needed."""
+
+NIGHTS_AT_ONCE = 256
+
+Messages = Sequence[tuple[ArchiveIndex, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some rows of a row group of packets, their rows of deliveries, and their messages, in one order."""
+
+    night: int
+    file: Row[Any]
+    packets: pa.Table
+    """The whole row group."""
+    rows: Ints
+    """Which of it."""
+    keys: TableKeys
+    """Of the night's deliveries."""
+    partners: Ints
+    """Rows of deliveries."""
+    messages: Messages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Expected:
+    """What messages of one schema decode to, and what follows from it."""
+
+    alerts: pa.Table
+    description: surveys.Description
+    night: npt.NDArray[np.int32]
+
+
+class Comparer:
+    """Decodes, compares, and keeps what is costly to make.
+
+    Parameters
+    ----------
+    ledger
+        Of the lake.
+    sample
+        Messages of each archive file that fastavro decodes too; None is all.
+    """
+
+    def __init__(self, ledger: Ledger, sample: int | None) -> None:
+        self._decoders = Decoders()
+        self._groups = _RowGroups(ledger.lake)
+        self._sample = sample
+        self._chosen: dict[str, npt.NDArray[np.bool_]] = {}
+        self.sampled = 0
+        """Messages that fastavro has decoded so far."""
+
+    def compare(self, batch: Batch, archives: Archives) -> Iterator[Finding]:
+        """Yield what differs in a batch, one finding a column."""
+        schemas = [(index.schema.fingerprint, index.framing, index.survey) for index, _ in batch.messages]
+        for schema in dict.fromkeys(schemas):
+            mine = np.flatnonzero([other == schema for other in schemas])
+            try:
+                yield from self._compare(batch, mine, archives)
+            except DecodeError as error:
+                path = batch.messages[mine[0]][0].path
+                yield Finding("row", path, f"messages cannot be decoded: {error}", RESTORE)
+
+    def nights(self, index: ArchiveIndex, messages: Ints, archives: Archives) -> list[int]:
+        """Return the nights of some messages of an archive file."""
+        found: list[int] = []
+        for at in range(0, len(messages), NIGHTS_AT_ONCE):
+            some = [(index, int(m)) for m in messages[at : at + NIGHTS_AT_ONCE]]
+            found += self._expect(some, _datums(some, archives)).night.tolist()
+        return found
+
+    def _compare(self, batch: Batch, mine: Ints, archives: Archives) -> Iterator[Finding]:
+        messages = [batch.messages[i] for i in mine]
+        values = _datums(messages, archives)
+        expected = self._expect(messages, values)
+        yield from self._check_engines(messages, values, expected)
+        told = _Told(batch.file, messages)
+        wrong_night = np.flatnonzero(expected.night != batch.night)
+        if len(wrong_night):
+            due = int(expected.night[wrong_night[0]])
+            yield told.finding(wrong_night, f"in night {batch.night}, where one is due in {due}")
+        if expected.description.rejected:
+            rows = np.array(list(expected.description.rejected), np.int64)
+            yield told.finding(rows, "should be in quarantine, as they have no identity, place or time")
+        yield from _differences(_take(batch.packets, batch.rows[mine]), _packets(messages, expected), told)
+        actual = self._groups.take(batch.keys, batch.partners[mine])
+        yield from _differences(actual, _deliveries(messages, expected), told, "deliveries ")
+
+    def _expect(self, messages: Messages, values: Sequence[bytes]) -> _Expected:
+        index = messages[0][0]
+        alerts = self._decoders.bulk(index.schema, index.survey, values)
+        description = surveys.describe(alerts, index.survey)
+        times = np.array([index.timestamp_ms[m] for index, m in messages], np.int64)
+        night = night_of_timestamp_ms(times) if index.survey == "other" else description.night
+        return _Expected(alerts, description, night)
+
+    def _check_engines(
+        self, messages: Messages, values: Sequence[bytes], expected: _Expected
+    ) -> Iterator[Finding]:
+        """Decode a sample by fastavro too: it is the reference."""
+        rows = np.flatnonzero([self._is_chosen(index)[m] for index, m in messages])
+        if not len(rows):
+            return
+        index = messages[0][0]
+        reference = self._decoders.reference(index.schema, index.survey, [values[int(row)] for row in rows])
+        self.sampled += len(rows)
+        bulk = _take(expected.alerts, rows)
+        for name in reference.column_names:
+            if not same(whole(bulk[name]), whole(reference[name])):
+                problem = f"the bulk decoder and fastavro do not agree about the column {name}"
+                yield Finding("row", index.path, problem, "set decode.engine to fastavro, and report a bug")
+
+    def _is_chosen(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
+        if index.path not in self._chosen:
+            self._chosen[index.path] = index.sample(self._sample)
+        return self._chosen[index.path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Makes findings about rows of a batch."""
+
+    file: Row[Any]
+    messages: Messages
+
+    def finding(self, rows: Ints, problem: str) -> Finding:
+        """Return one finding about some rows, with the first of them named."""
+        index, m = self.messages[rows[0]]
+        first = f"{index.source.topic}:{index.partition[m]}:{index.offset[m]}"
+        count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+        return Finding("row", self.file.path, f"{count}, the first is {first}, {problem}", REBUILD)
+
+
+class _RowGroups:
+    """Rows of deliveries by number, of whatever files."""
+
+    def __init__(self, lake: Path) -> None:
+        self._lake = lake
+        self._kept: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
+        self._starts: OrderedDict[str, Ints] = OrderedDict()
+        self._bytes = 0
+
+    def take(self, keys: TableKeys, rows: Ints) -> pa.Table:
+        """Return some rows of a night's deliveries, in the order asked for."""
+        order = np.argsort(rows, kind="stable")
+        pieces, at = [], 0
+        asked = rows[order]
+        while at < len(asked):
+            file, row = keys.place(int(asked[at]))
+            starts = self._groups_of(file.path)
+            group = int(np.searchsorted(starts, row, side="right")) - 1
+            first = int(asked[at]) - row + int(starts[group])
+            stop = int(np.searchsorted(asked, first + int(starts[group + 1] - starts[group])))
+            pieces.append(self._group(file.path, group).take(pa.array(asked[at:stop] - first)))
+            at = stop
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pa.concat_tables(pieces, promote_options="permissive").take(pa.array(back))
+
+    def _groups_of(self, path: str) -> Ints:
+        """Return the first row of each row group of a file, and one behind its last."""
+        if path not in self._starts:
+            metadata = pq.read_metadata(self._lake / path)
+            counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            self._starts[path] = np.cumsum([0, *counts]).astype(np.int64)
+        return self._starts[path]
+
+    def _group(self, path: str, number: int) -> pa.Table:
+        key = (path, number)
+        if key not in self._kept:
+            with pq.ParquetFile(self._lake / path) as file:
+                self._kept[key] = file.read_row_group(number)
+            self._bytes += self._kept[key].nbytes
+        self._kept.move_to_end(key)
+        while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.nbytes
+        return self._kept[key]
+
+
+def _datums(messages: Messages, archives: Archives) -> list[bytes]:
+    """Return the datums of messages of one framing, in their order."""
+    values: list[bytes] = [b""] * len(messages)
+    for index in dict.fromkeys(index for index, _ in messages):
+        mine = [i for i, (other, _) in enumerate(messages) if other is index]
+        numbers = np.array([messages[i][1] for i in mine], np.int64)
+        for i, value in zip(mine, archives.values(index, numbers), strict=True):
+            values[i] = value
+    return datums(messages[0][0].framing, values)
+
+
+def _packets(messages: Messages, expected: _Expected) -> dict[str, pa.Array]:
+    """Return the columns that rows of packets are due to have."""
+    described = expected.description.columns
+    keys = {f"_{name}": whole(described[name]) for name in ("object_id", "source_id", "mjd", "healpix_29")}
+    keys |= {f"_{name}": column for name, column in _source(messages).items() if name != "received"}
+    taken = {name.lower() for name in tables.KEY_SCHEMA.names}
+    alerts = expected.alerts
+    own = {f"{n}_" if n.lower() in taken else n: whole(alerts[n]) for n in alerts.column_names}
+    return keys | own
+
+
+def _deliveries(messages: Messages, expected: _Expected) -> dict[str, pa.Array]:
+    """Return the columns that rows of deliveries are due to have."""
+    described = expected.description.columns
+    archive = {
+        "archive_file": pa.array([index.path for index, _ in messages], pa.string()),
+        "archive_pos": pa.array([int(index.start[m]) for index, m in messages], pa.int64()),
+        "archive_len": pa.array([int(index.length[m]) for index, m in messages], pa.int64()),
+        "schema_id": pa.array([index.schema.fingerprint for index, _ in messages], pa.string()),
+    }
+    return {name: whole(described[name]) for name in described.column_names} | _source(messages) | archive
+
+
+def _source(messages: Messages) -> dict[str, pa.Array]:
+    sources = [index.source for index, _ in messages]
+    times = np.array([index.timestamp_ms[m] for index, m in messages], np.int64)
+    return {
+        "cluster": pa.array([source.cluster for source in sources], pa.string()),
+        "topic": pa.array([source.topic for source in sources], pa.string()),
+        "generation": pa.array([source.generation for source in sources], pa.int32()),
+        "kafka_partition": pa.array([int(i.partition[m]) for i, m in messages], pa.int32()),
+        "kafka_offset": pa.array([int(i.offset[m]) for i, m in messages], pa.int64()),
+        "received": pa.array(times * 1000, mask=times < 0).cast(TIMESTAMP),
+    }
+
+
+def _differences(
+    actual: pa.Table, due: dict[str, pa.Array], told: _Told, table: str = ""
+) -> Iterator[Finding]:
+    strange = sorted(set(actual.column_names) ^ set(due))
+    if strange:
+        problem = f"{table}columns that are not those of the schema: {', '.join(strange[:5])}"
+        yield Finding("row", told.file.path, problem, REBUILD)
+    for name in actual.column_names:
+        if name not in due:
+            continue
+        column = whole(actual[name])
+        if same(column, due[name]):
+            continue
+        if len(rows := np.fromiter(differing_rows(column, due[name]), np.int64)):
+            yield told.finding(rows, f"{table}column {name} is not what the archive says")
+
+
+def _take(table: pa.Table, rows: Ints) -> pa.Table:
+    """Return some rows; those in a row are not copied."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and bool((np.diff(rows) == 1).all()):
+        return table.slice(int(rows[0]), len(rows))
+    return table.take(pa.array(rows))
