@@ -205,8 +205,7 @@ def _seen(
 
 def _not_seen(reach: Reach, seen: float, rules: Rules) -> Blocker:
     where = _where(reach.source, reach.partition)
-    last = "never seen at its end" if seen == NEVER else f"last seen at its end {utc(seen)}"
-    until, why, todo = math.inf, f"{where}: {last}", "finkbridge drain"
+    until, why, todo = math.inf, f"{where}: {_last_seen(reach, seen)}", "finkbridge drain"
     if reach.ended_at is not None:
         until, todo = reach.ended_at, "what it got between is lost"
         why = f"{why}, and gone {utc(reach.ended_at)}"
@@ -216,6 +215,14 @@ def _not_seen(reach: Reach, seen: float, rules: Rules) -> Blocker:
     elif reach.seen_end is not None and reach.seen_end > reach.next_offset:
         why = f"{why}, and {reach.seen_end - reach.next_offset:,} offsets wait"
     return Blocker(reach.source, reach.partition, seen, until, why, todo)
+
+
+def _last_seen(reach: Reach, seen: float) -> str:
+    if seen == NEVER:
+        return "never seen at its end"
+    if seen == reach.reached_at:
+        return f"last seen at its end {utc(seen)}"
+    return f"drained up to {utc(seen)}, by Kafka's time"
 
 
 def _lost(lost: Lost) -> Blocker:

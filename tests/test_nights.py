@@ -1,0 +1,308 @@
+"""Which nights are complete: by what runs saw of topics' ends, what is lost, and what waits in quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finkbridge import catalog
+from finkbridge.land import Lander
+from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
+from finkbridge.ledger.coverage import drained, read_counts
+from finkbridge.nights import Blocker, Night, Rules, Verdict, verdicts
+from finkbridge.settings import Settings
+from finkbridge.values import Message, OffsetRange
+from tests.support.lake import POINT, encode, points
+from tests.support.offline import POINT_KEY, Given, generation_of, plan_of
+
+HOUR = 3600.0
+NIGHT = 20260320
+START = datetime(2026, 3, 20, tzinfo=UTC).timestamp()
+END = START + 24 * HOUR
+CLOSES = END + 6 * HOUR
+GARBAGE = b"\xff" * 9
+
+
+def message(offset: int, at: float, partition: int = 0, value: bytes | None = None) -> Message:
+    bare = encode(POINT, {"x": float(offset)}) if value is None else value
+    return Message(partition, offset, int(at * 1000), 1, POINT_KEY, bare)
+
+
+class World:
+    """A lake that is drained by hand, at any time one likes."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator = coordinator
+        self.ledger = coordinator.ledger
+
+    def drain(self, messages: Sequence[Message], topic: str = "fink_a", start: int | None = None) -> None:
+        """Land messages, from `start` or from the first one on."""
+        spans = []
+        for partition in sorted({m.partition for m in messages}):
+            mine = [m.offset for m in messages if m.partition == partition]
+            first = min(mine) if start is None else start
+            spans.append(OffsetRange(partition, first, max(mine) + 1))
+        plan = plan_of(self.coordinator, topic, spans)
+        self.coordinator.commit_segment(plan, Lander(self.ledger.lake, Given(messages)).land(plan))
+
+    def look(self, at: float, ends: Mapping[int, int], topic: str = "fink_a") -> None:
+        """See a topic's partitions end at offsets."""
+        known = generation_of(self.coordinator, topic).row_id
+        with self.coordinator.writing() as connection:
+            seen.note_looks(connection, {(known, p): end for p, end in ends.items()}, at)
+
+    def verdict(self, rules: Rules = Rules(), now: float = CLOSES + 100 * HOUR) -> Verdict:  # noqa: B008
+        (found,) = verdicts(self.ledger, rules, [("other", NIGHT)], now)
+        return found
+
+    def why(self, rules: Rules = Rules(), now: float = CLOSES + 100 * HOUR) -> str:  # noqa: B008
+        """Return why the night is not complete, and expect that it is not."""
+        found = self.verdict(rules, now)
+        assert not found.complete
+        assert found.why
+        return found.why
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with Ledger(tmp_path / "lake", create=True) as ledger, coordinate(ledger) as coordinator:
+        yield World(coordinator)
+
+
+def test_complete_once_the_end_was_seen_after_the_night_closed(world: World) -> None:
+    world.drain([message(0, START + HOUR), message(1, START + 2 * HOUR)])
+    assert world.why() == (
+        "fink_a partition 0: drained up to 2026-03-20 01:00 UTC, by Kafka's time: finkbridge drain"
+    )
+    world.look(START + 4 * HOUR, {0: 2})
+    assert world.why() == "fink_a partition 0: last seen at its end 2026-03-20 04:00 UTC: finkbridge drain"
+    world.look(CLOSES - 1, {0: 2})
+    assert "last seen at its end 2026-03-21 05:59 UTC" in world.why()
+    world.look(CLOSES, {0: 2})
+    assert world.verdict() == Verdict(Night("other", NIGHT, START, END, CLOSES), 2, ())
+
+
+def test_a_night_that_is_not_over_is_not_complete_whatever_was_seen(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES + HOUR, {0: 1})
+    assert world.why(now=CLOSES - 1).startswith(
+        "the night ends 2026-03-21 00:00 UTC, and its alerts may come until 2026-03-21 06:00 UTC"
+    )
+    assert world.verdict(now=CLOSES).complete
+
+
+def test_late_hours_are_a_setting(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(END + HOUR, {0: 1})
+    rules = Rules.of(Settings.model_validate({"certificate": {"late_hours": 1}}))
+    assert rules.late_s == HOUR
+    assert world.verdict(rules).complete
+    assert not world.verdict().complete
+    quiet = world.coordinator.add_generation("ztf", "fink_quiet", None)
+    world.coordinator.start_partitions(quiet, {0: 0})
+    assert world.why(rules) == "fink_quiet partition 0: never seen at its end: finkbridge drain"
+
+
+def test_what_a_look_saw_counts_only_when_it_is_drained(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(START + 2 * HOUR, {0: 1})
+    world.look(CLOSES + HOUR, {0: 3})
+    assert world.why() == (
+        "fink_a partition 0: last seen at its end 2026-03-20 02:00 UTC, and 2 offsets wait: finkbridge drain"
+    )
+    world.drain([message(1, START + 3 * HOUR), message(2, START + 4 * HOUR)])
+    assert world.verdict().complete
+    world.look(CLOSES + 2 * HOUR, {0: 9})  # more came since: what was seen before holds
+    assert world.verdict().complete
+
+
+def test_kafkas_time_of_what_is_drained_tells_it_too(world: World) -> None:
+    """A backlog that is drained bit by bit: the end that was seen is far behind."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES + 50 * HOUR, {0: 100})
+    assert not world.verdict().complete
+    world.drain([message(1, CLOSES - 1), message(2, CLOSES + HOUR)])
+    assert not world.verdict().complete  # the part begins before the night closed
+    world.drain([message(3, CLOSES + 2 * HOUR)])
+    assert world.verdict().complete
+
+
+def test_every_partition_of_every_topic_of_the_cluster_counts(world: World) -> None:
+    world.drain([message(0, START + HOUR, 0), message(0, START + HOUR, 1)])
+    world.drain([message(0, START - 50 * HOUR)], "fink_b")
+    world.look(CLOSES, {0: 1, 1: 1})
+    assert world.why().startswith("fink_b partition 0: drained up to 2026-03-17 22:00 UTC")
+    world.look(CLOSES, {0: 1}, "fink_b")
+    assert world.verdict().complete
+
+
+def test_another_cluster_blocks_nothing(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    other = world.coordinator.add_generation("lsst", "fink_c", None)
+    world.coordinator.start_partitions(other, {0: 0})
+    assert world.verdict().complete
+
+
+def test_a_topic_that_the_settings_no_longer_name_blocks_only_the_night_it_was_left_in(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.drain([message(0, START - 50 * HOUR)], "fink_b")
+    world.look(CLOSES, {0: 1})
+    world.look(START - HOUR, {0: 1}, "fink_b")
+    left = Rules(topics={"ztf": ("fink_a*",)})
+    assert world.verdict(left).complete
+    assert "fink_b" in world.why(Rules(topics={"ztf": ("fink_*",)}))
+    world.look(START + HOUR, {0: 1}, "fink_b")
+    assert "not drained since, as the settings do not name it: finkbridge drain fink_b" in world.why(left)
+
+
+def test_gaps_block_the_nights_between_their_neighbours(world: World) -> None:
+    known = generation_of(world.coordinator, "fink_a")
+    world.drain([message(0, START - 30 * HOUR), message(1, START - 20 * HOUR)])
+    world.coordinator.commit_gap(known, OffsetRange(0, 2, 50), "expired")
+    world.drain([message(50, START - HOUR), message(51, START + HOUR)])
+    world.look(CLOSES, {0: 52})
+    assert world.verdict().complete  # all of the gap was sent before the night
+    world.coordinator.commit_gap(known, OffsetRange(0, 52, 60), "expired")
+    world.drain([message(60, CLOSES + HOUR)])
+    world.look(CLOSES + 2 * HOUR, {0: 61})
+    found = world.verdict()
+    assert (found.gaps, found.complete) == (1, False)
+    assert found.why == "fink_a partition 0: offsets [52, 60) expired: they cannot be had any more"
+
+
+def test_what_was_there_before_the_lake_began_blocks_nights_before_its_first_message(world: World) -> None:
+    world.drain([message(100, START + HOUR)])
+    world.look(CLOSES, {0: 101})
+    assert "offsets [0, 100) sent before the lake began with it" in world.why()
+    early = generation_of(world.coordinator, "fink_early")
+    world.coordinator.start_partitions(early, {0: 70})
+    world.look(START - 40 * HOUR, {0: 70}, "fink_early")
+    world.look(CLOSES, {0: 70}, "fink_early")
+    assert "fink_early" not in str(world.verdict().blockers)  # its first look was before the night
+
+
+def test_a_first_message_before_the_night_closes_the_time_before_the_lake(world: World) -> None:
+    world.drain([message(100, START - HOUR), message(101, START + HOUR)])
+    world.look(CLOSES, {0: 102})
+    world.look(CLOSES + 1, {0: 102})  # writes the first message's time down
+    assert world.verdict().complete
+
+
+def test_quarantine_blocks_the_night_of_its_time_until_it_is_landed(world: World) -> None:
+    world.drain([message(0, START + HOUR), message(1, START + 2 * HOUR, value=GARBAGE)])
+    world.drain([message(2, START - 50 * HOUR, value=GARBAGE), message(3, CLOSES + HOUR, value=GARBAGE)])
+    world.look(CLOSES + 2 * HOUR, {0: 4})
+    found = world.verdict()
+    assert (found.quarantined, len(found.blockers)) == (1, 1)
+    assert found.why == 'fink_a partition 0: 1 message in quarantine: finkbridge sql "FROM quarantine"'
+
+
+def test_quarantine_without_a_time_blocks_every_night(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.drain([Message(0, 1, None, 0, POINT_KEY, GARBAGE)])
+    world.look(CLOSES, {0: 2})
+    assert "1 message in quarantine" in world.why()
+
+
+def test_a_recreated_topic_blocks_the_nights_in_which_it_was_not_seen(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(START + 3 * HOUR, {0: 1})
+    new = world.coordinator.add_generation("ztf", "fink_a", "id-2")  # first seen now, long after the night
+    world.coordinator.start_partitions(new, {0: 0})
+    world.look(CLOSES + HOUR, {0: 0})
+    found = world.verdict()
+    assert "fink_a partition 0: last seen at its end 2026-03-20 03:00 UTC, and gone" in str(found.why)
+    assert "what it got between is lost" in str(found.why)
+    assert len(found.blockers) == 1
+
+
+def test_a_deleted_topic_blocks_the_night_it_went_in_and_none_after(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    world.drain([message(0, START - 50 * HOUR)], "fink_b")
+    world.look(START - 40 * HOUR, {0: 1}, "fink_b")
+    known = generation_of(world.coordinator, "fink_b").row_id
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known], START + HOUR)
+        seen.note_gone(connection, [known], CLOSES)  # the first time counts
+    assert "fink_b partition 0: last seen at its end 2026-03-18 08:00 UTC, and gone" in world.why()
+    with world.coordinator.writing() as connection:
+        seen.note_looks(connection, {(known, 0): 1}, CLOSES)  # it was only hidden
+    assert world.verdict().complete
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known], CLOSES + HOUR)
+    assert world.verdict().complete
+
+
+def test_an_end_before_what_the_lake_has_is_no_look(world: World) -> None:
+    world.drain([message(0, START + HOUR), message(1, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    assert "drained up to 2026-03-20 01:00 UTC" in world.why()
+
+
+def test_rows_without_a_time_are_never_complete(world: World) -> None:
+    world.drain([Message(0, 0, None, 0, *points(1)[0])])
+    world.look(CLOSES, {0: 1})
+    (found,) = verdicts(world.ledger, Rules(), None, CLOSES + HOUR)
+    assert (found.night.night, found.rows, found.complete) == (0, 1, False)
+    assert "have no time" in str(found.why)
+
+
+def test_drained_ranges_are_one_but_for_gaps(world: World) -> None:
+    known = generation_of(world.coordinator, "fink_a")
+    world.drain([message(0, START), message(2, START)])
+    world.drain([message(3, START), message(4, START, value=GARBAGE)])
+    world.coordinator.commit_gap(known, OffsetRange(0, 5, 9), "expired")
+    world.drain([message(9, START), message(0, START, 1)])
+    found = [(d.range, d.messages, d.rows, d.quarantined, d.holes) for d in drained(world.ledger)]
+    assert found == [
+        (OffsetRange(0, 0, 5), 4, 3, 1, 1),
+        (OffsetRange(0, 9, 10), 1, 1, 0, 0),
+        (OffsetRange(1, 0, 1), 1, 1, 0, 0),
+    ]
+
+
+def test_closed_nights_are_counted_once_when_published(world: World) -> None:
+    world.drain([message(0, START + HOUR), message(1, START + 2 * HOUR)])
+    catalog.publish(world.coordinator)
+    (counted,) = read_counts(world.ledger).values()
+    assert (counted.rows, counted.first_ms, counted.last_ms) == (
+        2,
+        int((START + HOUR) * 1000),
+        int((START + 2 * HOUR) * 1000),
+    )
+    world.drain([message(2, START + 3 * HOUR)])
+    with catalog.connect(world.ledger) as connection:  # the old counts no longer hold: it counts by itself
+        (row,) = connection.execute("SELECT rows, epoch_ms(last_received) FROM nights").fetchall()
+    assert row == (3, int((START + 3 * HOUR) * 1000))
+    catalog.publish(world.coordinator)
+    assert [c.rows for c in read_counts(world.ledger).values()] == [3]
+
+
+def test_a_look_that_finds_nothing_new_makes_the_catalog_stale_once_an_hour(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES + 100, {0: 1})
+    catalog.publish(world.coordinator)
+    published = world.coordinator.published()
+    assert published
+    world.look(CLOSES + 200, {0: 1})
+    assert world.coordinator.published() == published
+    world.look(CLOSES + 200 + HOUR, {0: 1})
+    assert world.coordinator.published() == 0
+
+
+TIMES = st.floats(-1e6, 1e6)
+
+
+@given(TIMES, TIMES, TIMES, st.floats(1, 1e5))
+def test_a_blocker_blocks_what_it_touches(since: float, length: float, start: float, lasts: float) -> None:
+    blocker = Blocker(None, None, since, since + abs(length), "", "")
+    night = Night("ztf", 1, start, start + lasts / 2, start + lasts)
+    touches = not (blocker.until < night.start or blocker.since >= night.closes_at)
+    assert blocker.blocks(night) == touches
