@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select, text
 
 from finkbridge.doctor.findings import Finding
-from finkbridge.errors import NoLakeError
+from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
@@ -22,6 +22,7 @@ TOO_LITTLE_BYTES, LITTLE_BYTES = 10**9, 10**10
 """Free space below which a drain may fail any moment, and below which it is time to see to it: a night of all
 of Fink's topics is some GB."""
 
+REPAIR = "put a backup back, or run finkbridge rebuild --ledger"
 AHEAD_S = 60.0
 """A commit that is so far in the future shows that the clock was set back."""
 
@@ -105,23 +106,24 @@ def ledger(settings: Settings) -> Iterator[Finding]:
     """Look whether the ledger is of a known version, whole, and not from the future."""
     where = "PostgreSQL" if settings.ledger else str(settings.lake.absolute())
     try:
-        opened = Ledger(settings.lake, settings.ledger_url)
+        with Ledger(settings.lake, settings.ledger_url) as opened:
+            yield from _opened(opened, where)
     except NoLakeError:
         yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
+    except LakeAccessError as error:
+        yield Finding("ledger", where, "bad", str(error), REPAIR)
+
+
+def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
+    if ledger.is_sqlite and (damage := _damage(ledger)):
+        yield Finding("ledger", where, "bad", f"damaged: {damage}", REPAIR)
         return
-    with opened as found:
-        if found.is_sqlite and (damage := _damage(found)):
-            todo = "put a backup back, or run finkbridge rebuild --ledger"
-            yield Finding("ledger", where, "bad", f"damaged: {damage}", todo)
-            return
-        with found.reading() as connection:
-            newest = connection.scalar(select(func.max(s.commits.c.committed_at)))
-        yield Finding("ledger", where, "good", f"version {s.VERSION}, commit {found.last_commit()}, whole")
-        if newest is not None and newest > time.time() + AHEAD_S:
-            ahead = (
-                f"its newest commit is {newest - time.time():,.0f} s in the future: the clock was set back"
-            )
-            yield Finding("clock", "this machine", "bad", ahead, "set the clock, by NTP")
+    with ledger.reading() as connection:
+        newest = connection.scalar(select(func.max(s.commits.c.committed_at)))
+    yield Finding("ledger", where, "good", f"version {s.VERSION}, commit {ledger.last_commit()}, whole")
+    if newest is not None and newest > time.time() + AHEAD_S:
+        ahead = f"the ledger's newest commit is {newest - time.time():,.0f} s in the future: it was set back"
+        yield Finding("clock", "this machine", "bad", ahead, "set the clock, by NTP")
 
 
 def _damage(found: Ledger) -> str | None:

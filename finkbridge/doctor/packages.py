@@ -49,12 +49,12 @@ def fits(version: str, ranges: str) -> bool:
 
 def _compares(mine: tuple[int, ...], sign: str, number: str) -> bool:
     other = _release(number)
-    if sign == "~=":
-        return mine >= other and mine[: len(other) - 1] == other[:-1]
-    if number.endswith("*"):
-        return (mine[: len(other)] == other) == (sign == "==")
     width = max(len(mine), len(other))
     a, b = (numbers + (0,) * (width - len(numbers)) for numbers in (mine, other))
+    if sign == "~=":
+        return a >= b and a[: len(other) - 1] == other[:-1]
+    if number.endswith("*"):
+        return (a[: len(other)] == other) == (sign == "==")
     return {">=": a >= b, "<=": a <= b, "==": a == b, "!=": a != b, ">": a > b, "<": a < b}[sign]
 
 
