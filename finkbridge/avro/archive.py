@@ -97,6 +97,15 @@ def read_archive(path: Path) -> Archive:
         raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
 
+def read_schema_text(path: Path) -> bytes:
+    """Return the writer schema of an archive file as it was received; raise DecodeError if it is damaged."""
+    try:
+        with mapped(path) as data:
+            return read_proven_header(data).metadata[SCHEMA]
+    except (ValueError, KeyError) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
+
+
 def to_json(value: Any) -> bytes:
     """Return compact JSON in ASCII, with the order of the keys kept."""
     return json.dumps(value, separators=(",", ":")).encode()

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from finkbridge import rebuild
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
-from finkbridge.rebuild import RebuildReport
+from finkbridge.errors import SettingsError
+from finkbridge.quarantine.show import printable
+from finkbridge.rebuild import LedgerReport, RebuildReport
+from finkbridge.settings import Settings
 
 
 @click.command(name="rebuild")
+@click.option("--ledger", "of_ledger", is_flag=True, help="Make the ledger again first: it is lost.")
+@click.option(
+    "--replace", is_flag=True, help="With --ledger: give a ledger that is there another name first."
+)
 @workers_option
 @json_option
 @lake_option
 @pass_app
 @click.pass_context
-def command(context: click.Context, app: App, *, workers: int | None, as_json: bool) -> None:
+def command(
+    context: click.Context, app: App, *, of_ledger: bool, replace: bool, workers: int | None, as_json: bool
+) -> None:
     """Make the tables and the catalog again from the archive, with no broker.
 
     For Parquet files that are damaged or gone, and after an upgrade that changes the tables. Queries see each
     row once all the time: the new files replace the old ones in one step, at the end. It needs room for the
     tables a second time. If it is ended or dies, the next one goes on where it was.
 
+    With --ledger, ledger.db is lost: a new one is made from what the files say, and then the tables. What
+    only the old one knew is named. A ledger that is there is never written over.
+
     Exit codes: 0; 1 something could not be read, and nothing was replaced; 2 a bad setting.
     """
-    report = rebuild.rebuild(app.settings({"workers": workers}))
+    if replace and not of_ledger:
+        raise SettingsError("--replace goes with --ledger")
+    settings = app.settings({"workers": workers})
+    if of_ledger:
+        _ledger(context, app, settings, as_json=as_json, replace=replace)
+        return
+    report = rebuild.rebuild(settings)
     if as_json:
         output.emit_json(report.as_dict())
     else:
@@ -33,6 +53,43 @@ def command(context: click.Context, app: App, *, workers: int | None, as_json: b
     for problem in report.problems:
         click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
     context.exit(int(bool(report.problems)))
+
+
+def _ledger(context: click.Context, app: App, settings: Settings, *, as_json: bool, replace: bool) -> None:
+    report = rebuild.rebuild_ledger(settings, replace_old=replace)
+    if as_json:
+        output.emit_json(report.as_dict())
+    else:
+        for line in ledger_lines(report):
+            click.echo(line)
+    problems = [*report.problems, *(report.tables.problems if report.tables else ())]
+    for problem in problems:
+        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+    context.exit(int(bool(problems)))
+
+
+def ledger_lines(report: LedgerReport) -> Iterator[str]:
+    """Yield what was found, and what could not be."""
+    if report.aside:
+        yield f"the old ledger is {report.aside} now"
+    if report.tables is None:
+        yield "nothing was made: restore the files that follow, or move them out of the lake, and run again"
+        return
+    yield (
+        f"the ledger is new: {report.plans:,} plans, {report.messages:,} messages, "
+        f"{report.quarantined:,} of them went to quarantine"
+    )
+    yield summary(report.tables)
+    for gap in report.gaps:
+        yield f"in no file, recorded as a gap: {printable(gap)}"
+    for stray in report.strays:
+        yield f"not in the lake: {printable(stray)}"
+    if report.stray_count > len(report.strays):
+        yield f"not in the lake: {report.stray_count - len(report.strays):,} files more"
+    if report.unused_tables:
+        yield f"{report.unused_tables:,} files of the old tables are not used: finkbridge verify --prune"
+    for lost in report.lost:
+        yield f"only the old ledger knew: {lost}"
 
 
 def summary(report: RebuildReport) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -19,22 +20,23 @@ ADVISORY_LOCK = 0x66696E6B  # "fink": one ledger a database
 
 def held(ledger: Ledger) -> AbstractContextManager[None]:
     """Return the lock of a lake; entering it raises LakeBusyError where another process has it."""
-    return _flock(ledger) if ledger.is_sqlite else _advisory_lock(ledger)
+    return flock(ledger.lake) if ledger.is_sqlite else _advisory_lock(ledger)
 
 
 @contextmanager
-def _flock(ledger: Ledger) -> Iterator[None]:
-    path = ledger.lake / layout.LOCK
+def flock(lake: Path) -> Iterator[None]:
+    """Hold the lock of a lake whose ledger is SQLite, whether or not it has one."""
+    path = lake / layout.LOCK
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise LakeAccessError(f"the lake {ledger.lake} is not writable: {error.strerror}") from None
+        raise LakeAccessError(f"the lake {lake} is not writable: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-            raise _busy(ledger, f"process {holder or 'unknown'}") from None
+            raise _busy(lake, f"process {holder or 'unknown'}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -46,7 +48,7 @@ def _flock(ledger: Ledger) -> Iterator[None]:
 def _advisory_lock(ledger: Ledger) -> Iterator[None]:
     with translated(ledger.lake), ledger.engine.connect() as connection:
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
-            raise _busy(ledger, "a process on this or another machine")
+            raise _busy(ledger.lake, "a process on this or another machine")
         connection.commit()  # the lock belongs to the connection, not to the transaction
         try:
             yield
@@ -56,7 +58,7 @@ def _advisory_lock(ledger: Ledger) -> Iterator[None]:
                 connection.commit()
 
 
-def _busy(ledger: Ledger, holder: str) -> LakeBusyError:
+def _busy(lake: Path, holder: str) -> LakeBusyError:
     return LakeBusyError(
-        f"the lake {ledger.lake} is being written by {holder}: nothing was changed; wait for it, or end it"
+        f"the lake {lake} is being written by {holder}: nothing was changed; wait for it, or end it"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -119,23 +119,42 @@ def commit_requeue(
             raise ReconciliationError(
                 f"{len(entries)} messages were to be in {table} and {written} are: nothing was committed"
             )
-    segment_id = entries[0].segment_id
     with coordinator.writing() as connection:
         commit = rows.add_commit(connection, "requeue", coordinator.epoch)
-        _move(connection, entries, "landed")
-        for entry in entries:
-            _count_as_row(connection, entry)
-        done = {
-            "rows": s.segments.c.rows + len(entries),
-            "quarantined": s.segments.c.quarantined - len(entries),
-        }
-        connection.execute(update(s.segments).where(s.segments.c.id == segment_id).values(**done))
+        land_entries(connection, commit, entries, files)
         landed.add_schemas(connection, schemas)
-        landed.add_files(connection, files, commit, segment_id)
-        generation_id = rows.generation_id(connection, entries[0].source)
-        note_surveys(connection, generation_id, {f.survey for f in files if f.table == "deliveries"})
         rows.forget_merges(connection, [file.path for file in files])
     return commit
+
+
+def land_entries(
+    connection: Connection, commit: int, entries: Sequence[Entry], files: Sequence[LandedFile]
+) -> None:
+    """Move messages of one segment from waiting to landed, and count them as rows."""
+    segment, count = entries[0].segment_id, len(entries)
+    c = s.segments.c
+    _move(connection, entries, "landed")
+    for entry in entries:
+        _count_as_row(connection, entry)
+    counts = {"rows": c.rows + count, "quarantined": c.quarantined - count}
+    connection.execute(update(s.segments).where(c.id == segment).values(**counts))
+    landed.add_files(connection, files, commit, segment)
+    generation_id = rows.generation_id(connection, entries[0].source)
+    note_surveys(connection, generation_id, {f.survey for f in files if f.table == "archive"})
+
+
+def waiting_of(
+    connection: Connection, source: TopicGeneration, places: Collection[tuple[int, int]]
+) -> list[Entry]:
+    """Return the messages that wait at partitions and offsets of a generation."""
+    q, g = s.quarantine.c, s.generations.c
+    query = _query(connection, Selection()).where(
+        g.cluster == source.cluster, g.topic == source.topic, g.generation == source.generation
+    )
+    found: list[Entry] = []
+    for some in rows.chunks({offset for _, offset in places}):
+        found += map(_entry, connection.execute(query.where(q.offset.in_(some))))
+    return [entry for entry in found if (entry.partition, entry.offset) in places]
 
 
 def accept(coordinator: Coordinator, entries: Sequence[Entry]) -> int:

@@ -14,6 +14,7 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import pairwise
 
 from finkbridge.values import OffsetRange, TopicGeneration
@@ -64,6 +65,33 @@ def choose(found: Iterable[FoundPlan]) -> Choice:
     left = [p for p in rest if not _is_covered(p, covered)]
     gaps = sorted((source, gap) for (source, _), spans in covered.items() for gap in _between(spans))
     return Choice(tuple(taken[::-1]), tuple(superseded[::-1]), tuple(left[::-1]), tuple(gaps))
+
+
+def in_order(plans: Sequence[FoundPlan]) -> list[FoundPlan]:
+    """Return plans so that those of a partition come in the order of their offsets, else by number."""
+    queues: defaultdict[tuple[TopicGeneration, int], list[tuple[int, int]]] = defaultdict(list)
+    for at, plan in enumerate(plans):
+        for r in plan.ranges:
+            heappush(queues[plan.source, r.partition], (r.start, at))
+    missing = [len(plan.ranges) for plan in plans]
+    heads = [queue[0][1] for queue in queues.values()]
+    ready: list[tuple[int, int]] = []
+    ordered: list[FoundPlan] = []
+    while heads or ready:
+        for at in heads:
+            missing[at] -= 1
+            if not missing[at]:
+                heappush(ready, (plans[at].number, at))
+        if not ready:
+            break
+        plan = plans[heappop(ready)[1]]
+        ordered.append(plan)
+        mine = [queues[plan.source, r.partition] for r in plan.ranges]
+        for queue in mine:
+            heappop(queue)
+        heads = [queue[0][1] for queue in mine if queue]
+    crossed = set(plans).difference(ordered)  # no order is right for them, and no planner makes such plans
+    return ordered + sorted(crossed, key=lambda plan: plan.number)
 
 
 def joined(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:

@@ -47,6 +47,8 @@ class Examined:
     """Plan and part in whose quarantine the messages were; None for what was fetched."""
     messages: tuple[tuple[int, int], ...]
     """Partition and offset of messages that were requeued."""
+    is_whole: bool
+    """Each offset is a row, quarantined, or in a hole: no file of the part is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def examine(task: ExamineTask) -> Examined:
     Raises
     ------
     DecodeError
-        A file is damaged, missing, or not what its name says; or the files do not have every message.
+        A file is damaged, cannot be read, or is not what its name says.
     """
     files = [_read(task.lake, path) for path in task.paths]
     facts = files[0].facts
@@ -117,8 +119,6 @@ def _examined(facts: dict[str, Any], files: Sequence[_File]) -> Examined:
         last_timestamp_ms=max(times, default=None),
     )
     requeued = facts.get("requeued")
-    if requeued is None:
-        _check_whole(files[0].file.path, landed)
     planned = facts.get("planned")
     return Examined(
         source,
@@ -127,6 +127,7 @@ def _examined(facts: dict[str, Any], files: Sequence[_File]) -> Examined:
         landed,
         None if requeued is None else (requeued["plan"], requeued["part"]),
         () if requeued is None else tuple((m.partition, m.offset) for m in everything),
+        requeued is not None or _is_whole(landed),
     )
 
 
@@ -146,12 +147,10 @@ def _is_in(message: Message, span: OffsetRange) -> bool:
     return message.partition == span.partition and span.start <= message.offset < span.end
 
 
-def _check_whole(path: str, landed: LandedPart) -> None:
+def _is_whole(landed: LandedPart) -> bool:
     counted = sum(count.rows + count.quarantined for count in landed.counts)
-    if not all(count.reconciled for count in landed.counts) or counted != sum(f.rows for f in landed.files):
-        raise DecodeError(
-            f"{path}: other files of its segment are missing: not all of its messages are there"
-        )
+    has_all = all(count.reconciled for count in landed.counts)
+    return has_all and counted == sum(file.rows for file in landed.files)
 
 
 def _last(messages: Iterable[Message]) -> Iterable[LastMessage]:

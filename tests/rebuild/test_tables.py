@@ -193,7 +193,7 @@ STEPS = [
     ("finkbridge.ledger.rebuilt", "_reconcile", 1),
     ("finkbridge.ledger.rebuilt", "commit_rebuild", 1),
     ("finkbridge.catalog", "_write", 1),
-    ("finkbridge.retire", "delete_replaced", 1),
+    ("finkbridge.drain", "delete_replaced", 1),
 ]
 
 

@@ -1,0 +1,192 @@
+"""A new ledger for a lake whose own is lost: all that its files say, in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from finkbridge import layout
+from finkbridge.errors import CommitConflictError, LakeAccessError
+from finkbridge.ledger import landed, rows
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.coordinator import Coordinator
+from finkbridge.ledger.quarantined import land_entries, waiting_of
+from finkbridge.ledger.seen import note_surveys
+from finkbridge.ledger.store import Ledger
+from finkbridge.values import LandedPart, OffsetRange, SegmentPlan, TopicGeneration
+
+UNKNOWN = "unknown: not in the archive after the ledger was rebuilt"
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedPlan:
+    """A plan that was committed, with its parts in order."""
+
+    plan: SegmentPlan
+    parts: tuple[LandedPart, ...]
+    """Without schemas and rejections."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedRequeue:
+    """Messages that were sent through again from one segment's quarantine."""
+
+    source: TopicGeneration
+    places: frozenset[tuple[int, int]]
+    """Partition and offset of each."""
+    part: LandedPart
+    """Without schemas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What a lake's files say."""
+
+    plans: Sequence[AdoptedPlan]
+    """Those of a partition in the order of their offsets."""
+    abandoned: Sequence[SegmentPlan]
+    requeues: Sequence[AdoptedRequeue]
+    """The newest first."""
+    gaps: Sequence[tuple[TopicGeneration, OffsetRange]]
+    last_number: int
+    """The greatest one in the name of any file."""
+
+
+def is_blank(ledger: Ledger) -> bool:
+    """Whether a ledger knows of no topic."""
+    with ledger.reading() as connection:
+        return _is_blank(connection)
+
+
+def refuse_if_lost(ledger: Ledger) -> None:
+    """Raise LakeAccessError where a lake has an archive and its ledger knows of nothing: it was lost.
+
+    A drain would begin with the topics anew, and give names to files that files of the archive have.
+    """
+    folders = [ledger.lake / name for name in ("archive", "quarantine")]
+    if is_blank(ledger) and any(path.is_file() for folder in folders for path in folder.rglob("*.avro")):
+        raise LakeAccessError(
+            f"{ledger.lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
+            "or run finkbridge rebuild --ledger"
+        )
+
+
+def adopt(
+    coordinator: Coordinator, adoption: Adoption, complete: Callable[[LandedPart], LandedPart]
+) -> list[AdoptedRequeue]:
+    """Fill a ledger that knows nothing yet.
+
+    Parameters
+    ----------
+    coordinator
+        Of the lake.
+    adoption
+        What its files say.
+    complete
+        Adds schemas and rejections to a part, read from its files: they need not be in memory all at once.
+
+    Returns
+    -------
+    list
+        Requeues that were not adopted: a message of theirs does not wait, as another one landed it.
+
+    Raises
+    ------
+    CommitConflictError
+        The ledger knows of topics.
+    """
+    with coordinator.writing() as connection:
+        if not _is_blank(connection):
+            raise CommitConflictError("the ledger is not empty: nothing was changed")
+        _start_numbers(connection, adoption.last_number)
+        ids = _add_generations(connection, adoption)
+        gaps = {(source, gap.partition, gap.end): gap for source, gap in adoption.gaps}
+        for adopted in adoption.plans:
+            source = adopted.plan.source
+            for r in adopted.plan.ranges:
+                if gap := gaps.get((source, r.partition, r.start)):
+                    _add_gap(connection, coordinator.epoch, ids[source], gap)
+            commit = rows.add_commit(connection, "adopt", coordinator.epoch)
+            _add_plan(connection, commit, ids[source], adopted, complete)
+        for abandoned in adoption.abandoned:
+            if abandoned.source in ids:
+                rows.add_plans(connection, [abandoned], ids[abandoned.source])
+                rows.close_plan(connection, abandoned, "abandoned")
+        epoch = coordinator.epoch
+        return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
+
+
+def _is_blank(connection: Connection) -> bool:
+    return connection.scalar(select(func.count()).select_from(s.generations)) == 0
+
+
+def _start_numbers(connection: Connection, last: int) -> None:
+    n = s.numbers.c
+    connection.execute(update(s.numbers).where(n.name == "plan", n.last < last).values(last=last))
+
+
+def _add_generations(connection: Connection, adoption: Adoption) -> dict[TopicGeneration, int]:
+    """Write lives of topics and their partitions down; return the lives' row ids."""
+    ends: dict[TopicGeneration, dict[int, OffsetRange]] = {}
+    for adopted in adoption.plans:
+        mine = ends.setdefault(adopted.plan.source, {})
+        for r in adopted.plan.ranges:
+            known = mine.get(r.partition, r)
+            mine[r.partition] = OffsetRange(r.partition, min(known.start, r.start), max(known.end, r.end))
+    ids = {}
+    for source in sorted(ends):
+        row = {"cluster": source.cluster, "topic": source.topic, "generation": source.generation}
+        ids[source] = rows.insert_one(connection, s.generations, row | {"first_seen": time.time()})
+        partitions = [
+            {
+                "generation_id": ids[source],
+                "partition": p,
+                "first_offset": span.start,
+                "next_offset": span.end,
+            }
+            for p, span in sorted(ends[source].items())
+        ]
+        connection.execute(insert(s.partitions), partitions)
+    return ids
+
+
+def _add_plan(
+    connection: Connection,
+    commit: int,
+    generation_id: int,
+    adopted: AdoptedPlan,
+    complete: Callable[[LandedPart], LandedPart],
+) -> None:
+    rows.add_plans(connection, [adopted.plan], generation_id)
+    rows.close_plan(connection, adopted.plan, "committed")
+    owner = landed.Owner(commit, adopted.plan, generation_id)
+    for part in map(complete, adopted.parts):
+        landed.add_part(connection, owner, part)
+        note_surveys(connection, generation_id, {f.survey for f in part.files if f.table == "archive"})
+
+
+def _add_gap(connection: Connection, epoch: int, generation_id: int, gap: OffsetRange) -> None:
+    row: dict[str, Any] = {
+        "commit": rows.add_commit(connection, "gap", epoch),
+        "generation_id": generation_id,
+        "partition": gap.partition,
+        "start_offset": gap.start,
+        "end_offset": gap.end,
+        "reason": UNKNOWN,
+    }
+    connection.execute(insert(s.gaps), row)
+
+
+def _add_requeue(
+    connection: Connection, epoch: int, requeue: AdoptedRequeue, complete: Callable[[LandedPart], LandedPart]
+) -> bool:
+    entries = waiting_of(connection, requeue.source, requeue.places)
+    if len(entries) != len(requeue.places) or len({entry.segment_id for entry in entries}) != 1:
+        return False
+    landed.add_schemas(connection, complete(requeue.part).schemas)
+    land_entries(connection, rows.add_commit(connection, "requeue", epoch), entries, requeue.part.files)
+    return True

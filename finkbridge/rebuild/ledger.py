@@ -1,0 +1,278 @@
+"""Rebuilds a ledger that is lost, from what the archive and quarantine files say, then the tables.
+
+    1 aside      if asked: a ledger that is there gets another name; none is ever written over
+    2 examine    every archive and quarantine file, byte for byte, on any worker
+    3 choose     the plans that were committed (`finkbridge.rebuild.choose`)
+    4 adopt      one transaction: generations, ranges, segments, files, schemas, quarantine, gaps
+    5 rebuild    the tables and the catalog, as ever (`finkbridge.rebuild.tables`)
+
+A file that is damaged ends it after 2: restored, or moved out of the lake, it is no hindrance any more. The
+tables' old files are not trusted, as only the lost ledger had their checksums: they are made again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from finkbridge import disk, layout
+from finkbridge.avro.archive import read_schema_text
+from finkbridge.avro.quarantine import read_quarantine
+from finkbridge.errors import LakeAccessError, SettingsError
+from finkbridge.layout import DataPath
+from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, is_blank
+from finkbridge.ledger.locks import flock
+from finkbridge.rebuild.choose import Choice, FoundPlan, choose, in_order, joined
+from finkbridge.rebuild.examine import Examined, ExamineTask, examine
+from finkbridge.rebuild.tables import RebuildReport, Watch, holding, rebuild_tables, unwatched, zip_done
+from finkbridge.settings import Settings
+from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan, TopicGeneration
+from finkbridge.verify.strays import data_paths
+
+LOST = (
+    "numbers and times of commits, and with them the lake as of an older commit",
+    "reasons of gaps, and gaps before the first and after the last message of a partition",
+    "Kafka's topic ids, until the next drain; generations of topics that have no file in the archive",
+    "which messages in quarantine were accepted",
+    "when topics' ends were looked at: nights count as incomplete until the next drains",
+    "reports of runs",
+)
+"""What only the old ledger knew."""
+
+MOST_NAMED = 1_000
+"""Strays that a report names; the rest are counted."""
+
+
+@dataclass(slots=True)
+class LedgerReport:
+    """What rebuilding a ledger found."""
+
+    aside: str = ""
+    """Where the old ledger is now."""
+    plans: int = 0
+    segments: int = 0
+    messages: int = 0
+    quarantined: int = 0
+    """Of the messages: those that were in quarantine, requeued ones counted."""
+    gaps: list[str] = field(default_factory=list)
+    """Offsets between segments that no file has."""
+    strays: list[str] = field(default_factory=list)
+    """The first files that are of no committed plan, with what they are."""
+    stray_count: int = 0
+    unused_tables: int = 0
+    """Files of the tables that the old ledger may have listed; the new one does not."""
+    lost: tuple[str, ...] = LOST
+    problems: list[str] = field(default_factory=list)
+    tables: RebuildReport | None = None
+    """None where it did not come to that."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    def add_strays(self, paths: Iterable[str], what: str) -> None:
+        """Name files that are of no committed plan."""
+        for path in paths:
+            self.stray_count += 1
+            if len(self.strays) < MOST_NAMED:
+                self.strays.append(f"{path}: {what}")
+
+
+def rebuild_ledger(
+    settings: Settings, *, replace_old: bool = False, watch: Watch = unwatched
+) -> LedgerReport:
+    """Make a lost ledger again, then the tables and the catalog.
+
+    Parameters
+    ----------
+    settings
+        Of the lake.
+    replace_old
+        Give a ledger that is there another name first.
+    watch
+        Told of progress, twice over: for the files read, then for the tables made.
+
+    Raises
+    ------
+    SettingsError
+        There is a ledger already, or no archive.
+    LakeError
+        Another coordinator has the lake, or it cannot be written.
+    """
+    report = LedgerReport()
+    paths = sorted(data_paths(settings.lake))
+    groups, last = _parts(paths, report)
+    if not groups:
+        raise SettingsError(f"{settings.lake} has no archive: there is nothing to make a ledger from")
+    if replace_old:
+        report.aside = _set_aside(settings)  # 1
+    Ledger(settings.lake, settings.ledger_url, create=True).close()
+    began = time.monotonic()
+    with holding(settings) as bridge:
+        if not is_blank(bridge.coordinator.ledger):
+            raise SettingsError(
+                f"{settings.lake} has a ledger: nothing was changed; --replace gives it another name and "
+                "makes a new one, `finkbridge rebuild` without --ledger makes the tables again"
+            )
+        found = _examine_all(settings, groups, report, watch)  # 2
+        if report.problems:
+            return report
+        adoption = _adoption(found, last, report)  # 3
+        completing = _Completing(settings.lake)
+        for requeue in adopt(bridge.coordinator, adoption, completing.complete):  # 4
+            report.add_strays(_paths(requeue.part), "its messages landed by another requeue, or are unknown")
+        report.tables = rebuild_tables(bridge, watch)  # 5
+        report.tables.seconds = time.monotonic() - began
+    return report
+
+
+def _parts(paths: Iterable[str], report: LedgerReport) -> tuple[list[tuple[str, ...]], int]:
+    """Return the archive and quarantine files by part, and the greatest number in any file's name."""
+    groups: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
+    last = 0
+    for path in paths:
+        try:
+            named = DataPath.parse(path)
+        except ValueError:
+            if not path.startswith(f"{layout.SCRATCH}/"):
+                report.add_strays([path], "not finkbridge's")
+            continue
+        last = max(last, named.merged or 0, named.segment.plan if named.segment else 0)
+        if named.segment is None or named.table in {"deliveries", "packets"}:
+            report.unused_tables += 1
+        else:
+            name = named.segment
+            groups[named.topic, name.generation, name.plan, name.part].append(path)
+    return [tuple(mine) for mine in groups.values()], last
+
+
+def _set_aside(settings: Settings) -> str:
+    """Give the files of a ledger another name, with the date; return the new one."""
+    if settings.ledger_url is not None:
+        raise SettingsError("--replace is for a ledger in the lake: empty the PostgreSQL database yourself")
+    lake = settings.lake
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    old, new = lake / layout.LEDGER, lake / f"{layout.LEDGER}.{stamp}"
+    with flock(lake), disk.writing(lake):
+        if not old.exists():
+            return ""
+        if new.exists():
+            raise LakeAccessError(f"{new} is there already: nothing was changed; try again in a second")
+        for suffix in ("", "-wal", "-shm"):  # SQLite finds its log by the name of the database
+            if (file := old.with_name(old.name + suffix)).exists():
+                file.rename(new.with_name(new.name + suffix))
+        disk.sync_folder(lake)
+    return new.name
+
+
+def _examine_all(
+    settings: Settings, groups: Sequence[tuple[str, ...]], report: LedgerReport, watch: Watch
+) -> list[Examined]:
+    lake = settings.lake.absolute()
+    sizes = [sum((lake / path).stat().st_size for path in paths) for paths in groups]
+    tasks = [ExamineTask(lake, paths) for paths in groups]
+    found: list[Examined] = []
+    done = 0
+    for size, outcome in zip_done(settings, sum(sizes), examine, sizes, tasks):
+        done += size
+        watch(done, sum(sizes))
+        if isinstance(outcome, Examined):
+            found.append(outcome)
+        else:
+            report.problems.append(str(outcome))
+    return found
+
+
+def _adoption(found: Sequence[Examined], last: int, report: LedgerReport) -> Adoption:
+    by_plan: defaultdict[tuple[TopicGeneration, int], list[Examined]] = defaultdict(list)
+    for part in found:
+        if part.requeued is None:
+            by_plan[part.source, part.plan].append(part)
+    for parts in by_plan.values():
+        parts.sort(key=lambda p: p.landed.part)
+    plans = {_found_plan(parts): parts for parts in by_plan.values()}
+    choice = choose(plans)
+    _tell(choice, plans, report)
+    adopted = [
+        AdoptedPlan(_segment_plan(plan), tuple(p.landed for p in plans[plan]))
+        for plan in in_order(choice.taken)
+    ]
+    requeues = sorted((p for p in found if p.requeued is not None), key=lambda p: -p.plan)
+    return Adoption(
+        adopted,
+        [_segment_plan(plan) for plan in choice.superseded],
+        [AdoptedRequeue(p.source, frozenset(p.messages), p.landed) for p in requeues],
+        choice.gaps,
+        last,
+    )
+
+
+def _found_plan(parts: Sequence[Examined]) -> FoundPlan:
+    first = parts[0]
+    ranges = joined(count.range for part in parts for count in part.landed.counts)
+    numbers = [part.landed.part for part in parts]
+    is_whole = all(part.is_whole for part in parts) and numbers == list(range(len(parts)))
+    if first.planned is not None:
+        is_whole = is_whole and joined(first.planned) == ranges
+    return FoundPlan(first.plan, first.source, ranges, is_whole)
+
+
+def _segment_plan(plan: FoundPlan) -> SegmentPlan:
+    return SegmentPlan(plan.number, plan.source, plan.ranges, 0)
+
+
+def _tell(choice: Choice, plans: dict[FoundPlan, list[Examined]], report: LedgerReport) -> None:
+    taken = [part.landed for plan in choice.taken for part in plans[plan]]
+    counts = [count for part in taken for count in part.counts]
+    report.plans, report.segments = len(choice.taken), len(taken)
+    report.quarantined = sum(c.quarantined for c in counts)
+    report.messages = sum(c.rows for c in counts) + report.quarantined
+    report.gaps = [
+        f"{source.topic} (cluster {source.cluster}, generation {source.generation}), partition "
+        f"{gap.partition}: offsets [{gap.start}, {gap.end})"
+        for source, gap in choice.gaps
+    ]
+    for plan in choice.superseded:
+        what = f"plan {plan.number} was given up: its messages are in others"
+        report.add_strays((path for part in plans[plan] for path in _paths(part.landed)), what)
+    for plan in choice.left:
+        why = "overlaps with a later plan" if plan.is_whole else "is not whole, so it was never committed"
+        what = f"plan {plan.number} {why}; some of its offsets are in no other"
+        report.add_strays((path for part in plans[plan] for path in _paths(part.landed)), what)
+
+
+def _paths(part: LandedPart) -> Iterator[str]:
+    return (file.path for file in part.files)
+
+
+class _Completing:
+    """Adds to a part what is read from its files again when it is written down."""
+
+    def __init__(self, lake: Path) -> None:
+        self._lake = lake
+        self._known: set[str] = set()
+
+    def complete(self, part: LandedPart) -> LandedPart:
+        """Return a part with its schemas, those that were not given before, and its rejections."""
+        schemas = tuple(self._schema(f.path, f.schema_id) for f in part.files if self._is_new(f.schema_id))
+        rejected = (r for f in part.files if f.table == "quarantine" for r in self._rejections(f.path))
+        return replace(part, schemas=schemas, rejected=tuple(rejected))
+
+    def _is_new(self, schema_id: str) -> bool:
+        is_new = bool(schema_id) and schema_id not in self._known
+        self._known.add(schema_id)
+        return is_new
+
+    def _schema(self, path: str, schema_id: str) -> KnownSchema:
+        return KnownSchema(schema_id, "avro", read_schema_text(self._lake / path))
+
+    def _rejections(self, path: str) -> Iterator[Rejection]:
+        for r in read_quarantine(self._lake / path):
+            m = r.message
+            why = (r.reason, r.byte_position, r.reference)
+            yield Rejection(m.partition, m.offset, m.timestamp_ms, *why, path)
