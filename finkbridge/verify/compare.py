@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,10 @@ class Batch:
     file: Row[Any]
     packets: pa.Table
     """The whole row group."""
-    rows: Ints
-    """Which of it."""
+    places: tuple[Ints, Ints]
+    """Rows of that row group, and of deliveries."""
     keys: TableKeys
     """Of the night's deliveries."""
-    partners: Ints
-    """Rows of deliveries."""
     messages: Messages
 
 
@@ -58,7 +57,7 @@ class _Expected:
 
 
 class Comparer:
-    """Decodes, compares, and keeps what is costly to make.
+    """Decodes, compares, and keeps what is costly to make; several threads may use it.
 
     Parameters
     ----------
@@ -72,6 +71,7 @@ class Comparer:
         self._decoders = Decoders()
         self._groups = _RowGroups(ledger.lake)
         self._sample = sample
+        self._lock = Lock()
         self._chosen: dict[str, npt.NDArray[np.bool_]] = {}
         self.sampled = 0
         """Messages that fastavro has decoded so far."""
@@ -108,8 +108,10 @@ class Comparer:
         if expected.description.rejected:
             rows = np.array(list(expected.description.rejected), np.int64)
             yield told.finding(rows, "should be in quarantine, as they have no identity, place or time")
-        yield from _differences(_take(batch.packets, batch.rows[mine]), _packets(messages, expected), told)
-        actual = self._groups.take(batch.keys, batch.partners[mine])
+        yield from _differences(
+            _take(batch.packets, batch.places[0][mine]), _packets(messages, expected), told
+        )
+        actual = self._groups.take(batch.keys, batch.places[1][mine])
         yield from _differences(actual, _deliveries(messages, expected), told, "deliveries ")
 
     def _expect(self, messages: Messages, values: Sequence[bytes]) -> _Expected:
@@ -129,7 +131,8 @@ class Comparer:
             return
         index = messages[0][0]
         reference = self._decoders.reference(index.schema, index.survey, [values[int(row)] for row in rows])
-        self.sampled += len(rows)
+        with self._lock:
+            self.sampled += len(rows)
         bulk = _take(expected.alerts, rows)
         for name in reference.column_names:
             if not same(whole(bulk[name]), whole(reference[name])):
@@ -165,9 +168,14 @@ class _RowGroups:
         self._kept: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
         self._starts: OrderedDict[str, Ints] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()
 
     def take(self, keys: TableKeys, rows: Ints) -> pa.Table:
         """Return some rows of a night's deliveries, in the order asked for."""
+        with self._lock:
+            return self._take(keys, rows)
+
+    def _take(self, keys: TableKeys, rows: Ints) -> pa.Table:
         order = np.argsort(rows, kind="stable")
         pieces, at = [], 0
         asked = rows[order]

@@ -8,7 +8,10 @@ met: what was not is missing from the tables.
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -24,18 +27,13 @@ from finkbridge.ledger import Ledger
 from finkbridge.verify.archives import ArchiveIndex, Archives
 from finkbridge.verify.compare import Batch, Comparer
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding, Scope
-from finkbridge.verify.keys import (
-    Codes,
-    Ints,
-    TableKeys,
-    batches,
-    pair,
-    read_keys,
-    source_name,
-    topic_of,
-)
+from finkbridge.verify.keys import Codes, Ints, batches, pair, read_keys, source_name, topic_of
 from finkbridge.verify.listed import select_scope
+from finkbridge.verify.locate import Locator, Night
 from finkbridge.verify.report import Report, Watcher
+
+THREADS = max(1, min(3, os.cpu_count() or 1))
+"""Batches that are compared at once: nearly all of it is native code, and each takes some 150 MB."""
 
 BATCH_BYTES = 24_000_000
 """Bytes of messages that are decoded at once."""
@@ -68,21 +66,25 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
     watcher
         Told of progress.
     """
-    scope, damaged, selection = asked.scope, asked.damaged, select_scope(ledger, asked.scope)
+    damaged, selection = asked.damaged, select_scope(ledger, asked.scope)
     alive = ledger.alive_files()  # read at once: a merge may commit meanwhile
     files = [f for f in alive if selection.has(f)]
     archives = {f.path: f for f in alive if f.table == "archive"}
     wanted = [f for f in files if f.table == "archive" and f.path not in damaged]
     watcher.begin("deep", sum(f.bytes for f in wanted))
-    deep = _Deep(Archives(ledger.lake, archives), scope, Comparer(ledger, asked.sample), report, watcher)
-    deep.broken |= damaged
-    tables = sorted((f for f in files if f.night is not None), key=lambda f: (f.survey, f.night))
-    for (survey, night), mine in groupby(tables, lambda f: (f.survey, f.night)):
-        for found in deep.night(survey, night, list(mine), damaged):
-            report.add(found)
-    for file in wanted:
-        for found in deep.unmet(file):
-            report.add(found)
+    locator = Locator(Archives(ledger.lake, archives), broken=set(damaged))
+    nights = groupby(
+        sorted((f for f in files if f.night is not None), key=lambda f: (f.survey, f.night)),
+        lambda f: (f.survey, f.night),
+    )
+    with ThreadPoolExecutor(THREADS, "compare") as threads:
+        deep = _Deep(locator, asked.scope, Comparer(ledger, asked.sample), report, watcher, threads)
+        for (survey, night), mine in nights:
+            for found in deep.night(survey, night, list(mine), damaged):
+                report.add(found)
+        for file in wanted:
+            for found in deep.unmet(file):
+                report.add(found)
     quarantined = [f for f in files if f.table == "quarantine" and f.path not in damaged]
     for finding in _quarantines(ledger, quarantined):
         report.add(finding)
@@ -90,17 +92,14 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
 
 @dataclass(slots=True)
 class _Deep:
-    archives: Archives
+    locator: Locator
     scope: Scope
     comparer: Comparer
     report: Report
     watcher: Watcher
+    threads: Executor
     met: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     """For each archive file, which of its messages have been met in a night."""
-    told: set[tuple[str, int, int]] = field(default_factory=set)
-    """Source, partition and offset of messages that a finding has named already."""
-    broken: set[str] = field(default_factory=set)
-    """Archive files that a finding has named already: they are not read."""
     is_whole: bool = True
     """Whether all nights could be read, so that what was not met is missing."""
 
@@ -118,7 +117,7 @@ class _Deep:
 
     def _night(self, night: int, files: Sequence[Row[Any]]) -> Found:
         sources, paths = Codes(), Codes()
-        lake = self.archives.lake
+        lake = self.locator.archives.lake
         deliveries, packets = (
             read_keys(lake, [f for f in files if f.table == table], sources, paths)
             for table in ("deliveries", "packets")
@@ -126,101 +125,46 @@ class _Deep:
         wanted = np.array([self.scope.has_topic(topic_of(name)) for name in sources.names], np.bool_)
         pairs = pair(deliveries, packets, wanted)
         for source, partition, offset, *counts in pairs.odd:
-            self.told.add((sources.names[source], partition, offset))
+            self.locator.told.add((sources.names[source], partition, offset))
             where = f"night {night}, {topic_of(sources.names[source])}:{partition}:{offset}"
             told = f"has {counts[0]} rows in deliveries and {counts[1]} in packets, and one of each is due"
             yield Finding("row", where, told, REBUILD)
-        table = _Night(night, deliveries, packets, sources, paths)
-        for number, file in enumerate(packets.files):
-            yield from self._packets(table, number, file, pairs.partner)
+        table = Night(night, deliveries, packets, sources, paths)
+        running: deque[tuple[Future[list[Finding]], Batch]] = deque()
+        for batch in self._batches(table, pairs.partner):
+            running.append((self.threads.submit(self._compare, batch), batch))
+            if len(running) > THREADS:  # one more, so that no thread waits
+                yield from self._take(*running.popleft())
+        while running:
+            yield from self._take(*running.popleft())
+        yield from self.locator.findings()
 
-    def _packets(self, night: _Night, number: int, file: Row[Any], partner: Ints) -> Found:
-        """Compare one file of packets, row group after row group."""
-        first = int(night.packets.first[number])
-        with pq.ParquetFile(self.archives.lake / file.path) as parquet:
-            for group in range(parquet.num_row_groups):
-                count = parquet.metadata.row_group(group).num_rows
-                rows = np.arange(count)[partner[first : first + count] >= 0]
-                found = self._locate(night, file, rows + first, partner)
-                yield from found.findings
-                if len(found.rows):
-                    content = parquet.read_row_group(group)
-                    sizes = np.array([index.length[m] for index, m in found.messages], np.int64)
-                    for some in batches(np.arange(len(found.rows)), sizes, BATCH_BYTES):
-                        yield from self._batch(night, file, content, found, some, first)
-                first += count
+    def _batches(self, night: Night, partner: Ints) -> Iterator[Batch]:
+        """Yield all rows of packets that have one delivery and one message, row group after row group."""
+        for file, first in zip(night.packets.files, night.packets.first.tolist(), strict=True):
+            with pq.ParquetFile(self.locator.archives.lake / file.path) as parquet:
+                begin = first
+                for group in range(parquet.num_row_groups):
+                    count = parquet.metadata.row_group(group).num_rows
+                    rows = begin + np.flatnonzero(partner[begin : begin + count] >= 0)
+                    located = self.locator.locate(night, file, rows, partner[rows])
+                    content = parquet.read_row_group(group) if len(located.rows) else None
+                    for some in batches(len(located.rows), located.sizes, BATCH_BYTES):
+                        messages = located.messages[some]
+                        places = located.rows[some] - begin, located.partners[some]
+                        yield Batch(night.number, file, content, places, night.deliveries, messages)
+                    begin += count
 
-    def _batch(
-        self, night: _Night, file: Row[Any], content: Any, found: _Located, some: Ints, first: int
-    ) -> Found:
-        rows = found.rows[some]
-        messages = [found.messages[i] for i in some]
-        partners = found.partners[some]
-        batch = Batch(night.number, file, content, rows - first, night.deliveries, partners, messages)
-        yield from self.comparer.compare(batch, self.archives)
-        for index, message in messages:
+    def _compare(self, batch: Batch) -> list[Finding]:
+        return list(self.comparer.compare(batch, self.locator.archives))
+
+    def _take(self, done: Future[list[Finding]], batch: Batch) -> Iterator[Finding]:
+        yield from done.result()
+        for index, message in batch.messages:
             self._met(index)[message] = True
-        self.report.compared_rows += len(rows)
+        self.report.compared_rows += len(batch.messages)
         self.report.sampled_rows = self.comparer.sampled
-        self.watcher.advance(sum(int(index.length[m]) for index, m in messages))
-
-    def _locate(self, night: _Night, file: Row[Any], rows: Ints, partner: Ints) -> _Located:
-        """Find the message of each row in the archive, by what its delivery says."""
-        partners = partner[rows]
-        found = _Located(np.empty(0, np.int64), np.empty(0, np.int64), [], [])
-        codes = night.deliveries.archive[partners]
-        number = np.full(len(rows), -1, np.int64)
-        indexes: dict[int, ArchiveIndex | None] = {}
-        for code in np.unique(codes):
-            index = indexes[int(code)] = self._open(night.paths.names[code], found.findings)
-            if index is None:
-                continue
-            mine = codes == code
-            at = index.at(night.deliveries.position[partners[mine]])
-            source = source_name(index.source)
-            names = np.array([name == source for name in night.sources.names], np.bool_)
-            is_it = (
-                (at >= 0)
-                & (index.partition[at] == night.packets.partition[rows[mine]])
-                & (index.offset[at] == night.packets.offset[rows[mine]])
-                & names[night.packets.source[rows[mine]]]
-            )
-            number[mine] = np.where(is_it, at, -1)
-        good = number >= 0
-        for row in np.flatnonzero(~good):
-            if indexes[int(codes[row])] is not None:
-                found.findings.append(self._not_in_archive(night, file, int(rows[row])))
-        found.rows, found.partners = rows[good], partners[good]
-        for code, message in zip(codes[good], number[good], strict=True):
-            index = indexes[int(code)]
-            if index is not None:
-                found.messages.append((index, int(message)))
-        return found
-
-    def _not_in_archive(self, night: _Night, file: Row[Any], row: int) -> Finding:
-        keys = night.packets
-        name, partition, offset = (
-            night.sources.names[keys.source[row]],
-            int(keys.partition[row]),
-            int(keys.offset[row]),
-        )
-        self.told.add((name, partition, offset))
-        told = f"{topic_of(name)}:{partition}:{offset} is not in the archive where its delivery says"
-        return Finding("row", file.path, told, REBUILD)
-
-    def _open(self, path: str, findings: list[Finding]) -> ArchiveIndex | None:
-        if path not in self.archives.files or path in self.broken:
-            if path not in self.broken:
-                self.broken.add(path)
-                problem = f"rows have their messages in {path!r}, which is no archive file of the lake"
-                findings.append(Finding("row", "deliveries", problem, REBUILD))
-            return None
-        try:
-            return self.archives.index(path)
-        except DecodeError as error:
-            self.broken.add(path)
-            findings.append(Finding("row", path, str(error), RESTORE))
-            return None
+        self.watcher.advance(sum(int(index.length[m]) for index, m in batch.messages))
 
     def _met(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self.met:
@@ -229,42 +173,22 @@ class _Deep:
 
     def unmet(self, file: Row[Any]) -> Found:
         """Tell which messages of an archive file are in no row."""
-        findings: list[Finding] = []
-        index = self._open(file.path, findings) if self.is_whole and file.path not in self.broken else None
-        yield from findings
+        index = self.locator.open(file.path) if self.is_whole else None
+        yield from self.locator.findings()
         if index is None:
             return
         left = np.flatnonzero(~self._met(index))
         name = source_name(index.source)
-        known = [(name, int(index.partition[m]), int(index.offset[m])) in self.told for m in left]
+        known = [(name, int(index.partition[m]), int(index.offset[m])) in self.locator.told for m in left]
         left = left[~np.array(known, np.bool_)]
         if len(left) and self.scope.nights:
-            left = left[[self.scope.has_night(n) for n in self.comparer.nights(index, left, self.archives)]]
+            left = left[
+                [self.scope.has_night(n) for n in self.comparer.nights(index, left, self.locator.archives)]
+            ]
         if len(left):
             first = f"{index.source.topic}:{index.partition[left[0]]}:{index.offset[left[0]]}"
             told = f"{len(left)} of its {index.messages} messages have no row, the first is {first}"
             yield Finding("row", file.path, told, REBUILD)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Night:
-    """The rows of one night."""
-
-    number: int
-    deliveries: TableKeys
-    packets: TableKeys
-    sources: Codes
-    paths: Codes
-
-
-@dataclass(slots=True, eq=False)
-class _Located:
-    """Rows of packets with their rows of deliveries and their messages."""
-
-    rows: Ints
-    partners: Ints
-    messages: list[tuple[ArchiveIndex, int]]
-    findings: list[Finding]
 
 
 def _quarantines(ledger: Ledger, files: Sequence[Row[Any]]) -> Iterator[Finding]:

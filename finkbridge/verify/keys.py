@@ -138,14 +138,13 @@ def pair(deliveries: TableKeys, packets: TableKeys, wanted: npt.NDArray[np.bool_
     return Pairs(partner, odd)
 
 
-def batches(rows: Ints, sizes: Ints, most_bytes: int) -> Iterator[Ints]:
+def batches(count: int, sizes: Ints, most_bytes: int) -> Iterator[slice]:
     """Cut rows, in order, into batches of at most so many bytes, or of one row."""
-    at = 0
-    ends = np.cumsum(sizes)
-    while at < len(rows):
+    at, ends = 0, np.cumsum(sizes)
+    while at < count:
         done = int(ends[at - 1]) if at else 0
         stop = max(at + 1, int(np.searchsorted(ends, done + most_bytes, side="right")))
-        yield rows[at:stop]
+        yield slice(at, stop)
         at = stop
 
 
