@@ -5,18 +5,23 @@ The catalog is disposable: it follows from the ledger alone and is made anew at 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 
 from finkbridge import disk, layout
-from finkbridge.catalog import bookkeeping, nights, views
+from finkbridge.catalog import bookkeeping, carried, nights, views
+from finkbridge.catalog.carried import Before
 from finkbridge.catalog.sql import literal
+from finkbridge.disk import Staging
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.nights import Rules
 from finkbridge.settings import Settings
+
+log = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.2.0"
 """Of the catalog's file: DuckDB since 1.2 opens it."""
@@ -29,14 +34,13 @@ def publish(coordinator: Coordinator, settings: Settings | None = None) -> None:
     lake = coordinator.ledger.lake
     commit, final = coordinator.ledger.last_commit(), lake / layout.CATALOG
     with disk.staging(lake) as place:
-        aside = place.new(".duckdb")
-        _write(aside, coordinator.ledger, rules)
+        aside = _written(place, coordinator, rules)
         disk.sync_file(aside)
         place.keep(aside, layout.CATALOG)
         place.publish()
         # a shell that had the old file open for writing may have left its log, which is of no other file
         final.with_name(final.name + ".wal").unlink(missing_ok=True)
-    coordinator.note_published(commit)
+    coordinator.note_published(commit, final.stat().st_mtime_ns)
 
 
 def connect(
@@ -53,18 +57,40 @@ def connect(
     return connection
 
 
-def _write(path: Path, ledger: Ledger, rules: Rules) -> None:
+def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> Path:
+    """Write the new catalog aside: with what the old one has, or all of it where the old one is of no use."""
+    if before := carried.before(coordinator):
+        aside = place.new(".duckdb")
+        try:
+            _write(aside, coordinator.ledger, rules, before)
+        except duckdb.Error as error:  # damaged, or of another finkbridge: the ledger has it all
+            log.debug("the catalog is written anew, as the old one cannot be read: %s", error)
+        else:
+            return aside
+    aside = place.new(".duckdb")
+    _write(aside, coordinator.ledger, rules, None)
+    return aside
+
+
+def _write(path: Path, ledger: Ledger, rules: Rules, before: Before | None) -> None:
     with duckdb.connect() as connection:
+        if before:
+            connection.execute(f"ATTACH {literal(str(before.file))} AS {carried.OLD} (READ_ONLY)")
         connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE new")
-        _define(connection, ledger, bookkeeping.NAMES)
+        _define(connection, ledger, bookkeeping.NAMES, before)
         nights.define(connection, ledger, rules, filled=True)
         connection.execute("USE memory")
         connection.execute("DETACH new")
 
 
-def _define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, filled: Collection[str]) -> None:
-    bookkeeping.copy_all(connection, ledger, filled)
+def _define(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    filled: Collection[str],
+    before: Before | None = None,
+) -> None:
+    bookkeeping.copy_all(connection, ledger, filled, before)
     try:
         for statement in views.statements(ledger):
             connection.execute(statement)

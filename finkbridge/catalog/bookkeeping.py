@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 from sqlalchemy import Select, func, select
 
+from finkbridge.catalog.carried import Before, carry_segments, is_new
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 
@@ -19,10 +20,24 @@ BATCH_ROWS = 20_000
 _TYPES = {"INTEGER": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float64()}
 
 
-def copy_all(connection: duckdb.DuckDBPyConnection, ledger: Ledger, names: Collection[str] = NAMES) -> None:
-    """Make the tables ``segments``, ``topics``, ``quarantine`` and ``gaps``; those not named stay empty."""
+def copy_all(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    names: Collection[str] = NAMES,
+    before: Before | None = None,
+) -> None:
+    """Make the tables ``segments``, ``topics``, ``quarantine`` and ``gaps``; those not named stay empty.
+
+    With a catalog `before`, segments are taken from it as far as it has them.
+    """
     for name, query in _QUERIES.items():
-        _copy(connection, name, query(), ledger, with_rows=name in names)
+        wanted = query()
+        _make(connection, name, wanted)
+        if before and name == "segments":
+            carry_segments(connection, ledger, [c.name for c in wanted.selected_columns])
+            wanted = wanted.where(is_new(before))
+        if name in names:
+            _fill(connection, name, wanted, ledger)
 
 
 def named_in(text: str) -> list[str]:
@@ -30,18 +45,22 @@ def named_in(text: str) -> list[str]:
     return [name for name in NAMES if name in text.lower()]
 
 
-def _copy(
-    connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], ledger: Ledger, *, with_rows: bool
-) -> None:
-    columns = query.selected_columns
-    schema = pa.schema([(c.name, _TYPES.get(str(c.type), pa.string())) for c in columns])
-    connection.register("copied", schema.empty_table())
+def _make(connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any]) -> None:
+    connection.register("copied", _schema(query).empty_table())
     connection.execute(f"CREATE TABLE {name} AS FROM copied")
-    for batch in _batches(query, schema, ledger) if with_rows else ():
+    connection.unregister("copied")
+
+
+def _schema(query: Select[Any]) -> pa.Schema:
+    return pa.schema([(c.name, _TYPES.get(str(c.type), pa.string())) for c in query.selected_columns])
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, query: Select[Any], ledger: Ledger) -> None:
+    for batch in _batches(query, _schema(query), ledger):
         # DuckDB's inserts of single rows take 7 ms each, and a year of `follow` makes a million
         connection.register("copied", batch)
         connection.execute(f"INSERT INTO {name} FROM copied")
-    connection.unregister("copied")
+        connection.unregister("copied")
 
 
 def _batches(query: Select[Any], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.Table]:
@@ -87,22 +106,31 @@ def _topics() -> Select[Any]:
         .where(s.gaps.c.generation_id == g.id)
         .scalar_subquery()
     )
+    summed = (
+        select(
+            c.generation_id,
+            *(func.sum(c[name]).label(name) for name in ("messages", "rows", "holes", "bytes")),
+            func.min(c.first_timestamp_ms).label("first_timestamp_ms"),
+            func.max(c.last_timestamp_ms).label("last_timestamp_ms"),
+        )
+        .group_by(c.generation_id)
+        .subquery()  # first summed, then joined: half the time
+    )
     return (
         select(
             g.cluster,
             g.topic,
             g.generation,
-            func.coalesce(func.sum(c.messages), 0).label("messages"),
-            func.coalesce(func.sum(c.rows), 0).label("rows"),
+            func.coalesce(summed.c.messages, 0).label("messages"),
+            func.coalesce(summed.c.rows, 0).label("rows"),
             waiting.label("quarantined"),
-            func.coalesce(func.sum(c.holes), 0).label("holes"),
+            func.coalesce(summed.c.holes, 0).label("holes"),
             lost.label("lost_offsets"),
-            func.coalesce(func.sum(c.bytes), 0).label("bytes"),
-            func.min(c.first_timestamp_ms).label("first_timestamp_ms"),
-            func.max(c.last_timestamp_ms).label("last_timestamp_ms"),
+            func.coalesce(summed.c.bytes, 0).label("bytes"),
+            summed.c.first_timestamp_ms,
+            summed.c.last_timestamp_ms,
         )
-        .select_from(s.generations.outerjoin(s.segments))
-        .group_by(g.id, g.cluster, g.topic, g.generation)
+        .select_from(s.generations.outerjoin(summed, summed.c.generation_id == g.id))
         .order_by(g.cluster, g.topic, g.generation)
     )
 

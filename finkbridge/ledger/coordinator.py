@@ -195,10 +195,16 @@ class Coordinator:
         is_there = (self.ledger.lake / layout.CATALOG).is_file()
         return is_there and self.published() == self.ledger.last_commit()
 
-    def note_published(self, commit: int) -> None:
-        """Note that the catalog has everything up to a commit."""
+    def published_mtime_ns(self) -> int:
+        """Return the time of the file that was published last, which tells it from any other; 0 for none."""
+        with self.ledger.reading() as connection:
+            return connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "published_mtime_ns")) or 0
+
+    def note_published(self, commit: int, mtime_ns: int = 0) -> None:
+        """Note that the catalog has everything up to a commit, and the time of its file."""
         with self.writing() as connection:
-            connection.execute(update(s.meta).where(s.meta.c.key == "published").values(value=commit))
+            rows.note_fact(connection, "published", commit)
+            rows.note_fact(connection, "published_mtime_ns", mtime_ns)
 
     def start_run(self, kind: str) -> int:
         """Note that a run began; one that was left running is noted as dead."""

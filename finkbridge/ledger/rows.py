@@ -134,6 +134,13 @@ def next_number(connection: Connection, name: str) -> int:
     return number
 
 
+def note_fact(connection: Connection, key: str, value: int) -> None:
+    """Write a fact down, whether or not the ledger had it before."""
+    m = s.meta.c
+    if connection.execute(update(s.meta).where(m.key == key).values(value=value)).rowcount == 0:
+        connection.execute(insert(s.meta), {"key": key, "value": value})
+
+
 def insert_one(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
     """Insert a row and return its id."""
     key = connection.execute(insert(table), row).inserted_primary_key
