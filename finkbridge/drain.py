@@ -24,7 +24,8 @@ from finkbridge.broker import Broker
 from finkbridge.disk import clear_scratch
 from finkbridge.errors import LakeError, SettingsError
 from finkbridge.execution import Crew, Execution, Listener, Silent
-from finkbridge.ledger import Coordinator, Ledger, coordinate
+from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
+from finkbridge.ledger.adopt import refuse_if_lost
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges
@@ -74,6 +75,7 @@ def open_bridge(settings: Settings) -> Iterator[Bridge]:
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
+        refuse_if_lost(ledger)
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
         timeout_s = settings.broker_timeout_s
@@ -176,7 +178,9 @@ class Bridge:
         return problems
 
     def _publish_if_stale(self) -> None:
-        if not self.coordinator.is_published():
+        with self.coordinator.ledger.reading() as connection:
+            is_stale = seen.is_stale(connection)
+        if is_stale or not self.coordinator.is_published():
             later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
         self._published = time.monotonic()
 
@@ -231,9 +235,9 @@ class Bridge:
             if (cluster, topic) in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
-        seen = replace(look, topics=look.topics + older.topics)
-        plans = planner.plan(seen, asked, pending)
-        sightings.note(self.coordinator, seen, planner.generations, report.topics, self.brokers)
+        whole = replace(look, topics=look.topics + older.topics)
+        plans = planner.plan(whole, asked, pending)
+        sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
         return plans
 
 

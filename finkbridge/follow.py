@@ -26,6 +26,9 @@ from finkbridge.settings import FollowSettings
 REFRESH_S = 20.0
 """Seconds between two looks for topics and partitions that are new, recreated or gone."""
 
+DRAIN_AGAIN_S = 3600.0
+"""Seconds after which a batch runs though nothing is new: that is written down, for certificates of nights."""
+
 BACKOFF_S = 1.0
 """Seconds after a failure until the cluster is looked at again; doubled with each further one."""
 
@@ -143,6 +146,8 @@ class Watch:
     """None while the cluster does not answer."""
     drained: Drained | None = None
     """None before its first batch."""
+    drained_at: float = field(default_factory=time.monotonic)
+    """When that was; monotonic, as the other times."""
     since: float | None = None
     """When the oldest message that waits was first seen."""
     failures: int = 0
@@ -187,7 +192,8 @@ class Watch:
         """Whether a batch should run, which takes about `batch_s`."""
         if self.sight is None:
             return False
-        if self.drained is None or has_changed(self.sight, self.drained):
+        is_old = time.monotonic() - self.drained_at > DRAIN_AGAIN_S
+        if self.drained is None or is_old or has_changed(self.sight, self.drained):
             return True
         age_s = 0.0 if self.since is None else time.monotonic() - self.since
         return is_due(self.waiting, age_s + batch_s, limits)
@@ -299,7 +305,7 @@ class Follower:
             for p, row in ledger.partitions(generation.row_id).items()
         }
         mean_bytes = {topic: means[g.row_id] for topic, g in mine.items() if g.row_id in means}
-        watch.drained = Drained(sight.topics, nexts, mean_bytes)
+        watch.drained, watch.drained_at = Drained(sight.topics, nexts, mean_bytes), time.monotonic()
         watch.take(sight)
         watch.look_at = 0.0
 

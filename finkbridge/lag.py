@@ -15,6 +15,7 @@ from finkbridge.backlog import Start, TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.errors import BrokerError, NoLakeError
 from finkbridge.ledger import Ledger
+from finkbridge.ledger.seen import LOOK_AGAIN_S, oldest_look
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
 
@@ -40,6 +41,14 @@ class Lag:
     """One line for each cluster that does not answer and each name that is no topic."""
     warnings: tuple[str, ...] = ()
     """One line for each cluster that has pending plans and is no longer set: no run can finish them."""
+
+    looked_at: float | None = None
+    """When the topic was looked at that was not for longest, Unix seconds UTC; None where one never was, or is
+    not in the lake."""
+
+    def is_look_due(self, now: float) -> bool:
+        """Whether a run should write down that nothing is new: certificates of nights rest on it."""
+        return self.looked_at is not None and now - self.looked_at > LOOK_AGAIN_S
 
     @property
     def offsets(self) -> int:
@@ -82,10 +91,19 @@ def measure_lag(settings: Settings, names: Sequence[str] = ()) -> Lag:
                 lags.append(TopicLag(topic.cluster, topic.topic, offsets))
             except BrokerError as error:
                 problems.append(str(error))
+        looked_at = _looked_at(ledger, [known.get((t.cluster, t.topic)) for t in seen.topics])
         pending = Counter(plan.source.cluster for plan in ledger.pending_plans()) if ledger else Counter()
     doable = sum(count for cluster, count in pending.items() if cluster in wanted)
     warnings = [_stranded(cluster, count) for cluster, count in pending.items() if cluster not in wanted]
-    return Lag(tuple(lags), doable, tuple(problems), tuple(warnings))
+    return Lag(tuple(lags), doable, tuple(problems), tuple(warnings), looked_at)
+
+
+def _looked_at(ledger: Ledger | None, known: Sequence[KnownGeneration | None]) -> float | None:
+    rows = [generation.row_id for generation in known if generation is not None]
+    if ledger is None or len(rows) < len(known):
+        return None
+    with ledger.reading() as connection:
+        return oldest_look(connection, rows)
 
 
 def _stranded(cluster: str, plans: int) -> str:

@@ -62,12 +62,14 @@ def drain_asset(topics: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
             settings = load_settings(overrides={"drain.max_messages": config.max_messages}).settings
             report = drain(settings, config.topics, Progress(context.log))
             tables = contents(settings)
+            nights = checks.nights_complete(settings)
         yield from _materializations(report, tables, settings.lake.absolute())
         _observe_topics(context, report)
         _report_nights(context, report, tables)
         if quarantined := report.total("quarantined"):
             context.log.warning(f"{quarantined} messages are in quarantine: they could not be decoded")
         yield from checks.results(report)
+        yield nights
         check_success(report)
 
     return drain_topics

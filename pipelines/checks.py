@@ -1,10 +1,15 @@
 """Asset checks: what every run proves, and says so."""
 
+import time
 from collections.abc import Iterator
 
 import dagster as dg
 
+from finkbridge.nights import Rules, verdicts
 from finkbridge.report import DrainReport
+from finkbridge.settings import Settings
+from pipelines import metadata
+from pipelines.contents import open_ledger
 
 RECONCILED = dg.AssetCheckSpec(
     "counts_reconcile",
@@ -23,7 +28,17 @@ NO_GAP = dg.AssetCheckSpec(
     asset="raw_archive",
     description="No message expired at the broker before it was drained. Lost ranges: `SELECT * FROM gaps`.",
 )
-CHECKS = (RECONCILED, NO_GAP, NOTHING_QUARANTINED)
+NIGHTS_COMPLETE = dg.AssetCheckSpec(
+    "nights_complete",
+    asset="deliveries",
+    description="Of the newest nights that are over, nothing that can hold their alerts is left: every "
+    "partition was drained up to an end that was seen after the night, and no gap and no quarantined message "
+    "is of its time. In full: `finkbridge certificate NIGHT`.",
+)
+CHECKS = (RECONCILED, NO_GAP, NOTHING_QUARANTINED, NIGHTS_COMPLETE)
+
+NEWEST_NIGHTS = 14
+"""Of both surveys, as many as are looked at: a week."""
 
 
 def results(report: DrainReport) -> Iterator[dg.AssetCheckResult]:
@@ -41,6 +56,25 @@ def results(report: DrainReport) -> Iterator[dg.AssetCheckResult]:
         passed=quarantined == 0,
         numbers={"quarantined": quarantined},
         severity=dg.AssetCheckSeverity.WARN,
+    )
+
+
+def nights_complete(settings: Settings) -> dg.AssetCheckResult:
+    """Return the result of the check on the newest nights that are over; it reads the ledger alone."""
+    now = time.time()
+    with open_ledger(settings) as ledger:
+        found = verdicts(ledger, Rules.of(settings), now=now)
+    over = [v for v in found if v.night.closes_at <= now][-NEWEST_NIGHTS:]
+    lacking = [v for v in over if not v.complete]
+    last = lacking[-1] if lacking else None
+    said: metadata.Metadata = {"nights": len(over), "incomplete": len(lacking)}
+    said |= {"why": f"{last.night.survey} {last.night.night}: {last.why}"} if last else {}
+    return dg.AssetCheckResult(
+        passed=not lacking,
+        asset_key=NIGHTS_COMPLETE.asset_key,
+        check_name=NIGHTS_COMPLETE.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**said, "table": metadata.certificates_table(over)},
     )
 
 

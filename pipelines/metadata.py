@@ -1,13 +1,14 @@
 """What a run and a table say of themselves in the UI: numbers that plot, tables, column schemas."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from finkbridge import surveys
+from finkbridge.nights import Verdict
 from finkbridge.report import DrainReport
 from finkbridge.tables import ARCHIVE_SCHEMA, KEY_SCHEMA, SOURCE_SCHEMA
 from finkbridge.values import UNDATED_NIGHT
@@ -54,6 +55,22 @@ def nights_table(report: DrainReport, in_lake: Mapping[int, int]) -> dg.TableMet
     return _table(
         {"night": night_name(night), "rows added": rows, "rows in the lake": in_lake.get(night, rows)}
         for night, rows in sorted(nights(report).items())
+    )
+
+
+def certificates_table(verdicts: Sequence[Verdict]) -> dg.TableMetadataValue:
+    """Return one line a survey's night: whether it is complete, and why not; the newest on top."""
+    return _table(
+        {
+            "night": night_name(verdict.night.night),
+            "survey": verdict.night.survey,
+            "rows": verdict.rows,
+            "quarantined": verdict.quarantined,
+            "gaps": verdict.gaps,
+            "complete": verdict.complete,
+            "why": verdict.why or "",
+        }
+        for verdict in reversed(verdicts)
     )
 
 

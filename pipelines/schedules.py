@@ -1,6 +1,7 @@
 """When to drain: every few minutes, if there is something."""
 
 import logging
+import time
 
 import dagster as dg
 
@@ -62,6 +63,8 @@ def decide(log: logging.Logger) -> dg.RunRequest | dg.SkipReason:
         log.warning(warning)
     if lag.offsets or lag.pending:
         return dg.RunRequest(tags={"finkbridge/lag": str(lag.offsets)})
+    if lag.is_look_due(time.time()):
+        return dg.RunRequest(tags={"finkbridge/lag": "0"})
     if lag.problems:
         raise dg.Failure("; ".join(lag.problems))
     return dg.SkipReason(_nothing_new(lag))

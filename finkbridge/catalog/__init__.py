@@ -41,6 +41,7 @@ def publish(coordinator: Coordinator, settings: Settings | None = None) -> None:
         # a shell that had the old file open for writing may have left its log, which is of no other file
         final.with_name(final.name + ".wal").unlink(missing_ok=True)
     coordinator.note_published(commit, final.stat().st_mtime_ns)
+    nights.note_published(coordinator)
 
 
 def connect(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from finkbridge import layout
 from finkbridge.catalog import views
-from finkbridge.ledger import Coordinator, Ledger
+from finkbridge.ledger import Coordinator, Ledger, seen
 from finkbridge.ledger.coverage import Counts, read_counts, write_counts
 from finkbridge.nights import Rules, Verdict, verdicts
 
@@ -78,6 +78,12 @@ def define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, rules: Rules, 
     connection.unregister("copied")
     open_nights = [verdict.night.night for verdict in found if _key(verdict) not in known]
     connection.execute(_VIEW.format(counting=_counting(open_nights)))
+
+
+def note_published(coordinator: Coordinator) -> None:
+    """Note that the published catalog tells of nights what is known."""
+    with coordinator.writing() as connection:
+        seen.note_nights_published(connection)
 
 
 def count_closed(coordinator: Coordinator, rules: Rules) -> None:

@@ -14,8 +14,12 @@ from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, literal
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
 
-REPUBLISH_S = 3600.0
-"""How often a look that finds nothing new makes the catalog stale: a night may be over by it."""
+LOOK_AGAIN_S = 3600.0
+"""How old the newest look may get, and how often one that finds nothing new makes the catalog stale: a night
+may be over by it."""
+
+_STALE = "nights_stale"
+"""Key in ``meta``: 1 if looks told, since the catalog was published, what its view of nights cannot know."""
 
 Ends = Mapping[tuple[int, int], int]
 """End at the broker, by generation's row id and partition."""
@@ -47,7 +51,7 @@ def note_looks(connection: Connection, ends: Ends, at: float) -> None:
         mine = and_(x.generation_id == bindparam("g"), x.partition == bindparam("p"))
         connection.execute(update(s.looks).where(mine), again)
     if any(_is_later(known[key], end, at) for key, end in sane.items()):
-        connection.execute(update(s.meta).where(s.meta.c.key == "published").values(value=0))
+        _set_stale(connection, 1)
 
 
 def note_gone(connection: Connection, generations: Collection[int], at: float) -> None:
@@ -64,6 +68,24 @@ def note_surveys(connection: Connection, generation_id: int, surveys: Iterable[s
         known = exists().where(x.generation_id == generation_id, x.survey == survey)
         row = select(literal(generation_id), literal(survey)).where(~known)
         connection.execute(insert(s.generation_surveys).from_select(["generation_id", "survey"], row))
+
+
+def is_stale(connection: Connection) -> bool:
+    """Whether looks told what the published view of nights cannot know."""
+    return bool(connection.scalar(select(s.meta.c.value).where(s.meta.c.key == _STALE)))
+
+
+def note_nights_published(connection: Connection) -> None:
+    """Note that the catalog has all that looks told."""
+    if is_stale(connection):
+        _set_stale(connection, 0)
+
+
+def oldest_look(connection: Connection, generations: Collection[int]) -> float | None:
+    """Return when the partition was seen that was not seen for longest; None where one never was."""
+    rows = _partitions(connection, [(generation, 0) for generation in generations])
+    times = [row.seen_at for row in rows]
+    return None if None in times else min(times, default=None)
 
 
 def first_timestamp_ms(connection: Connection, generation_id: int, partition: int) -> int | None:
@@ -124,8 +146,14 @@ def reached_at(look: Row[Any]) -> float | None:
     return None if look.reached_at is None else float(look.reached_at)
 
 
+def _set_stale(connection: Connection, value: int) -> None:
+    mine = s.meta.c.key == _STALE
+    if connection.execute(update(s.meta).where(mine).values(value=value)).rowcount == 0:
+        connection.execute(insert(s.meta), {"key": _STALE, "value": value})
+
+
 def _is_later(known: Row[Any], end: int, at: float) -> bool:
     """Whether a look that finds nothing new tells what the catalog, published before, cannot know."""
     before = reached_at(known)
     is_reached = bool(known.next_offset >= end)
-    return is_reached and before is not None and at // REPUBLISH_S != before // REPUBLISH_S
+    return is_reached and before is not None and at // LOOK_AGAIN_S != before // LOOK_AGAIN_S

@@ -85,7 +85,7 @@ def test_a_run_lands_both_topics_and_says_so(
         (b, 10, 0),
     ]
     assert all(check.passed for check in checks(result).values())
-    assert len(checks(result)) == 3
+    assert len(checks(result)) == 4
     assert values(events["catalog"].metadata)["rows/packets"] == 30
 
 

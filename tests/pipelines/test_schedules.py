@@ -164,3 +164,11 @@ def test_a_run_that_just_began_is_left_alone(
     monkeypatch.setattr(runs, "GRACE_S", 60.0)
     tell_pid(instance, begin(instance, Status.STARTED), dead_pid)
     assert runs.reap(instance) == []
+
+
+def test_a_look_is_due_an_hour_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is new, and that is written down: certificates of nights rest on it."""
+    put_lag(monkeypatch, Lag((TopicLag("ztf", "a", 0),), 0, (), (), time.time() - 3500))
+    assert isinstance(schedules.decide(LOG), dg.SkipReason)
+    put_lag(monkeypatch, Lag((TopicLag("ztf", "a", 0),), 0, (), (), time.time() - 3700))
+    assert isinstance(schedules.decide(LOG), dg.RunRequest)
