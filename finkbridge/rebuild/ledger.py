@@ -12,17 +12,20 @@ tables' old files are not trusted, as only the lost ledger had their checksums: 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from finkbridge import disk, layout
 from finkbridge.avro.archive import read_schema_text
 from finkbridge.avro.quarantine import read_quarantine
-from finkbridge.errors import LakeAccessError, SettingsError
+from finkbridge.errors import SettingsError
 from finkbridge.layout import DataPath
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, is_blank
@@ -155,19 +158,24 @@ def _set_aside(settings: Settings) -> str:
     """Give the files of a ledger another name, with the date; return the new one."""
     if settings.ledger_url is not None:
         raise SettingsError("--replace is for a ledger in the lake: empty the PostgreSQL database yourself")
-    lake = settings.lake
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    old, new = lake / layout.LEDGER, lake / f"{layout.LEDGER}.{stamp}"
-    with flock(lake), disk.writing(lake):
+    old = settings.lake / layout.LEDGER
+    with flock(settings.lake), disk.writing(settings.lake):
         if not old.exists():
             return ""
-        if new.exists():
-            raise LakeAccessError(f"{new} is there already: nothing was changed; try again in a second")
-        for suffix in ("", "-wal", "-shm"):  # SQLite finds its log by the name of the database
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(old)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in its log goes with it
+        new = _free_name(old)
+        for suffix in ("", "-wal", "-shm"):  # of one that is no database; a log is found by its name
             if (file := old.with_name(old.name + suffix)).exists():
                 file.rename(new.with_name(new.name + suffix))
-        disk.sync_folder(lake)
+        disk.sync_folder(settings.lake)
     return new.name
+
+
+def _free_name(old: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = (old.with_name(f"{old.name}.{stamp}{f'.{n}' if n else ''}") for n in count())
+    return next(path for path in names if not path.exists())
 
 
 def _examine_all(

@@ -35,7 +35,7 @@ from tests.support.lake import (
     real_alerts,
     sql,
 )
-from tests.support.offline import POINT_KEY, fill, messages_of, point, settings_of
+from tests.support.offline import POINT_KEY, assert_verified, fill, messages_of, point, settings_of
 
 NO_KEY = (None, encode(POINT, {"x": 7.5}))
 """A good datum that came without its schema."""
@@ -122,6 +122,7 @@ def test_what_is_good_now_lands_once_and_the_rest_waits(lake: Path) -> None:
     again = requeue(lake)
     assert (again.landed, again.waiting) == (0, 3)
     assert_sound(lake)
+    assert_verified(lake)
 
 
 def test_archive_positions_point_at_the_messages(lake: Path) -> None:
@@ -192,6 +193,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("module", "name"), STEPS, ids=[name for _, name in STEPS])
 def test_death_at_a_step_and_a_second_try(
@@ -272,6 +274,7 @@ def test_accepted_messages_wait_no_more(lake: Path) -> None:
     assert states(lake)["t", 3] == "accepted"
     assert sql(lake, "SELECT quarantined FROM topics WHERE topic = 't'") == [(6,)]
     assert_sound(lake)
+    assert_verified(lake)
     assert requeue(lake).selected == 7
 
 

@@ -32,7 +32,7 @@ from tests.support.lake import (
     same,
     sql,
 )
-from tests.support.offline import POINT_KEY, fill, messages_of, point, settings_of
+from tests.support.offline import POINT_KEY, assert_verified, fill, messages_of, point, settings_of
 
 MERGING = {"files": 2, "grace_s": 0}
 
@@ -136,6 +136,7 @@ def test_tables_that_are_gone_or_damaged_are_as_they_were(lake: Path) -> None:
     assert report.commit == ledger_rows(lake, s.commits)[-1].number
     assert_same(lake, before)
     assert_consistent(lake)
+    assert_verified(lake)
     assert ledger_rows(lake, s.rebuilt) == []
 
 

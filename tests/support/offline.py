@@ -13,6 +13,7 @@ from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
 from finkbridge.values import Message, OffsetRange, SegmentPlan
+from finkbridge.verify import Options, verify
 from tests.support.lake import POINT, Record, encode
 
 TIME_MS = 1_774_050_000_000  # 2026-03-20T23:40 UTC
@@ -87,3 +88,10 @@ def fill(
                     plan = plan_of(coordinator, topic, [span], byte_limit)
                     coordinator.commit_segment(plan, lander.land(plan))
         catalog.publish(coordinator)
+
+
+def assert_verified(lake: Path, *, prune: bool = False) -> None:
+    """Expect that `verify --deep` finds nothing, once `--prune` has deleted what is surely not needed."""
+    if prune:
+        verify(lake, None, Options(prune=True))
+    assert verify(lake, None, Options(deep=True, sample=None)).findings == []
