@@ -71,3 +71,40 @@ def test_a_strange_name_raises(bad):
 def test_a_path_without_a_night_raises():
     with pytest.raises(ValueError, match="no night"):
         layout.parse_night("deliveries/ztf/x.parquet")
+
+
+@given(names)
+def test_the_whole_path_of_a_data_file_is_parsed_back(name):
+    night = layout.night_folder(20260322)
+    for path, table, survey, topic in (
+        (layout.archive_path(name, 0), "archive", "", name.topic),
+        (layout.quarantine_path(name), "quarantine", "", name.topic),
+        (layout.deliveries_path(name, "other", 20260322), "deliveries", "other", None),
+        (layout.packets_path(name, "ztf", 20260322), "packets", "ztf", None),
+        (layout.packets_path(name, "other", 20260322), "packets", "other", name.topic),
+        (layout.merged_path(f"packets/other/{name.topic}/{night}", 12, 0), "packets", "other", name.topic),
+    ):
+        found = layout.DataPath.parse(path)
+        assert (found.table, found.survey, found.topic) == (table, survey, topic)
+        assert found.night == (None if table in ("archive", "quarantine") else 20260322)
+        assert found.merged == (12 if "merged" in path else None)
+        assert found.segment == (None if "merged" in path else SegmentName.parse(f"{name.stem}.x"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "archive/t/2026-03-22/x.avro",
+        f"archive/t/2026-03-22/{NAME.stem}.avro",
+        f"archive/{NAME.topic}/yesterday/{NAME.stem}.avro",
+        f"archive/{NAME.topic}/2026-03-22/{NAME.stem}.avro.bak",
+        f"packets/other/night=20260322/{NAME.stem}.parquet",
+        f"deliveries/ztf/{NAME.topic}/night=20260322/{NAME.stem}.parquet",
+        f"deliveries/ztf/20260322/{NAME.stem}.parquet",
+        f"../archive/{NAME.topic}/2026-03-22/{NAME.stem}.avro",
+        "ledger.db",
+    ],
+)
+def test_other_paths_are_refused(path):
+    with pytest.raises(ValueError, match=r"not |another topic|no night"):
+        layout.DataPath.parse(path)

@@ -91,7 +91,8 @@ def lines(report: Report, lake: Path) -> Iterator[str]:
             f"{report.sampled_rows:,} of them also with fastavro"
         )
     speed = human_bytes(report.bytes / max(report.seconds, 1e-3))
-    verdict = "all holds" if report.holds else f"{len(report.findings):,} findings"
+    count = len(report.findings)
+    verdict = "all holds" if report.holds else f"{count:,} finding{'s' * (count > 1)}"
     yield (
         f"{lake}: {verdict}: {report.files:,} files, {human_bytes(report.bytes)}, {report.rows:,} rows in "
         f"{human_duration(report.seconds)} ({speed}/s)"

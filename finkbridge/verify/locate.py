@@ -61,11 +61,13 @@ class Locator:
             return None
         if path not in self.archives.files:
             problem = f"rows have their messages in {path!r}, which is no archive file of the lake"
-            return self._break(path, Finding("row", "deliveries", problem, REBUILD))
+            self._break(path, Finding("row", "deliveries", problem, REBUILD))
+            return None
         try:
             return self.archives.index(path)
         except DecodeError as error:
-            return self._break(path, Finding("row", path, str(error), RESTORE))
+            self._break(path, Finding("row", path, str(error), RESTORE))
+            return None
 
     def locate(self, night: Night, file: Row[Any], rows: Ints, partners: Ints) -> Located:
         """Find the messages of rows of packets, each with its row of deliveries."""
