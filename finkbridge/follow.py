@@ -27,7 +27,7 @@ REFRESH_S = 20.0
 """Seconds between two looks for topics and partitions that are new, recreated or gone."""
 
 DRAIN_AGAIN_S = 3600.0
-"""Seconds after which a batch runs though nothing is new: that is written down, for certificates of nights."""
+"""Seconds after which a batch runs though nothing is new: it writes that down, for certificates."""
 
 BACKOFF_S = 1.0
 """Seconds after a failure until the cluster is looked at again; doubled with each further one."""

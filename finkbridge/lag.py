@@ -43,8 +43,8 @@ class Lag:
     """One line for each cluster that has pending plans and is no longer set: no run can finish them."""
 
     looked_at: float | None = None
-    """When the topic was looked at that was not for longest, Unix seconds UTC; None where one never was, or is
-    not in the lake."""
+    """When the topic was looked at that was not for longest, Unix seconds UTC; None where one never was.
+    """
 
     def is_look_due(self, now: float) -> bool:
         """Whether a run should write down that nothing is new: certificates of nights rest on it."""

@@ -19,8 +19,8 @@ import pyarrow as pa
 from finkbridge import layout
 from finkbridge.catalog import views
 from finkbridge.ledger import Coordinator, Ledger, seen
-from finkbridge.ledger.coverage import Counts, read_counts, write_counts
-from finkbridge.nights import Rules, Verdict, verdicts
+from finkbridge.ledger.coverage import Counts, read_counts, read_nights, write_counts
+from finkbridge.nights import Rules, Verdict, night_of, verdicts
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ _VIEW = (
 def define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, rules: Rules, *, filled: bool) -> None:
     """Make the view, over the view ``deliveries``; not `filled`, it is empty."""
     found = verdicts(ledger, rules) if filled else []
-    known = _valid(found, read_counts(ledger)) if filled else {}
+    known = _valid({_key(v): v.rows for v in found}, read_counts(ledger)) if filled else {}
     rows = [_fact(verdict, known.get(_key(verdict))) for verdict in found]
     columns = list(zip(*rows, strict=True)) or [()] * len(_FACTS)
     connection.register("copied", pa.table(list(map(pa.array, columns, _FACTS.types)), schema=_FACTS))
@@ -89,9 +89,10 @@ def note_published(coordinator: Coordinator) -> None:
 def count_closed(coordinator: Coordinator, rules: Rules) -> None:
     """Count the nights that are over and got rows since they were counted, and write it down."""
     ledger, now = coordinator.ledger, time.time()
-    over = [v for v in verdicts(ledger, rules, now=now) if v.night.closes_at <= now]
-    known = _valid(over, read_counts(ledger))
-    wanted = {_key(v): v.rows for v in reversed(over) if _key(v) not in known}
+    rows = read_nights(ledger)
+    known = _valid(rows, read_counts(ledger))
+    over = [key for key in reversed(rows) if night_of(*key, rules).closes_at <= now]
+    wanted = {key: rows[key] for key in over if key not in known}
     if wanted:
         some = dict(islice(wanted.items(), COUNTED_AT_ONCE))
         with coordinator.writing() as connection:
@@ -124,8 +125,7 @@ def _counting(nights: Iterable[int]) -> str:
     return _COUNTING.format(nights=named)
 
 
-def _valid(found: Iterable[Verdict], known: Mapping[Key, Counts]) -> dict[Key, Counts]:
-    rows = {_key(verdict): verdict.rows for verdict in found}
+def _valid(rows: Mapping[Key, int], known: Mapping[Key, Counts]) -> dict[Key, Counts]:
     return {key: counts for key, counts in known.items() if rows.get(key) == counts.rows}
 
 

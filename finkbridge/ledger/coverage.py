@@ -116,6 +116,12 @@ def read_coverage(ledger: Ledger) -> Coverage:
         )
 
 
+def read_nights(ledger: Ledger) -> dict[tuple[str, int], int]:
+    """Return the rows of ``deliveries`` by survey and night, in order of the nights."""
+    with ledger.reading() as connection:
+        return _nights(connection)
+
+
 def passed(ledger: Ledger) -> dict[tuple[TopicGeneration, int], float]:
     """Return the Kafka time that each partition's newest part begins at: all before it is drained.
 

@@ -159,6 +159,7 @@ segments = Table(
     Column("last_timestamp_ms", BigInteger),
     UniqueConstraint("plan", "part"),
 )
+Index("segments_commit", segments.c.commit)
 
 # one row an offset range of a part; holes: JSON list of [start, end); times: of its first and last message
 segment_ranges = Table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, literal, select, update
 
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
@@ -107,8 +107,11 @@ def _time_beside(
     time = r.last_timestamp_ms if before else r.first_timestamp_ms
     query = select(time).select_from(s.segment_ranges.join(s.segments))
     query = query.where(c.generation_id == key[0], r.partition == key[1], time.is_not(None))
-    if commit is not None:
-        query = query.where(c.commit < commit if before else c.commit > commit)
+    if commit is not None:  # segments are numbered as they are committed: the walk begins beside the commit
+        end = select(func.max(c.id)).where(c.commit < commit)
+        begin = select(func.min(c.id)).where(c.commit > commit)
+        beside = r.segment_id <= end.scalar_subquery() if before else r.segment_id >= begin.scalar_subquery()
+        query = query.where(beside)
     order = r.segment_id.desc() if before else r.segment_id
     found: int | None = connection.scalar(query.order_by(order).limit(1))
     return found
