@@ -86,6 +86,16 @@ def test_a_slow_batch_begins_sooner() -> None:
     assert watch.is_due(LIMITS, 2.0)
 
 
+def test_a_batch_runs_once_an_hour_though_nothing_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes down that there is nothing: certificates of nights rest on it."""
+    watch = Watch("ztf", None, drained=DRAINED)  # type: ignore[arg-type]
+    watch.take(sight(10, 5))
+    assert not watch.is_due(LIMITS, 0.0)
+    later = watch.drained_at + module.DRAIN_AGAIN_S + 1
+    monkeypatch.setattr(module.time, "monotonic", lambda: later)
+    assert watch.is_due(LIMITS, 0.0)
+
+
 class Told:
     """Keeps what is told."""
 
