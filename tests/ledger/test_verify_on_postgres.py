@@ -1,0 +1,31 @@
+"""Verification reads a PostgreSQL ledger as it reads SQLite's."""
+
+from __future__ import annotations
+
+from finkbridge import catalog
+from finkbridge.land import Lander
+from finkbridge.ledger import coordinate
+from finkbridge.ledger import schema as s
+from finkbridge.values import OffsetRange
+from finkbridge.verify import Options, verify
+from finkbridge.verify.listed import is_held
+from tests.ledger.conftest import OpenLedger
+from tests.verify.lakes import Feed, planned, point
+
+
+def test_on_both_ledgers(open_ledger: OpenLedger, url: str | None) -> None:
+    ledger, feed = open_ledger(), Feed("t", [point(n, float(n)) for n in range(5)])
+    with coordinate(ledger) as coordinator:
+        generation = coordinator.add_generation("ztf", "t", None)
+        coordinator.start_partitions(generation, {0: 0})
+        plan = planned(coordinator, generation, (OffsetRange(0, 0, 5),))
+        coordinator.commit_segment(plan, Lander(ledger.lake, feed).land(plan))
+        catalog.publish(coordinator)
+        assert is_held(ledger)
+    assert not is_held(ledger)
+    report = verify(ledger.lake, url, Options(deep=True, prune=True))
+    assert (report.findings, report.notes, report.compared_rows) == ([], [], 5)
+    with ledger.engine.begin() as connection:
+        connection.execute(s.partitions.update().values(next_offset=6))
+    (found,) = verify(ledger.lake, url).findings
+    assert found.problem == "segments and gaps end at offset 5, and the ledger's end is 6"
