@@ -1,0 +1,400 @@
+"""A lost ledger made again from the files: the same rows, and draining goes on, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge import quarantine, rebuild
+from finkbridge.drain import drain
+from finkbridge.errors import LakeAccessError, LakeBusyError, SettingsError
+from finkbridge.land import Lander
+from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger import quarantined as q
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.quarantined import Selection
+from finkbridge.rebuild import LedgerReport
+from finkbridge.values import Message, OffsetRange
+from tests.rebuild.test_tables import Died, contents, die_at, make
+from tests.support.lake import (
+    POINT,
+    RealAlerts,
+    alive_files,
+    assert_consistent,
+    data_files,
+    encode,
+    ledger_rows,
+    real_alerts,
+    sql,
+)
+from tests.support.offline import (
+    POINT_KEY,
+    Given,
+    assert_verified,
+    fill,
+    messages_of,
+    plan_of,
+    point,
+    settings_of,
+)
+
+NO_KEY = (None, encode(POINT, {"x": 9.0}))
+
+
+@pytest.fixture(scope="module")
+def ztf(shared_data: Path) -> RealAlerts:
+    return real_alerts(shared_data / "ztf")
+
+
+@pytest.fixture(scope="module")
+def lsst(shared_data: Path) -> RealAlerts:
+    return real_alerts(shared_data / "lsst")
+
+
+def lose(lake: Path) -> Path:
+    """Move the ledger out of the lake."""
+    away = lake.parent / "away"
+    away.mkdir()
+    for path in lake.glob("ledger.db*"):
+        path.rename(away / path.name)
+    return away
+
+
+def run(lake: Path, **more: Any) -> LedgerReport:
+    settings = settings_of(lake, merge={"enabled": False, "grace_s": 0})
+    return rebuild.rebuild_ledger(settings, **more)
+
+
+def known(lake: Path, table: Any, *columns: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(getattr(row, c) for c in columns) for row in ledger_rows(lake, table))
+
+
+FACTS = {
+    s.generations: ("cluster", "topic", "generation", "messages", "bytes"),
+    s.partitions: ("partition", "first_offset", "next_offset", "last_offset", "last_hash"),
+    s.segments: ("plan", "part", "messages", "rows", "quarantined", "holes", "bytes", "first_timestamp_ms"),
+    s.segment_ranges: ("partition", "start_offset", "end_offset", "rows", "quarantined", "holes"),
+    s.quarantine: (
+        "partition",
+        "offset",
+        "timestamp_ms",
+        "reason",
+        "byte_position",
+        "reference",
+        "path",
+        "state",
+    ),
+    s.plan_ranges: ("plan", "partition", "start_offset", "end_offset"),
+    s.generation_surveys: ("survey",),
+}
+
+
+def facts(lake: Path) -> dict[str, Any]:
+    """Return what a new ledger must say as the old one did."""
+    found: dict[str, Any] = {table.name: known(lake, table, *columns) for table, columns in FACTS.items()}
+    found["archive"] = sorted(
+        (f.path, f.rows, f.bytes, f.checksum, f.survey, f.schema_id)
+        for f in ledger_rows(lake, s.files)
+        if f.table in {"archive", "quarantine"}
+    )
+    found["avro"] = sorted((x.schema_id, x.content) for x in ledger_rows(lake, s.schemas) if x.kind == "avro")
+    return found
+
+
+def without_commits(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    return found | {"segments": [row[1:] for row in found["segments"]]}
+
+
+def rows_of(lake: Path) -> dict[str, list[tuple[Any, ...]]]:
+    return without_commits(contents(lake))
+
+
+def assert_as_before(lake: Path, before: dict[str, list[tuple[Any, ...]]]) -> None:
+    after = rows_of(lake)
+    for name, rows in before.items():
+        assert repr(after[name]) == repr(rows), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("merged", [False, True], ids=["as landed", "merged"])
+def test_ledger_of_real_alerts_is_as_it_was(
+    tmp_path: Path, ztf: RealAlerts, lsst: RealAlerts, merged: bool
+) -> None:
+    lake = make(tmp_path / "lake", ztf, lsst, merged=merged)
+    before, said = rows_of(lake), facts(lake)
+    lose(lake)
+    report = run(lake)
+    assert (report.problems, report.gaps, report.strays) == ([], [], [])
+    assert report.messages == sum(row.messages for row in ledger_rows(lake, s.segments))
+    assert report.tables is not None
+    assert report.tables.problems == []
+    assert facts(lake) == said
+    assert_as_before(lake, before)
+    assert report.unused_tables
+    assert_verified(lake, prune=True)
+    assert_consistent(lake)
+
+
+RECORDS = [
+    point(0),
+    NO_KEY,
+    (POINT_KEY, b"junk"),
+    (POINT_KEY, None),
+    NO_KEY,
+    point(5),
+    point(6),
+    point(7),
+    NO_KEY,
+]
+
+
+def small(lake: Path, messages: Sequence[Message] = ()) -> Path:
+    fill(lake, {"t": messages or messages_of(RECORDS)}, offsets=4, byte_limit=20)
+    return lake
+
+
+def test_drain_over_an_archive_without_its_ledger_is_refused(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    lose(lake)
+    before = data_files(lake)
+    cluster = {"servers": "127.0.0.1:9", "topics": ["t"]}
+    with pytest.raises(LakeAccessError, match="rebuild --ledger"):
+        drain(settings_of(lake, clusters={"ztf": cluster}))
+    assert data_files(lake) == before
+    assert run(lake).problems == []
+    with Ledger(lake) as ledger:
+        assert ledger.generations()
+
+
+def test_draining_goes_on_where_the_lake_ends(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    last = max(p.number for p in ledger_rows(lake, s.plans))
+    lose(lake)
+    run(lake)
+    (partition,) = ledger_rows(lake, s.partitions)
+    assert (partition.first_offset, partition.next_offset) == (0, 9)
+    fill(lake, {"t": messages_of([*RECORDS, point(9), point(10)])}, offsets=4)
+    offsets = sql(lake, "SELECT kafka_offset FROM deliveries ORDER BY 1")
+    assert offsets == [(0,), (5,), (6,), (7,), (9,), (10,)]
+    assert max(p.number for p in ledger_rows(lake, s.plans)) > last
+    assert quarantine.requeue(settings_of(lake), Selection(), POINT_KEY).landed == 3
+    assert_verified(lake, prune=True)
+    assert_consistent(lake)
+
+
+def test_requeued_messages_stay_landed_and_accepted_ones_wait_again(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    quarantine.requeue(settings_of(lake), Selection(("t:0:1",)), POINT_KEY)
+    quarantine.requeue(settings_of(lake), Selection(("t:0:8",)), POINT_KEY)
+    quarantine.accept(settings_of(lake), Selection(("t:0:3",)))
+    before = rows_of(lake)
+    lose(lake)
+    assert run(lake).strays == []
+    states = {row.offset: row.state for row in ledger_rows(lake, s.quarantine)}
+    assert states == {1: "landed", 2: "waiting", 3: "waiting", 4: "waiting", 8: "landed"}
+    after = rows_of(lake)
+    assert repr(after["deliveries"]) == repr(before["deliveries"])
+    assert repr(after["segments"]) == repr(before["segments"])
+
+
+def test_requeue_that_was_never_committed_lands_its_messages_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files hold what would land: it counts, but not beside the one that was committed."""
+    lake = small(tmp_path / "lake")
+    with monkeypatch.context() as patch:
+        die_at(patch, ("finkbridge.ledger.quarantined", "commit_requeue", 1), after=False)
+        with pytest.raises(Died):
+            quarantine.requeue(settings_of(lake), Selection(("t:0:1",)), POINT_KEY)
+    with Ledger(lake) as ledger, coordinate(ledger) as coordinator:  # so that they stay
+        coordinator.forget_merges(row.path for row in ledger_rows(lake, s.merging))
+    quarantine.requeue(settings_of(lake), Selection(("t:0:1",)), POINT_KEY)
+    lose(lake)
+    report = run(lake)
+    assert len(report.strays) == 1
+    assert "landed by another requeue" in report.strays[0]
+    assert sql(lake, "SELECT count(*) FROM deliveries WHERE kafka_offset = 1") == [(1,)]
+
+
+def give_up(lake: Path, messages: Sequence[Message], *ranges: OffsetRange, commit: bool = False) -> int:
+    """Land a plan, and leave it abandoned or committed; return its number."""
+    with Ledger(lake, create=True) as ledger, coordinate(ledger) as coordinator:
+        plan = plan_of(coordinator, "t", ranges, byte_limit=20)
+        parts = Lander(lake, Given(messages)).land(plan)
+        if commit:
+            coordinator.commit_segment(plan, parts)
+        else:
+            coordinator.abandon([plan])
+        return plan.number
+
+
+def test_files_of_abandoned_plans_are_told_from_committed_ones(tmp_path: Path) -> None:
+    lake, messages = tmp_path / "lake", messages_of(RECORDS)
+    first = give_up(lake, messages, OffsetRange(0, 0, 9))
+    give_up(lake, messages, OffsetRange(0, 0, 3), commit=True)
+    second = give_up(lake, messages, OffsetRange(0, 3, 7))
+    give_up(lake, messages, OffsetRange(0, 3, 9), commit=True)
+    said = facts(lake)
+    lose(lake)
+    report = run(lake)
+    assert {stray.partition(": ")[2] for stray in report.strays} == {
+        f"plan {number} was given up: its messages are in others" for number in (first, second)
+    }
+    assert facts(lake) == {**said, "plan_ranges": said["plan_ranges"]}
+    assert {p.number: p.state for p in ledger_rows(lake, s.plans)} == {
+        1: "abandoned", 2: "committed", 3: "abandoned", 4: "committed"
+    }  # fmt: skip
+
+
+def test_plan_of_which_a_part_is_missing_is_not_committed(tmp_path: Path) -> None:
+    lake, messages = tmp_path / "lake", messages_of(RECORDS)
+    give_up(lake, messages, OffsetRange(0, 0, 3), commit=True)
+    torn = give_up(lake, messages, OffsetRange(0, 3, 9))
+    parts = sorted((lake / "archive").rglob(f"*-n{torn:08d}-*.avro"))
+    assert len(parts) > 1
+    parts[-1].unlink()
+    lose(lake)
+    report = run(lake)
+    assert all("is not whole" in stray for stray in report.strays)
+    assert report.strays
+    (partition,) = ledger_rows(lake, s.partitions)
+    assert partition.next_offset == 3
+    assert report.gaps == []
+
+
+def test_offsets_that_no_file_has_are_a_gap(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    for path in (lake / "archive").rglob("*-n00000002-*.avro"):
+        path.unlink()
+    for path in (lake / "quarantine").rglob("*-n00000002-*.avro"):
+        path.unlink()
+    lose(lake)
+    report = run(lake)
+    assert report.gaps == ["t (cluster ztf, generation 1), partition 0: offsets [4, 8)"]
+    (gap,) = ledger_rows(lake, s.gaps)
+    assert (gap.start_offset, gap.end_offset) == (4, 8)
+    assert gap.reason.startswith("unknown: not in the archive")
+    assert_verified(lake, prune=True)
+    assert_consistent(lake)
+
+
+def test_damaged_file_is_named_and_nothing_is_made(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    path = next((lake / "archive").rglob("*.avro"))
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    away = lose(lake)
+    report = run(lake)
+    (problem,) = report.problems
+    assert path.name in problem
+    assert report.tables is None
+    assert ledger_rows(lake, s.generations) == []
+    path.rename(away / path.name)
+    assert run(lake).problems == []
+    assert alive_files(lake).isdisjoint({path.relative_to(lake).as_posix()})
+
+
+def test_renamed_file_is_named(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    path = next((lake / "archive").rglob("*-n00000001-0000-*.avro"))
+    shutil.copy(path, path.with_name(path.name.replace("-n00000001-", "-n00000099-")))
+    lose(lake)
+    (problem,) = run(lake).problems
+    assert "give it its name again" in problem
+
+
+def test_ledger_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    before, said = rows_of(lake), facts(lake)
+    with pytest.raises(SettingsError, match="--replace"):
+        run(lake)
+    assert facts(lake) == said
+    with Ledger(lake) as ledger, coordinate(ledger), pytest.raises(LakeBusyError):
+        run(lake, replace_old=True)
+    report = run(lake, replace_old=True)
+    assert report.aside.startswith("ledger.db.20")
+    assert_as_before(lake, before)
+    assert facts(lake) == said
+    old = tmp_path / "old"
+    old.mkdir()
+    shutil.copytree(lake, old / "lake")
+    for suffix in ("", "-wal"):
+        if (lake / f"{report.aside}{suffix}").exists():
+            shutil.copy(lake / f"{report.aside}{suffix}", old / "lake" / f"ledger.db{suffix}")
+    assert facts(old / "lake") == said
+
+
+def test_ledger_that_is_no_database_is_replaced_when_asked(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    before = rows_of(lake)
+    lose(lake)
+    (lake / "ledger.db").write_bytes(b"rubbish" * 1000)
+    report = run(lake, replace_old=True)
+    assert (lake / report.aside).read_bytes() == b"rubbish" * 1000
+    assert_as_before(lake, before)
+
+
+def test_nothing_to_make_a_ledger_from(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="has no archive"):
+        run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("finkbridge.rebuild.ledger", "_set_aside", 1),
+        ("finkbridge.rebuild.ledger", "examine", 2),
+        ("finkbridge.ledger.landed", "add_part", 2),
+        ("finkbridge.ledger.adopt", "_add_requeue", 1),
+        ("finkbridge.rebuild.ledger", "adopt", 1),
+    ],
+    ids=lambda step: step[1],
+)
+def test_death_at_a_step_and_a_second_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Any, after: bool
+) -> None:
+    lake = small(tmp_path / "lake")
+    quarantine.requeue(settings_of(lake), Selection(("t:0:1",)), POINT_KEY)
+    before, said = rows_of(lake), facts(lake)
+    with monkeypatch.context() as patch:
+        die_at(patch, step, after=after)
+        with pytest.raises(Died):
+            run(lake, replace_old=True)
+    run(lake, replace_old=True)
+    assert facts(lake) == said
+    assert_as_before(lake, before)
+
+
+def test_tables_not_yet_made_are_made_by_the_next_rebuild(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = small(tmp_path / "lake")
+    before = rows_of(lake)
+    lose(lake)
+    with monkeypatch.context() as patch:
+        die_at(patch, ("finkbridge.rebuild.tables", "_keep", 2), after=True)
+        with pytest.raises(Died):
+            run(lake)
+    fill(lake, {"t": messages_of([*RECORDS, point(9)])}, offsets=4)
+    report = rebuild.rebuild(settings_of(lake, merge={"enabled": False, "grace_s": 0}))
+    assert report.kept == 2
+    after = rows_of(lake)
+    assert repr(after["deliveries"][:-1]) == repr(before["deliveries"])
+    assert_verified(lake, prune=True)
+    assert_consistent(lake)
+
+
+def test_rows_of_quarantine_are_found_by_the_new_numbers(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    lose(lake)
+    run(lake)
+    with Ledger(lake) as ledger:
+        assert [e.place for e in q.find(ledger, Selection())] == [f"t:0:{o}" for o in (1, 2, 3, 4, 8)]
