@@ -73,10 +73,14 @@ def plan_of(
 
 
 def fill(
-    lake: Path, topics: Mapping[str, Sequence[Message]], offsets: int = 10, byte_limit: int = 10**9
+    lake: Path,
+    topics: Mapping[str, Sequence[Message]],
+    offsets: int = 10,
+    byte_limit: int = 10**9,
+    url: str | None = None,
 ) -> None:
     """Drain given messages into a lake, in plans of so many offsets of one partition, and publish."""
-    with Ledger(lake, create=True) as ledger, coordinate(ledger) as coordinator:
+    with Ledger(lake, url, create=True) as ledger, coordinate(ledger) as coordinator:
         for topic, messages in topics.items():
             lander = Lander(lake, Given(messages))
             for partition in sorted({m.partition for m in messages}):
