@@ -1,0 +1,110 @@
+"""A drain after the ledger was made again, on a real broker: the same life of the topic, only what is new."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge import quarantine, rebuild
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.quarantined import Selection
+from finkbridge.settings import Settings
+from tests.support.kafka import Kafka
+from tests.support.lake import (
+    POINT,
+    drained,
+    encode,
+    forget_landers,
+    ledger_rows,
+    make_settings,
+    offsets,
+    points,
+)
+from tests.support.offline import POINT_KEY, assert_verified
+from tests.test_drain_crash import killed
+
+pytestmark = pytest.mark.kafka
+
+STEPS = [
+    ("requeue", "finkbridge.quarantine.requeue", "q.announce"),
+    ("requeue", "finkbridge.quarantine.requeue", "q.commit_requeue"),
+    ("rebuild", "finkbridge.rebuild.tables", "_keep"),
+    ("rebuild", "finkbridge.rebuild.tables", "r.commit_rebuild"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    forget_landers()
+
+
+@pytest.fixture
+def settings(kafka: Kafka, tmp_path: Path) -> Settings:
+    topic = kafka.topic("fink_again_ztf", partitions=2)
+    for partition in (0, 1):
+        kafka.produce(topic, points(*range(5)), partition=partition)
+        kafka.produce(topic, [(None, encode(POINT, {"x": 7.0}))], partition=partition)
+    made = make_settings(tmp_path / "lake", kafka.bootstrap, topic, merge={"enabled": False, "grace_s": 0})
+    drained(made)
+    return made
+
+
+def test_drain_goes_on_after_the_ledger_was_made_again(kafka: Kafka, settings: Settings) -> None:
+    lake = settings.lake
+    for path in lake.glob("ledger.db*"):
+        path.unlink()
+    assert rebuild.rebuild_ledger(settings).problems == []
+    assert drained(settings).total("messages") == 0
+    (generation,) = ledger_rows(lake, s.generations)
+    assert generation.topic_id
+    kafka.produce(generation.topic, points(8.0, 9.0), partition=1)
+    assert drained(settings).total("messages") == 2
+    assert quarantine.requeue(settings, Selection(), POINT_KEY).landed == 2
+    assert offsets(lake) == [*((1, 0, o) for o in range(6)), *((1, 1, o) for o in range(8))]
+    assert_verified(lake, prune=True)
+
+
+def run_and_die(settings: Settings, what: str, module: str, name: str, after: bool) -> None:
+    """Requeue or rebuild, and be killed at a step."""
+    owner: Any = __import__(module, fromlist=["_"])
+    *inner, name = name.split(".")
+    for part in inner:
+        owner = getattr(owner, part)
+    original = getattr(owner, name)
+
+    def dying(*args: Any) -> Any:
+        if after:
+            original(*args)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, dying)
+    run(settings, what)
+
+
+def run(settings: Settings, what: str) -> None:
+    if what == "requeue":
+        quarantine.requeue(settings, Selection(), POINT_KEY)
+    else:
+        rebuild.rebuild(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("what", "module", "name"), STEPS, ids=[name for *_, name in STEPS])
+def test_killed_and_drained_and_run_again(
+    kafka: Kafka, settings: Settings, what: str, module: str, name: str, after: bool
+) -> None:
+    killed(run_and_die, settings, what, module, name, after)
+    (generation,) = ledger_rows(settings.lake, s.generations)
+    kafka.produce(generation.topic, points(8.0), partition=0)
+    drained(settings)
+    run(settings, what)
+    due = {(1, p, o) for p in (0, 1) for o in range(6 if what == "requeue" else 5)} | {(1, 0, 6)}
+    assert offsets(settings.lake) == sorted(due)
+    assert_verified(settings.lake, prune=True)
