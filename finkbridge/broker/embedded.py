@@ -6,11 +6,11 @@ they are written to; it knows no topic ids, settings, lookups by time, creation 
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
+from select import select
 from typing import Self
 
 from confluent_kafka import Producer
@@ -19,6 +19,11 @@ from finkbridge.errors import BrokerError
 
 START_S = 30.0
 STOP_S = 5.0
+
+PARTITIONS = 4
+"""Of a topic that appears by being written to."""
+PARTITION_BYTES = 5 * 1024 * 1024
+"""What a partition keeps: the newest messages, keys counted."""
 
 
 class EmbeddedBroker:
@@ -43,37 +48,45 @@ class EmbeddedBroker:
 def embedded_process() -> Iterator[str]:
     """Run an embedded broker in a process of its own, which ends with the context or with this process.
 
+    It is in a session of its own: Ctrl-C in a terminal is for this process, which ends the broker last.
+
     Yields
     ------
     str
         Its address, host:port on loopback.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), name="embedded-broker", daemon=True)
-    process.start()
-    theirs.close()
+    code = f"from {__name__} import serve; serve()"
+    process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        yield _address(ours)
+        yield _address(process)
     finally:
-        ours.close()
-        process.join(STOP_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        _end(process)
 
 
-def _address(pipe: Connection) -> str:
-    if pipe.poll(START_S):
-        with suppress(EOFError):
-            return str(pipe.recv())
+def serve() -> None:
+    """Tell the address on standard output, then serve until standard input is closed."""
+    with EmbeddedBroker() as broker:
+        print(broker.bootstrap, flush=True)
+        sys.stdin.read()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    out = process.stdout
+    if out is not None and select([out], [], [], START_S)[0] and (address := out.readline().strip()):
+        return address
     raise BrokerError("the embedded broker did not start: see the error above, then try again")
 
 
-def _serve(pipe: Connection) -> None:
-    """Tell the address, then serve until the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process last
-    with EmbeddedBroker() as broker:
-        pipe.send(broker.bootstrap)
-        with suppress(EOFError):
-            pipe.recv()
+def _end(process: subprocess.Popen[str]) -> None:
+    """Close both pipes, which ends the process; kill it if it does not."""
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=STOP_S)
+        return
+    process.kill()
+    process.communicate()

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from finkbridge.broker.admin import ClusterAdmin
+from finkbridge.broker.embedded import PARTITIONS
 from finkbridge.broker.produce import Producer, create_topic
 from finkbridge.settings import ClusterSettings
 from finkbridge.simulator.alert import SimulatedAlert
-
-EMBEDDED_PARTITIONS = 4
-"""Of a topic that the embedded broker makes when it is first written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def prepare(name: str, settings: ClusterSettings, topics: Iterable[str], partiti
     for topic in wanted:
         create_topic(settings, topic, partitions)
     known = ClusterAdmin(name, settings, 10.0).topics()
-    return {topic: known.get(topic) or EMBEDDED_PARTITIONS for topic in wanted}
+    return {topic: known.get(topic) or PARTITIONS for topic in wanted}
 
 
 def send(

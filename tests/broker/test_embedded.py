@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,6 +11,7 @@ import psutil
 import pytest
 
 from finkbridge.broker import Broker, EmbeddedBroker, Producer, create_topic, embedded_process
+from finkbridge.broker.embedded import PARTITION_BYTES, PARTITIONS
 from finkbridge.errors import BrokerError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import OffsetRange
@@ -35,9 +38,9 @@ def fill(settings: ClusterSettings, topic: str, count: int, size: int = 10) -> N
 
 def test_messages_come_back(settings: ClusterSettings, broker: Broker) -> None:
     fill(settings, "some", 250)
-    assert broker.topics()["some"] == 4
+    assert broker.topics()["some"] == PARTITIONS
     assert broker.match(["so*"]) == ["some"]
-    assert broker.watermarks(["some"]) == {("some", p): (0, 250 if p == 0 else 0) for p in range(4)}
+    assert broker.watermarks(["some"]) == {("some", p): (0, 250 if p == 0 else 0) for p in range(PARTITIONS)}
     messages = [m for batch in broker.fetch("some", OffsetRange(0, 10, 240)) for m in batch]
     assert [m.offset for m in messages] == list(range(10, 240))
     assert messages[0].timestamp_ms == 1010
@@ -64,6 +67,8 @@ def test_oldest_messages_expire_by_size(settings: ClusterSettings, broker: Broke
     fill(settings, "full", 80, size=100_000)
     low, end = broker.watermarks(["full"])["full", 0]
     assert 0 < low < end == 80
+    batch = 1_000_000  # is dropped whole
+    assert (end - low) * 100_000 <= PARTITION_BYTES < (end - low + 1) * 100_000 + batch
     with pytest.raises(RangeExpiredError) as caught:
         list(broker.fetch("full", OffsetRange(0, 0, 80)))
     assert caught.value.low == low
@@ -79,8 +84,22 @@ def test_unknown_topic_is_not_made_by_asking(broker: Broker) -> None:
 
 def test_process_of_its_own_ends_with_the_context() -> None:
     with embedded_process() as bootstrap:
-        (child,) = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+        (child,) = [p for p in psutil.Process().children() if "embedded" in " ".join(p.cmdline())]
         fill(ClusterSettings(servers=bootstrap), "far", 5)
         with Broker("demo", ClusterSettings(servers=bootstrap)) as broker:
             assert broker.watermarks(["far"])["far", 0] == (0, 5)
     assert not child.is_running()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_it() -> None:
+    """The terminal interrupts a whole process group; while Python starts, nothing can be ignored yet."""
+    with embedded_process():
+        (child,) = [p for p in psutil.Process().children() if "embedded" in " ".join(p.cmdline())]
+        assert os.getpgid(child.pid) == child.pid != os.getpgid(0)
+        assert os.getsid(child.pid) == child.pid
+
+
+def test_one_that_does_not_start_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(BrokerError, match="did not start"), embedded_process():
+        pass
