@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
 from finkbridge.broker import Producer, embedded_process
+from finkbridge.broker.embedded import PARTITIONS
 from finkbridge.errors import SettingsError
 from finkbridge.settings import ClusterSettings, Settings
 from finkbridge.simulator.alert import SimulatedAlert
@@ -24,8 +25,11 @@ MARK = ".finkbridge-demo"
 """Marks a folder that the demo may remove."""
 
 PORTION = {"ztf": 160, "lsst": 60}
-"""Alerts between two drains: the embedded broker keeps the newest 5 MB of a partition, schemas counted."""
+"""Alerts between two drains, and what waits for the first one behind the UI."""
 
+STEADY_RATE = 0.5
+"""Alerts a second and survey behind the UI. Of so many the embedded broker holds three ticks of the schedule,
+15 minutes: a first drain may come late, and one may fail."""
 
 DRAINS = 2
 NIGHTS = 4
@@ -39,20 +43,28 @@ class World:
     settings: Settings
     producers: Mapping[str, Producer]
     streams: Mapping[str, Iterator[SimulatedAlert]]
+    turns: Mapping[str, Iterator[int]] = field(
+        default_factory=lambda: {t: itertools.cycle(range(PARTITIONS)) for t in (*ZTF_TOPICS, LSST_TOPIC)}
+    )
+    """The partition of a topic's next message."""
 
     def produce(self, survey: str, count: int) -> int:
-        """Send the survey's next alerts; return how many messages that made."""
+        """Send the survey's next alerts; return how many messages that made.
+
+        The partitions take turns: all keys of a survey are the same schema, and Kafka's own choice would
+        be one partition.
+        """
         messages = 0
-        for alert in islice(self.streams[survey], count):
+        for alert in itertools.islice(self.streams[survey], count):
             for topic in _topics(survey, alert):
-                self.producers[survey].send(topic, alert.value, key=alert.key)
+                self.producers[survey].send(topic, alert.value, alert.key, partition=next(self.turns[topic]))
                 messages += 1
         self.producers[survey].flush()
         return messages
 
-    def produce_steadily(self, per_second: float, stop: Event) -> None:
+    def produce_steadily(self, stop: Event) -> None:
         """Send alerts of both surveys at a steady rate until told to stop."""
-        while not stop.wait(1 / per_second):
+        while not stop.wait(1 / STEADY_RATE):
             for survey in self.producers:
                 self.produce(survey, 1)
 
