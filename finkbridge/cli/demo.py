@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,11 @@ import duckdb
 
 from finkbridge import layout
 from finkbridge.cli import output
+from finkbridge.cli.group import run_group
 from finkbridge.demo import DRAINS, PORTION, World, demo_world
 from finkbridge.drain import drain
 from finkbridge.errors import FinkbridgeError
 from finkbridge.report import DrainReport
-
-STEADY_RATE = 1.5
-"""Alerts a second and survey behind the UI: five minutes of them fit the embedded broker."""
 
 QUESTIONS = (
     (
@@ -139,18 +134,14 @@ def _run_behind(world: World, arguments: Sequence[str]) -> int:
     for survey, count in PORTION.items():
         world.produce(survey, count)
     stop = threading.Event()
-    stream = threading.Thread(target=world.produce_steadily, args=(STEADY_RATE, stop), daemon=True)
+    stream = threading.Thread(target=world.produce_steadily, args=(stop,), daemon=True)
     stream.start()
     click.echo(f"Alerts arrive at {world.settings.clusters['ztf'].servers}; settings: {_short(config)}")
-    child = subprocess.Popen(arguments, env={**os.environ, "FINKBRIDGE_CONFIG": str(config)})  # noqa: S603 - the user's own command
-    while child.poll() is None:
-        try:
-            time.sleep(0.2)
-        except KeyboardInterrupt:
-            child.wait()  # Ctrl-C went to it too
-    stop.set()
-    stream.join()
-    return child.returncode
+    try:
+        return run_group(arguments, {"FINKBRIDGE_CONFIG": str(config)})
+    finally:
+        stop.set()
+        stream.join()
 
 
 def _short(path: Path) -> Path:

@@ -1,9 +1,10 @@
-"""Ctrl-C ends ``finkbridge demo`` with all that it started, whenever they come."""
+"""Ctrl-C and SIGTERM end ``finkbridge demo`` with all that it started, whenever they come."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -43,3 +44,14 @@ def test_ctrl_c_in_a_terminal_is_no_traceback(tmp_path: Path, after_s: float) ->
         assert_over(family)
     assert "Traceback" not in running.said()
     assert running.said().endswith("finkbridge: interrupted\n")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_command_behind_which_alerts_arrive(tmp_path: Path) -> None:
+    told = "import os, time; print('up', os.environ['FINKBRIDGE_CONFIG'], flush=True); time.sleep(60)"
+    with Command(tmp_path, "").start("demo", "--behind", "--", sys.executable, "-c", told) as running:
+        running.await_text(f"up {tmp_path}/demo/finkbridge.toml")
+        family = psutil.Process(running.process.pid).children(recursive=True)
+        assert len(family) == 2, "the broker and the command"
+        assert running.end(signal.SIGTERM) == 143
+        assert_over(family)
