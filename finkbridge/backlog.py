@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import BrokerError, UnknownTopicError, UnreachableError
+from finkbridge.errors import BrokerError, BrokerTimeoutError, UnknownTopicError, UnreachableError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
@@ -137,6 +137,8 @@ def _describe_each(broker: Broker, topics: list[str]) -> tuple[list[TopicAtBroke
     except BrokerError as error:
         if len(topics) < 2:
             return [], [f"{', '.join(topics)}: {error}"]
+        if isinstance(error, BrokerTimeoutError):
+            broker.topics()  # raises where all is silent: else each topic would wait in vain
     found, problems = [], []
     for topic in topics:
         described, failed = _describe_each(broker, [topic])

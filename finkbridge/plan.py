@@ -31,6 +31,10 @@ class PartitionState:
     end: int
     """One behind the last offset that can be read."""
 
+    def __post_init__(self) -> None:
+        if min(self.next, self.low, self.end) < 0:
+            raise ValueError(f"not the state of a partition: {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +47,13 @@ def counts(taken: Mapping[TopicGeneration, Sequence[OffsetRange]]) -> list[int]:
 
 def whole(waiting: Mapping[TopicGeneration, Waiting]) -> dict[tuple[TopicGeneration, int], OffsetRange]:
     return {(source, r.partition): r for source, mine in waiting.items() for r in mine.ranges}
+
+
+@pytest.mark.parametrize("field", ["next", "low", "end"])
+def test_what_is_no_offset_is_never_planned(field):
+    sound = PartitionState(0, 5, 3, 9)
+    with pytest.raises(ValueError, match=f"{field}=-1001"):
+        replace(sound, **{field: -1001})
 
 
 @given(states(), st.integers(1, 10**9), means)

@@ -27,6 +27,8 @@ FIRST_ANSWER_S = 0.5
 DOWN_S = 2.0
 """When every broker refuses the connection for this long, none is there."""
 POLL_S = 0.05
+NOTHING_THAT_NEW = -1
+"""How a broker answers a lookup by time where no message is at or after it."""
 NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """How the zero id of a broker without topic ids is written."""
 
@@ -106,8 +108,9 @@ class ClusterAdmin:
         if not self._overview().is_real:  # it would answer -1 to all, as if nothing were that new
             advice = "start at `earliest` or `latest`"
             raise BrokerError(f"cluster {self._cluster}: the broker finds no offset by time: {advice}")
-        found = self._offsets(pairs, OffsetSpec.for_timestamp(timestamp_ms))
-        ends = self._offsets([pair for pair in pairs if found[pair] < 0], OffsetSpec.latest())
+        found = self._offsets(pairs, OffsetSpec.for_timestamp(timestamp_ms), least=NOTHING_THAT_NEW)
+        old = [pair for pair in pairs if found[pair] == NOTHING_THAT_NEW]
+        ends = self._offsets(old, OffsetSpec.latest())
         return {pair[1]: ends.get(pair, found[pair]) for pair in pairs}
 
     def retention_ms(self, topics: Iterable[str]) -> dict[str, int | None]:
@@ -144,7 +147,13 @@ class ClusterAdmin:
                 raise unknown_topic(self._cluster, topic, overview.topics)
         return {topic: overview.topics[topic] for topic in wanted}
 
-    def _offsets(self, pairs: list[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    def _offsets(
+        self, pairs: list[tuple[str, int]], spec: OffsetSpec, least: int = 0
+    ) -> dict[tuple[str, int], int]:
+        """Return an offset of each partition, none below `least`.
+
+        Where a leader does not answer, librdkafka tells no error but the offset -1001.
+        """
         if not pairs:
             return {}
         asked = self._client.list_offsets(
@@ -153,7 +162,10 @@ class ClusterAdmin:
             request_timeout=self._timeout_s,
         )
         told = self._results(asked, "looking offsets up")
-        return {(tp.topic, tp.partition): int(self._value(result).offset) for tp, result in told.items()}
+        found = {(tp.topic, tp.partition): int(self._value(result).offset) for tp, result in told.items()}
+        if min(found.values()) < least:
+            raise self._watch.silence("looking offsets up", answered=True)
+        return found
 
     def _overview(self) -> _Overview:
         """Return what is there; a refused password or a dead address is told in about 2 s."""

@@ -17,6 +17,8 @@ from finkbridge.values import Message, OffsetRange
 
 BATCH_MESSAGES = 100
 """Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
+NO_TIME = -1
+"""Timestamp of a message whose producer gave none."""
 ASK_S = 1.0
 """Longest wait for the reason of a silence."""
 WAIT_S = 0.05
@@ -216,9 +218,14 @@ class RangeReader:
 
 
 def _time_of(event: RawMessage) -> int | None:
-    """Return a message's timestamp; None for the end of a partition, or an error."""
-    kind, stamp = event.timestamp()
-    return int(stamp) if event.error() is None and kind else None
+    """Return a message's timestamp; None where it has none, for the end of a partition, and for an error."""
+    return _stamp_of(event)[0] if event.error() is None else None
+
+
+def _stamp_of(message: RawMessage) -> tuple[int | None, int]:
+    """Return a message's timestamp (Unix ms), None where it has none, and its type."""
+    kind, stamp = message.timestamp()
+    return (int(stamp) if kind and stamp != NO_TIME else None), kind
 
 
 def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], bytes | None]:
@@ -230,8 +237,7 @@ def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], 
         Message(
             m.partition(),
             m.offset(),
-            stamp[1] if (stamp := m.timestamp())[0] else None,
-            stamp[0],
+            *_stamp_of(m),
             key := (key if (own := m.key()) == key else own),
             m.value(),
             tuple(headers) if (headers := m.headers()) else (),

@@ -54,7 +54,9 @@ def add_gap(connection: Connection, epoch: int, generation_id: int, lost: Offset
 
 
 def add_partitions(connection: Connection, generation_id: int, starts: Mapping[int, int]) -> None:
-    """Write down where partitions begin."""
+    """Write down where partitions begin; raise ValueError, and write nothing, for what is no offset."""
+    if wrong := {p: o for p, o in starts.items() if o < 0}:
+        raise ValueError(f"not offsets that partitions begin at: {wrong}")
     belongs = {"generation_id": generation_id}
     rows = [{**belongs, "partition": p, "first_offset": o, "next_offset": o} for p, o in starts.items()]
     connection.execute(insert(s.partitions), rows)

@@ -47,6 +47,14 @@ def test_message_comes_whole(kafka: Kafka, broker: Broker) -> None:
     ]
 
 
+def test_message_without_a_time_has_none(kafka: Kafka, broker: Broker) -> None:
+    topic = kafka.topic("timeless")
+    kafka.produce(topic, records("a"), timestamps=[-1])
+    (message,) = read(broker, topic, 0, 1)
+    assert (message.timestamp_ms, message.timestamp_type) == (None, 1)
+    assert broker.first_timestamps_ms({(topic, 0): 0}) == {(topic, 0): None}
+
+
 def test_broker_timestamp_is_told_apart(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("stamped", config={"message.timestamp.type": "LogAppendTime"})
     kafka.produce(topic, records("a"), timestamps=[1000])

@@ -47,6 +47,13 @@ def generation(coordinator: Coordinator) -> KnownGeneration:
     return made
 
 
+def test_no_partition_begins_at_what_is_no_offset(coordinator: Coordinator) -> None:
+    made = coordinator.add_generation("ztf", "silent", "id-2")
+    with pytest.raises(ValueError, match=r"not offsets that partitions begin at: \{1: -1001\}"):
+        coordinator.start_partitions(made, {0: 0, 1: -1001})
+    assert coordinator.ledger.partitions(made.row_id) == {}
+
+
 def plan(coordinator: Coordinator, generation: KnownGeneration, *ranges: OffsetRange) -> SegmentPlan:
     (made,) = coordinator.add_plans(generation, [ranges], 64)
     return made
