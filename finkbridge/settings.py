@@ -71,7 +71,8 @@ class ClusterSettings(_Values):
     password: SecretStr | None = None
     """None: no SASL, as on Fink's public servers. Else SCRAM-SHA-512, unless `kafka` says otherwise."""
     topics: Patterns = ()
-    """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none."""
+    """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none. No pattern stands
+    for Fink's counting topics (``fink_ztf_YYYYMMDD``) nor for ``<topic>_schema``; their names do."""
     kafka: KafkaKeys = Field(default_factory=dict)
     """librdkafka settings that pass through as they are; passwords, keys and tokens are kept as secrets."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Self
 
 from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
 from finkbridge.broker.group import GroupTeller
 from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
+from finkbridge.broker.names import is_pattern, select
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
 from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
@@ -95,13 +95,15 @@ class Broker:
     def find(self, patterns: Sequence[str]) -> tuple[list[str], dict[str, UnknownTopicError]]:
         """Return the topics that names and shell patterns stand for, and the names that are not there.
 
+        Patterns leave out what holds no alerts: see `finkbridge.broker.names`.
+
         One request, however many names: what a list of all topics hides, for want of rights, a question by
         name is refused too.
         """
         there = self.topics()
-        names = [name for name in dict.fromkeys(patterns) if not _is_pattern(name)]
+        names = [name for name in dict.fromkeys(patterns) if not is_pattern(name)]
         absent = {name: unknown_topic(self.name, name, there) for name in names if name not in there}
-        return [topic for topic in there if any(fnmatchcase(topic, p) for p in patterns)], absent
+        return select(patterns, there), absent
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str | None]:
         """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none."""
@@ -221,7 +223,3 @@ class Broker:
             Whether the broker took the offsets.
         """
         return self._group.tell(ends)
-
-
-def _is_pattern(name: str) -> bool:
-    return any(sign in name for sign in "*?[")
