@@ -33,8 +33,8 @@ from pipelines.specs import (
     POOL,
     RAW_ARCHIVE,
     lake_specs,
-    topic_key,
 )
+from pipelines.topics import observations
 
 Tables = Mapping[str, TableContents]
 
@@ -64,7 +64,8 @@ def drain_asset(topics: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
             tables = contents(settings)
             nights = checks.nights_complete(settings)
         yield from _materializations(report, tables, settings.lake.absolute())
-        _observe_topics(context, report)
+        for observation in observations(settings, report):
+            context.log_event(observation)
         _report_nights(context, report, tables)
         if quarantined := report.total("quarantined"):
             context.log.warning(f"{quarantined} messages are in quarantine: they could not be decoded")
@@ -118,7 +119,7 @@ def _materializations(
     said = {
         **metadata.numbers(report),
         "commit": report.commit,
-        "topics": metadata.topics_table(report),
+        "topics": metadata.topics_table(report.topics.values()),
         "nights": metadata.nights_table(report, tables["deliveries"].by_night),
     }
     archive = dg.MetadataValue.path(lake / "archive")
@@ -127,12 +128,6 @@ def _materializations(
         table, folder = tables[key.path[0]], dg.MetadataValue.path(lake / key.path[0])
         size = {"dagster/row_count": table.rows, "files": table.files, "table_MB": table.megabytes}
         yield dg.MaterializeResult(asset_key=key, metadata={**said, **size, "folder": folder})
-
-
-def _observe_topics(context: dg.AssetExecutionContext, report: DrainReport) -> None:
-    for topic in report.topics.values():
-        counts = {"lag": topic.lag, "messages": topic.messages, "expired": topic.expired}
-        context.log_event(dg.AssetObservation(topic_key(topic.cluster, topic.topic), metadata=counts))
 
 
 def _report_nights(context: dg.AssetExecutionContext, report: DrainReport, tables: Tables) -> None:

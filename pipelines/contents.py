@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from finkbridge.errors import LakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.settings import Settings
@@ -31,15 +30,6 @@ def contents(settings: Settings) -> dict[str, TableContents]:
     """Return what ``deliveries`` and ``packets`` hold."""
     with open_ledger(settings) as ledger:
         return {table: _contents(ledger, table) for table in ("deliveries", "packets")}
-
-
-def drained_topics(settings: Settings) -> set[tuple[str, str]]:
-    """Return cluster and topic of all that the lake has ever drained; none where there is no lake to read."""
-    try:
-        with open_ledger(settings) as ledger:
-            return set(ledger.generations())
-    except LakeError:  # the next drain makes it, or says what is wrong with it
-        return set()
 
 
 def open_ledger(settings: Settings, *, create: bool = False) -> Ledger:

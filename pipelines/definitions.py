@@ -6,7 +6,8 @@ from finkbridge.settings import Settings, load_settings
 from pipelines.assets import drain_asset, lake_catalog
 from pipelines.maintenance import maintenance_job, maintenance_schedule
 from pipelines.schedules import drain_job, drain_schedule
-from pipelines.specs import deliveries_by_night, topic_specs
+from pipelines.specs import deliveries_by_night
+from pipelines.topics import topic_specs
 
 
 def definitions(settings: Settings) -> dg.Definitions:

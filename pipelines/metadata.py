@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from finkbridge import surveys
 from finkbridge.nights import Verdict
-from finkbridge.report import DrainReport
+from finkbridge.report import DrainReport, TopicReport
 from finkbridge.tables import ARCHIVE_SCHEMA, KEY_SCHEMA, SOURCE_SCHEMA
 from finkbridge.values import UNDATED_NIGHT
 
@@ -36,7 +36,7 @@ def numbers(report: DrainReport) -> Metadata:
     }
 
 
-def topics_table(report: DrainReport) -> dg.TableMetadataValue:
+def topics_table(topics: Iterable[TopicReport]) -> dg.TableMetadataValue:
     """Return one line a topic, with what became of its planned offsets."""
     counts = ("rows", "lag", "quarantined", "holes", "expired", "planned")
     return _table(
@@ -46,7 +46,7 @@ def topics_table(report: DrainReport) -> dg.TableMetadataValue:
             **{name: getattr(topic, name) for name in counts},
             "MB": round(topic.bytes / 1e6, 3),
         }
-        for topic in report.topics.values()
+        for topic in topics
     )
 
 

@@ -1,7 +1,7 @@
 """What the assets are, before anything runs: names, descriptions, partitions, freshness.
 
-kafka/<cluster>/<topic> -> raw_archive, deliveries, packets -> catalog
-                                        deliveries -> deliveries_by_night
+kafka/<cluster>/<topics> -> raw_archive, deliveries, packets -> catalog
+                                         deliveries -> deliveries_by_night
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from finkbridge.settings import Settings
 from pipelines import metadata
-from pipelines.contents import drained_topics
 
 POOL = "lake"
 """Has one place (dagster.yaml): one run at a time writes a lake."""
@@ -32,20 +30,6 @@ NIGHTS = dg.DynamicPartitionsDefinition(name=NIGHTS_NAME)
 
 FRESH = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=96), warn_window=timedelta(hours=36))
 """Clouds make quiet nights: a warning after one and a half days, a failure when Fink's 4 days are over."""
-
-
-def topic_specs(settings: Settings) -> list[dg.AssetSpec]:
-    """Return the topics that are known without asking a broker: named in the settings, or drained before.
-
-    A pattern's topics appear here once they were drained and the definitions are loaded again.
-    """
-    named = {(c, t) for c, its in settings.clusters.items() for t in its.topics if not set(t) & set("*?[")}
-    return [_topic_spec(cluster, topic) for cluster, topic in sorted(named | drained_topics(settings))]
-
-
-def topic_key(cluster: str, topic: str) -> dg.AssetKey:
-    """Return the asset key of a topic."""
-    return dg.AssetKey(["kafka", cluster, topic])
 
 
 def lake_specs(topics: Sequence[dg.AssetSpec]) -> list[dg.AssetSpec]:
@@ -92,17 +76,6 @@ def deliveries_by_night() -> dg.AssetSpec:
         tags={"grain": "night"},
         description="Deliveries per observing night. The drains report them, so there is nothing to "
         "materialize: a night is there when it has rows, and late alerts add to it.",
-    )
-
-
-def _topic_spec(cluster: str, topic: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        topic_key(cluster, topic),
-        group_name="kafka",
-        kinds={"kafka"},
-        owners=OWNERS,
-        tags={"cluster": cluster},
-        description=f"Topic `{topic}` of the Kafka cluster `{cluster}`. Each drain notes the lag it left.",
     )
 
 

@@ -33,6 +33,8 @@ STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 SCHEDULES = """{ schedulesOrError(repositorySelector: {
     repositoryLocationName: "finkbridge", repositoryName: "__repository__"}) {
     ... on Schedules { results { name scheduleState { status } } } } }"""
+STALE = "{ assetNodes { assetKey { path } staleStatus staleCauses { reason } } }"
+RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "finkbridge") { __typename } }"""
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
 
 
@@ -66,6 +68,34 @@ class Dev:
         launched = self.ask(LAUNCH, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
+
+    def launch_assets(self, *keys: str) -> str:
+        """Materialize assets by hand, as the button in the UI does."""
+        selector = {
+            "repositoryLocationName": "finkbridge",
+            "repositoryName": "__repository__",
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": [key]} for key in keys],
+            "assetCheckSelection": None,
+        }
+        launched = self.ask(LAUNCH, params={"selector": selector, "mode": "default"})["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def stale(self) -> dict[str, tuple[str, list[str]]]:
+        """Return of each asset whether it is in sync, and why not."""
+        nodes = self.ask(STALE)["assetNodes"]
+        return {
+            "/".join(node["assetKey"]["path"]): (
+                node["staleStatus"],
+                [cause["reason"] for cause in node["staleCauses"]],
+            )
+            for node in nodes
+        }
+
+    def reload(self) -> None:
+        """Load the definitions again."""
+        assert self.ask(RELOAD)["reloadRepositoryLocation"]["__typename"] == "WorkspaceLocationEntry"
 
     def ended(self, run_id: str) -> str:
         until = time.monotonic() + RUN_S
@@ -125,3 +155,37 @@ def test_a_run_through_dagster_dev_fills_the_lake(
         assert len(delivered(lake)) >= 10, "the schedule may have drained the rest"
         assert dev.ended(dev.launch("drain", {})) == "SUCCESS"
     assert len(delivered(lake)) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+def test_with_patterns_all_stays_in_sync_whatever_is_drained_and_loaded_again(
+    kafka: Kafka, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code server has loaded its definitions before the topics are known, a run's process after."""
+    monkeypatch.setenv("FINKBRIDGE_SCHEDULE__CRON", "0 0 1 1 *")
+    first = kafka.topic("sync_first_ztf")
+    kafka.produce(first, ztf_records(5))
+    lake = environment(kafka.bootstrap, "sync_*_ztf*")
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    lake_assets = {"raw_archive", "deliveries", "packets", "catalog"}
+    with dagster_dev(home) as dev:
+        assert {key for key, (status, _) in dev.stale().items() if status == "MISSING"} >= lake_assets
+        assert dev.ended(dev.launch("drain", {})) == "SUCCESS", (home / "dev.log").read_text()
+        synced = dict.fromkeys(
+            ["kafka/ztf/sync_..._ztf...", "deliveries_by_night", *lake_assets], ("FRESH", [])
+        )
+        assert dev.stale() == synced
+        second = kafka.topic("sync_second_ztf")
+        kafka.produce(second, ztf_records(7))
+        assert dev.ended(dev.launch("drain", {})) == "SUCCESS"
+        assert dev.stale() == synced
+        dev.reload()
+        assert dev.stale() == synced
+        kafka.produce(second, ztf_records(2))
+        for keys in (["raw_archive", "deliveries", "packets"], ["catalog"]):
+            assert dev.ended(dev.launch_assets(*keys)) == "SUCCESS"
+        assert dev.stale() == synced
+    assert {topic for topic, *_ in delivered(lake)} == {first, second}
+    assert len(delivered(lake)) == 14

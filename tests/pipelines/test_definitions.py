@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 
 from finkbridge import catalog
-from finkbridge.errors import UnreachableError
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.settings import Settings
 from pipelines.assets import lake_catalog
@@ -38,24 +37,6 @@ def test_loads_with_no_environment_and_no_settings(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert told.stdout.split() == ["catalog", "deliveries", "deliveries_by_night", "packets", "raw_archive"]
     assert not list(tmp_path.iterdir()), "loading leaves nothing behind"
-
-
-def test_topics_come_from_settings_and_ledger_but_never_from_a_broker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise UnreachableError("asked while loading")
-
-    monkeypatch.setattr("finkbridge.broker.client.ClusterAdmin.__init__", refuse)
-    with Ledger(tmp_path / "lake", create=True) as ledger, coordinate(ledger) as coordinator:
-        coordinator.add_generation("ztf", "fink.drained_ztf", None)
-    defs = definitions(settings(tmp_path / "lake", "fink_named_ztf", "fink_pattern_*"))
-    dg.Definitions.validate_loadable(defs)
-    found = {key.path[2] for key in defs.resolve_all_asset_keys() if key.path[0] == "kafka"}
-    assert found == {"fink_named_ztf", "fink.drained_ztf"}
-    graph = defs.resolve_asset_graph()
-    parents = graph.get(dg.AssetKey("deliveries")).parent_keys
-    assert {key.path[-1] for key in parents} == found
 
 
 def test_every_asset_is_described_owned_grouped_and_of_a_kind(tmp_path: Path) -> None:
