@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
 from finkbridge.disk import clear_scratch
-from finkbridge.errors import LakeError, SettingsError
+from finkbridge.errors import LakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
 from finkbridge.ledger.adopt import refuse_if_lost
@@ -72,6 +71,8 @@ def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | No
 def open_bridge(settings: Settings) -> Iterator[Bridge]:
     """Hold the lake and the connections to the clusters, for one run or for many."""
     settings.require_clusters()
+    file = settings.decode.schema_file
+    schema_override = later.call("finkbridge.avro.schemas:read_schema", file) if file else None
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
@@ -83,7 +84,7 @@ def open_bridge(settings: Settings) -> Iterator[Bridge]:
             name: stack.enter_context(Broker(name, cluster, timeout_s=timeout_s))
             for name, cluster in settings.clusters.items()
         }
-        bridge = Bridge(settings, coordinator, brokers)
+        bridge = Bridge(settings, coordinator, brokers, schema_override)
         stack.callback(bridge.close)
         yield bridge
 
@@ -91,7 +92,13 @@ def open_bridge(settings: Settings) -> Iterator[Bridge]:
 class Bridge:
     """One coordinator with its brokers and workers. Made by `open_bridge`."""
 
-    def __init__(self, settings: Settings, coordinator: Coordinator, brokers: Mapping[str, Broker]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        coordinator: Coordinator,
+        brokers: Mapping[str, Broker],
+        schema_override: bytes | None = None,
+    ) -> None:
         self.settings = settings
         self.coordinator = coordinator
         self.brokers = brokers
@@ -99,8 +106,7 @@ class Bridge:
         """Set it to end a run early: what is not committed is as if never fetched."""
         self._workers: tuple[int, Executor] | None = None
         self._published = time.monotonic()
-        file = settings.decode.schema_file
-        self._schema_override = _read_schema(file) if file else None
+        self._schema_override = schema_override
 
     def close(self) -> None:
         """End the workers."""
@@ -239,10 +245,3 @@ class Bridge:
         plans = planner.plan(whole, asked, pending)
         sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
         return plans
-
-
-def _read_schema(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"the schema file {file} cannot be read: {error.strerror}") from None

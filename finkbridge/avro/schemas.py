@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fastavro
 
 from finkbridge.avro.rewrite import load_json, simplify, to_json
-from finkbridge.errors import SchemaError
+from finkbridge.errors import SchemaError, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,26 @@ class WriterSchema:
 
     def __repr__(self) -> str:
         return f"WriterSchema({self.fingerprint}, {len(self.text)} bytes)"
+
+
+def read_schema(file: Path) -> bytes:
+    """Return the text of a schema file that a user names for every message.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or no message can have such a schema.
+    """
+    try:
+        text = file.read_bytes()
+        parsed = parse_schema(text).parsed
+    except OSError as error:
+        raise SettingsError(f"the schema file {file} cannot be read: {error.strerror}") from None
+    except SchemaError as error:
+        raise SettingsError(f"the schema file {file} is no Avro schema: {error}") from None
+    if not isinstance(parsed, dict) or parsed.get("type") != "record":
+        raise SettingsError(f"the schema file {file} is no schema of a record, and every message is one")
+    return text
 
 
 def parse_schema(text: bytes) -> WriterSchema:

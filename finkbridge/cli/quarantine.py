@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from finkbridge import quarantine
+from finkbridge.avro.schemas import read_schema
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.errors import DecodeError, SettingsError
@@ -254,10 +255,7 @@ def _entry_object(entry: Entry) -> dict[str, Any]:
 
 
 def _read(schema: Path | None) -> bytes | None:
-    try:
-        return None if schema is None else schema.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"the schema file {schema} cannot be read: {error.strerror}") from None
+    return None if schema is None else read_schema(schema)
 
 
 def _utc(timestamp_ms: int | None) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.schemas import WriterSchema, parse_schema, read_schema
 from finkbridge.doctor import machine
 from finkbridge.doctor.cluster import ClusterExam
 from finkbridge.doctor.findings import Finding, limited
 from finkbridge.doctor.packages import packages
+from finkbridge.errors import SettingsError
 from finkbridge.settings import Loaded, Settings
 
 LOCAL_S = 10.0
@@ -48,11 +49,11 @@ def _local(loaded: Loaded) -> Iterator[tuple[str, str, Callable[[], Iterable[Fin
 def _cluster(settings: Settings, name: str) -> list[Finding]:
     try:
         override = _override(settings)
-    except (OSError, ValueError) as error:
+    except SettingsError as error:
         return [Finding("settings", "decode.schema_file", "bad", str(error), "correct it, or leave it out")]
     return list(ClusterExam(name, settings.clusters[name], override).findings())
 
 
 def _override(settings: Settings) -> WriterSchema | None:
     file = settings.decode.schema_file
-    return None if file is None else parse_schema(file.read_bytes())
+    return None if file is None else parse_schema(read_schema(file))

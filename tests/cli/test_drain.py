@@ -122,6 +122,26 @@ def test_schema_option_overrides_the_messages(kafka: Kafka, command: Command, re
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("root:x:0:0:root:/root:/bin/bash", "is no Avro schema: the schema is no JSON: Expecting value"),
+        ('{"type": "record"}', "is no Avro schema: the schema has a record without a name"),
+        ('["null", "string"]', "is no schema of a record, and every message is one"),
+    ],
+)
+@pytest.mark.parametrize("name", ["drain", "follow"])
+def test_what_is_no_schema_is_refused_before_there_is_a_lake(
+    tmp_path: Path, text: str, said: str, name: str
+) -> None:
+    (tmp_path / "odd.avsc").write_text(text)
+    command = Command(tmp_path, "127.0.0.1:1", FINKBRIDGE_DECODE__SCHEMA_FILE="odd.avsc")
+    done = command.run(name, "topic", code=2)
+    assert done.stderr.startswith(f"finkbridge: error: the schema file odd.avsc {said}")
+    assert done.stderr.count("\n") == 1
+    assert not command.lake.exists()
+
+
 @pytest.mark.kafka
 def test_quarantine_is_a_warning_and_a_success(kafka: Kafka, command: Command, topic: str) -> None:
     kafka.produce(topic, [(b"{}", b"garbage")], partition=0)
