@@ -50,6 +50,12 @@ def parse_start(value: object) -> datetime | Literal["earliest", "latest"]:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def _refuse_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("an empty path: name a folder or file, or write . for the working folder")
+    return value
+
+
 def _expand_home(path: Path, info: ValidationInfo) -> Path:
     home = (info.context or {}).get("home")
     return Path(home, *path.parts[1:]) if home and path.parts[:1] == ("~",) else path
@@ -109,7 +115,7 @@ def _hide_kafka_secrets(value: object) -> object:
 
 
 Bytes = Annotated[PositiveInt, BeforeValidator(parse_bytes)]
-FilePath = Annotated[Path, AfterValidator(_expand_home)]
+FilePath = Annotated[Path, BeforeValidator(_refuse_empty), AfterValidator(_expand_home)]
 Start = Annotated[datetime | Literal["earliest", "latest"], PlainValidator(parse_start)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Servers = Annotated[str, BeforeValidator(_join_commas), AfterValidator(_check_servers)]

@@ -225,6 +225,13 @@ def test_bad_option_says_so():
     assert "workers (command option)" in error_of(overrides={"workers": -2})
 
 
+@pytest.mark.parametrize("key", ["lake", "credentials", "decode.schema_file"])
+def test_an_empty_path_is_not_the_working_folder(key: str):
+    with pytest.raises(SettingsError, match="an empty path: name a folder or file") as caught:
+        load_settings(environ={}, overrides={key: ""})
+    assert str(caught.value).startswith(f"{key} (command option): ")
+
+
 def test_several_problems_are_counted():
     assert "(and 1 more)" in error_of("workers = -1\nmemory_bytes = 0")
 

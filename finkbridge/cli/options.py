@@ -23,7 +23,8 @@ class App:
     """What the global options say, and the settings once a command asks for them."""
 
     config: Path | None = None
-    lake: Path | None = None
+    lake: str | None = None
+    """As it was written: a path of its own would take nothing for the working folder."""
     verbosity: int = 0
     secrets: tuple[str, ...] = ()
     """Every secret of the settings loaded so far, to be masked in all output about errors."""
@@ -52,7 +53,7 @@ pass_app = click.make_pass_decorator(App, ensure=True)
 """Give a command the `App` as its first argument."""
 
 
-def _keep_lake(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+def _keep_lake(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.ensure_object(App).lake = value
 
@@ -61,7 +62,6 @@ def lake_option(function: F) -> F:
     """Take ``--lake DIR``: the folder goes into the `App`, and so into its settings."""
     return click.option(
         "--lake",
-        type=click.Path(path_type=Path),
         metavar="DIR",
         expose_value=False,
         callback=_keep_lake,
