@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import json
 import os
@@ -117,6 +118,7 @@ def finkbridge(case: Case) -> Outcome:
     lake, config = case.folder / "lake", case.folder / "finkbridge.toml"
     config.write_text(f'lake = "{lake}"\n[clusters.{case.topic.survey}]\nservers = "{case.bootstrap}"\n')
     program = Path(sys.executable).parent / "finkbridge"
+    compileall.compile_dir(HERE.parent / "finkbridge", quiet=1)  # as installing a package does
     command = [str(program), "--config", str(config), "drain", case.topic.name]
     usage = measure(command, {"HOME": str(case.folder)})
     rows = {name: parquet_rows(lake / name) for name in ("deliveries", "packets")}

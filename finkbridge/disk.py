@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +18,18 @@ READ_BYTES = 1 << 20
 
 
 class Staging:
-    """Files of one part, before they are in their place."""
+    """Files of one part, before they are in their place.
+
+    A file that is written goes to disk in the background, while the next is being made.
+    """
 
     def __init__(self, lake: Path) -> None:
         self.lake = lake
+        self._syncing = ThreadPoolExecutor(1, "sync")
         self._aside: list[Path] = []
+        self._synced: dict[Path, Future[None]] = {}
         self._kept: list[tuple[Path, str]] = []
+        self._unread: list[Path] = []
         (lake / layout.SCRATCH).mkdir(exist_ok=True)
 
     def new(self, suffix: str) -> Path:
@@ -31,18 +38,31 @@ class Staging:
         self._aside.append(path)
         return path
 
-    def keep(self, aside: Path, path: str) -> None:
-        """Note the final path, relative to the lake, of a file that is written and synced."""
+    def written(self, aside: Path) -> None:
+        """Begin to bring a file to disk that is written to its end."""
+        self._synced[aside] = self._syncing.submit(sync_file, aside)
+
+    def keep(self, aside: Path, path: str, *, is_read_soon: bool = True) -> None:
+        """Note the final path, relative to the lake, of a file that is written to its end."""
+        if aside not in self._synced:
+            self.written(aside)
         self._kept.append((aside, path))
+        if not is_read_soon:
+            self._unread.append(aside)
 
     def kept(self) -> list[tuple[Path, str]]:
-        """Return the kept files: where each is aside, and its path to be."""
+        """Return the kept files once they are on disk: where each is aside, and its path to be."""
+        for aside, _ in self._kept:
+            self._synced[aside].result()
         return list(self._kept)
 
     def publish(self) -> None:
-        """Give every kept file its name, and sync the folders that name them."""
+        """Wait until every kept file is on disk, give each its name, and sync the folders that name them."""
+        kept = self.kept()
+        for aside in self._unread:
+            forget(aside)
         folders: dict[Path, None] = {}
-        for aside, path in self._kept:
+        for aside, path in kept:
             final = self.lake / path
             folders |= dict.fromkeys(_make_folders(final.parent))
             aside.replace(final)
@@ -52,6 +72,7 @@ class Staging:
 
     def discard(self) -> None:
         """Remove what is left aside."""
+        self._syncing.shutdown()
         for path in self._aside:
             path.unlink(missing_ok=True)
 
@@ -95,6 +116,16 @@ def checksum(path: Path) -> str:
         while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def forget(path: Path) -> None:
+    """Tell the system that a file which is on disk will not be read soon: it need not stay in memory."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:

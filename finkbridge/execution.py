@@ -185,6 +185,8 @@ class Execution:
 
     def _note_dead_worker(self, plan: SegmentPlan) -> None:
         self.worker_died = True
+        if self.crew.stopping.is_set():
+            return  # what ends the run may have ended its workers, too
         self._fail(plan, f"{plan.source.topic}: a worker process died: run again with --workers 0")
 
     def _stop(self) -> None:

@@ -279,6 +279,7 @@ def _store(
     aside = landing.place.new(".avro")
     schema_id = group.schema.fingerprint
     written = write_archive(aside, group.schema, group.framing, messages, landing.facts)
+    landing.place.written(aside)
     times = np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64)
     path = layout.archive_path(name, int(times[times >= 0].min()) if (times >= 0).any() else None)
     origin = tables.Origin(
@@ -320,7 +321,8 @@ def _origin(source: TopicGeneration, file: LandedFile, archive: Archive) -> tabl
 
 
 def _keep_archive(landing: _Landing, stored: _Stored, schema: WriterSchema) -> None:
-    landing.place.keep(stored.aside, stored.file.path)
+    # a night's archive would drive all else out of the system's cache, and nobody queries it
+    landing.place.keep(stored.aside, stored.file.path, is_read_soon=False)
     landing.files.append(stored.file)
     landing.schemas.append(KnownSchema(schema.fingerprint, "avro", schema.text))
 

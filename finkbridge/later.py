@@ -16,6 +16,6 @@ def get(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def call(function: str, *args: Any) -> Any:
+def call(function: str, *args: Any, **options: Any) -> Any:
     """Call the function that ``module:function`` names, and return what it returns."""
-    return get(function)(*args)
+    return get(function)(*args, **options)

@@ -39,7 +39,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class WrittenTable:
-    """A Parquet file that is on disk, synced."""
+    """A Parquet file that is written, and not yet synced."""
 
     rows: int
     bytes: int
@@ -47,7 +47,7 @@ class WrittenTable:
 
 
 def write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, style: Style, rows: int) -> WrittenTable:
-    """Write tables, one row group or more each, to one new file, and sync it.
+    """Write tables, one row group or more each, to one new file; syncing it is the caller's.
 
     Parameters
     ----------
@@ -67,7 +67,6 @@ def write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, style: Styl
         for table in tables:
             writer.write_table(table, row_group_size=style.row_group_rows)
             written += table.num_rows
-    disk.sync_file(path)
     return WrittenTable(written, path.stat().st_size, disk.checksum(path))
 
 

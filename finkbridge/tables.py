@@ -184,8 +184,9 @@ def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int3
 
 
 def _pieces(table: pa.Table, runs: Sequence[tuple[int, int]]) -> pa.Table:
-    # in one chunk, as Parquet's writer is slow where a column is in many
-    return pa.concat_tables(table.slice(*run) for run in runs).combine_chunks()
+    pieces = pa.concat_tables(table.slice(*run) for run in runs)
+    # Parquet's writer is slow where a column is in many small chunks
+    return pieces.combine_chunks() if len(runs) > 1 else pieces
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -6,18 +6,22 @@ costs neither their import nor their memory again. A process that lands nothing 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from finkbridge import later
+from finkbridge import later, layout
 from finkbridge.settings import ClusterSettings, Settings
 from finkbridge.values import LandedPart, SegmentPlan
 
@@ -36,6 +40,9 @@ WORKER_BYTES = 100_000_000
 
 WORTH_A_PROCESS_BYTES = 32_000_000
 """Starting worker processes costs about a second: for less work than this, one process is quicker."""
+
+QUIET_S = 3600.0
+"""A lake that was not written for so long most likely has much to drain."""
 
 _PRELOAD = ["finkbridge.task"]
 
@@ -81,11 +88,36 @@ def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
+    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=_prepare_worker)
+
+
+def expect_work(settings: Settings) -> None:
+    """Start the server of workers before it is known whether there is work, where there most likely is.
+
+    That is in a lake that is new or was not written for an hour: a drain of a whole night begins a second
+    earlier. Elsewhere, as with a schedule of minutes, the server starts when work for it is found.
+    """
+    worth = WORTH_A_PROCESS_BYTES if settings.workers is None else 0
+    limit = settings.drain.max_bytes
+    if settings.workers == 0 or (limit is not None and limit < worth) or settings.drain.max_messages:
+        return
+    with suppress(FileNotFoundError):
+        if time.time() - (settings.lake / layout.CATALOG).stat().st_mtime < QUIET_S:
+            return
+    _context()
+
+
+def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
-    forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 def stop_executor(executor: Executor) -> None:
@@ -103,7 +135,7 @@ def run_task(task: Task) -> tuple[LandedPart, ...]:
 
 
 def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to handle
+    gc.freeze()  # the collector would touch, and so copy, all that is shared with the server
     threading.Thread(target=_die_with_coordinator, daemon=True).start()
 
 

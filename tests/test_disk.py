@@ -70,3 +70,40 @@ def test_checksum_is_of_the_bytes(tmp_path: Path) -> None:
     data = os.urandom(disk.READ_BYTES + 17)
     (tmp_path / "file").write_bytes(data)
     assert disk.checksum(tmp_path / "file") == xxhash.xxh3_128(data).hexdigest()
+
+
+def test_file_that_cannot_be_synced_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    def publish() -> None:
+        with disk.staging(tmp_path) as place:
+            aside = place.new(".a")
+            aside.write_text("x")
+            place.keep(aside, "file.a")
+            place.publish()
+
+    monkeypatch.setattr(disk, "sync_file", fail)
+    with pytest.raises(LakeAccessError, match="Input/output error"):
+        publish()
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_kept_files_are_synced_once_before_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, str]] = []
+    monkeypatch.setattr(disk, "sync_file", lambda path: steps.append(("sync", path.suffix)))
+    monkeypatch.setattr(disk, "sync_folder", lambda path: steps.append(("folder", path.name)))
+    with disk.staging(tmp_path) as place:
+        early, late = place.new(".early"), place.new(".late")
+        for aside in (early, late):
+            aside.write_text("x")
+        place.written(early)
+        place.keep(early, "files/a", is_read_soon=False)
+        place.keep(late, "files/b")
+        assert place.kept() == [(early, "files/a"), (late, "files/b")]
+        assert sorted(steps) == [("sync", ".early"), ("sync", ".late")]
+        place.publish()
+    assert [step for step, _ in steps] == ["sync", "sync", "folder", "folder"]
+    assert (tmp_path / "files/a").read_text() == "x"

@@ -25,7 +25,7 @@ from finkbridge.errors import (
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate, schema
 from finkbridge.settings import ClusterSettings, Settings
-from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
+from finkbridge.values import Message, OffsetRange, SegmentPlan, TopicGeneration
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import free_ports
 from tests.support.lake import (
@@ -186,7 +186,9 @@ def test_parts_whose_holes_take_long_sweeps_are_one_fetch(kafka: Kafka, lake: Pa
     end = 302
     kafka.await_end(topic, end)
     lake.mkdir()
-    plan = SegmentPlan(1, TopicGeneration("ztf", topic, 1), (OffsetRange(0, 0, end),), 8 * 40)
+    first = Message(0, 0, 0, 1, key, value, ()).memory(None)
+    limit = first + 39 * Message(0, 1, 0, 1, key, value, ()).memory(key)
+    plan = SegmentPlan(1, TopicGeneration("ztf", topic, 1), (OffsetRange(0, 0, end),), limit)
     with Broker("ztf", ClusterSettings(servers=kafka.bootstrap)) as broker:
         landed = Lander(lake, broker).land(plan)
     assert [sum(c.rows for c in part.counts) for part in landed] == [40, 40, 40, 31]

@@ -50,7 +50,7 @@ class Archive:
 def write_archive(
     path: Path, schema: WriterSchema, framing: Framing, messages: Sequence[Message], facts: Mapping[str, Any]
 ) -> Written:
-    """Write messages of one schema to an archive file and flush it to disk; the caller flushes its folder.
+    """Write messages of one schema to an archive file; syncing it is the caller's.
 
     Parameters
     ----------

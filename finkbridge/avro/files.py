@@ -1,4 +1,4 @@
-"""Container files of ours: written hashed and flushed to disk, read back proven.
+"""Container files of ours: written hashed, read back proven.
 
 The sync marker of such a file is the hash of its header. So the same header and datums give the same bytes,
 and a header that is not what was written is noticed.
@@ -7,7 +7,6 @@ and a header that is not what was written is noticed.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +40,7 @@ def write_container(
     datums: Sequence[bytes],
     prefix: Callable[[int], bytes] = block_prefix,
 ) -> Written:
-    """Write a container file, codec null, and flush it to disk; flushing its folder is the caller's.
+    """Write a container file, codec null; syncing it is the caller's.
 
     Parameters
     ----------
@@ -120,10 +119,8 @@ class _Sink:
             self._flush()
 
     def finish(self) -> str:
-        """Bring everything to disk and return the checksum."""
+        """Write what is pending and return the checksum."""
         self._flush()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         return self._hash.hexdigest()
 
     def _flush(self) -> None:

@@ -56,7 +56,7 @@ SCHEMA_JSON = json.dumps(DEFINITION, separators=(",", ":")).encode()
 
 
 def write_quarantine(path: Path, rejected: Sequence[Rejected], facts: Mapping[str, Any]) -> Written:
-    """Write rejected messages to a file and flush it to disk; its folder is the caller's to flush."""
+    """Write rejected messages to a file; syncing it is the caller's."""
     records = [_encode(_to_record(message)) for message in rejected]
     metadata = {
         "avro.codec": b"null",

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from finkbridge.cli import output, progress
+from finkbridge import later
+from finkbridge import workers as crew
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
-from finkbridge.cli.stopping import stopping_in_order
-from finkbridge.drain import open_bridge
-from finkbridge.report import DrainReport
-
-COLUMNS = ("cluster", "topic", "messages", "rows", "quarantined", "holes", "lost", "lag", "MB")
 
 
 @click.command(name="drain")
@@ -67,61 +62,5 @@ def command(  # noqa: PLR0913 - one argument an option
             "workers": workers,
         }
     )
-    with stopping_in_order() as stop, open_bridge(settings) as bridge:
-        bridge.stopping = stop.event
-        with progress.watching(quiet=as_json) as listener:
-            report = bridge.run(topics, listener)
-        _tell(app, report, as_json=as_json)
-        context.exit(stop.exit_code if stop.signal else int(not report.succeeded))
-    context.exit(stop.exit_code)
-
-
-def _tell(app: App, report: DrainReport, *, as_json: bool) -> None:
-    if as_json:
-        output.emit_json(report.as_dict())
-    elif not report.topics and not report.problems:
-        click.echo("no topic matches: nothing to drain")
-    elif _is_idle(report):
-        click.echo(f"nothing new in {_topics(len(report.topics))} ({output.human_duration(report.seconds)})")
-    elif report.topics:
-        output.table(rows(report), COLUMNS)
-        click.echo(proof(report))
-    for line in complaints(report):
-        click.echo(f"finkbridge: {app.mask(line)}", err=True)
-
-
-def rows(report: DrainReport) -> Iterator[tuple[object, ...]]:
-    """Yield the table's rows, one a topic."""
-    for t in report.topics.values():
-        counts = (t.messages, t.rows, t.quarantined, t.holes, t.expired, t.lag)
-        yield t.cluster, t.topic, *counts, round(t.bytes / 1e6, 1)
-
-
-def proof(report: DrainReport) -> str:
-    """Return the line that holds what was planned against what became of it."""
-    planned, landed, bad, holes = map(report.total, ("planned", "rows", "quarantined", "holes"))
-    parts = f"{landed:,} rows + {bad:,} quarantined + {holes:,} holes"
-    if left := planned - landed - bad - holes:
-        parts += f" + {left:,} not drained"
-    size, seconds = report.total("bytes"), max(report.seconds, 1e-3)
-    rate = f"{report.total('messages') / seconds:,.0f}/s, {output.human_bytes(size / seconds)}/s"
-    return f"planned {planned:,} offsets = {parts}; {output.human_duration(report.seconds)} ({rate})"
-
-
-def complaints(report: DrainReport, *, problems: bool = True) -> Iterator[str]:
-    """Yield what a user should know beyond the counts, one line each."""
-    if bad := report.total("quarantined"):
-        how = 'finkbridge sql "FROM quarantine"'
-        yield f"warning: {bad:,} messages could not be decoded and wait in quarantine, whole: {how}"
-    if lost := report.total("expired"):
-        yield f'warning: {lost:,} offsets were lost before they could be drained: finkbridge sql "FROM gaps"'
-    for problem in report.problems if problems else ():
-        yield f"problem: {problem}"
-
-
-def _is_idle(report: DrainReport) -> bool:
-    return bool(report.topics) and not any(map(report.total, ("planned", "expired", "lag")))
-
-
-def _topics(count: int) -> str:
-    return "1 topic" if count == 1 else f"{count} topics"
+    crew.expect_work(settings)  # its modules load while the coordinator's do
+    context.exit(later.call("finkbridge.cli.outcome:run", app, settings, topics, as_json=as_json))

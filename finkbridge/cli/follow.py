@@ -8,8 +8,8 @@ import time
 
 import click
 
-from finkbridge.cli.drain import complaints
 from finkbridge.cli.options import App, lake_option, pass_app, workers_option
+from finkbridge.cli.outcome import complaints
 from finkbridge.cli.output import human_bytes
 from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.drain import open_bridge

@@ -1,4 +1,4 @@
-"""When an observing night begins and ends: the inverse of the surveys' rules in `finkbridge.surveys.times`."""
+"""When an observing night begins and ends: the inverse of the rules in `finkbridge.surveys.times`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""How many workers there are, and when the server that they come from starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from finkbridge import layout, workers
+from finkbridge.settings import Settings
+from finkbridge.workers import QUIET_S, WORTH_A_PROCESS_BYTES, expect_work, worker_count
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each start of the server in place of starting it."""
+    starts: list[str] = []
+    monkeypatch.setattr(workers, "_context", lambda: starts.append("server"))
+    return starts
+
+
+def test_small_work_starts_no_process() -> None:
+    assert worker_count(Settings(), WORTH_A_PROCESS_BYTES - 1) == 0
+    assert worker_count(Settings(), 10 * WORTH_A_PROCESS_BYTES) > 0
+    assert worker_count(Settings(workers=3), 1) == 3
+
+
+def test_server_starts_early_for_a_new_lake(tmp_path: Path, started: list[str]) -> None:
+    expect_work(Settings(lake=tmp_path / "new"))
+    assert started == ["server"]
+
+
+@pytest.mark.parametrize(("age_s", "starts"), [(QUIET_S + 60, ["server"]), (QUIET_S - 60, [])])
+def test_server_starts_early_for_a_lake_left_alone(
+    tmp_path: Path, started: list[str], age_s: float, starts: list[str]
+) -> None:
+    catalog = tmp_path / layout.CATALOG
+    catalog.touch()
+    os.utime(catalog, (time.time() - age_s,) * 2)
+    expect_work(Settings(lake=tmp_path))
+    assert started == starts
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"workers": 0}, {"drain": {"max_messages": 10}}, {"drain": {"max_bytes": WORTH_A_PROCESS_BYTES - 1}}],
+)
+def test_server_waits_where_little_is_asked(
+    tmp_path: Path, started: list[str], asked: dict[str, object]
+) -> None:
+    expect_work(Settings.model_validate({"lake": tmp_path / "new", **asked}))
+    assert started == []
+
+
+def test_ctrl_c_does_not_reach_a_server_that_starts(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from multiprocessing import forkserver; from finkbridge import workers;"
+        "workers._PRELOAD[:] = ['slow_module']; workers._context(); print('started', flush=True);"
+        "time.sleep(1);"
+        "print(workers.open_executor(1).submit(int, '7').result())"
+    )
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.5)\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, lambda *_: None); {code}"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=20)
+    assert (out, err, process.returncode) == ("7\n", "", 0)
