@@ -60,6 +60,20 @@ def test_every_segment_is_copied_in_order_however_large_the_batches(
         assert connection.sql("SELECT reason FROM gaps").fetchall() == [("expired",)]
 
 
+def test_no_view_has_a_column_that_a_query_must_quote(ledger: Ledger) -> None:
+    with catalog.connect(ledger) as connection:
+        tables = connection.execute(
+            "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE NOT internal GROUP BY 1"
+        )
+        columns = dict(tables.fetchall())
+        assert set(bookkeeping.NAMES) < set(columns)
+        assert {"kafka_partition", "kafka_offset"} < set(columns["quarantine"])
+        assert all("kafka_partition" in columns[name] for name in ("segments", "quarantine", "gaps"))
+        for view, names in columns.items():
+            assert not {"partition", "offset"} & set(names), view
+            connection.execute(f"SELECT {', '.join(names)} FROM {view}").fetchall()
+
+
 @pytest.mark.parametrize(
     ("query", "filled"),
     [

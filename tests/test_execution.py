@@ -165,7 +165,7 @@ def test_holes_are_accounted_for(kafka: Kafka, lake: Path) -> None:
     assert (span.start_offset, span.end_offset, span.rows, span.quarantined) == (0, 11, 5, 1)
     assert span.holes == "[[2, 3], [4, 7], [10, 11]]"
     assert offsets(lake) == [(1, 0, o) for o in (0, 1, 3, 8, 9)]
-    query = 'SELECT "offset", reason, state FROM quarantine'
+    query = "SELECT kafka_offset, reason, state FROM quarantine"
     ((offset, reason, state),) = sql(lake, query)
     assert (offset, state) == (7, "waiting")
     assert "no writer schema" in reason

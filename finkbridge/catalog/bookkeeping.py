@@ -14,6 +14,8 @@ from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 
 NAMES = ("segments", "topics", "quarantine", "gaps")
+PARTITION, OFFSET = "kafka_partition", "kafka_offset"
+"""As in deliveries: the bare words mean something in SQL, and a query would have to quote them."""
 BATCH_ROWS = 20_000
 """Rows that are copied at once: a few MB, however many segments there are."""
 
@@ -80,7 +82,7 @@ def _segments() -> Select[Any]:
             g.cluster,
             g.topic,
             g.generation,
-            r.partition,
+            r.partition.label(PARTITION),
             r.start_offset,
             r.end_offset,
             r.rows,
@@ -142,8 +144,8 @@ def _quarantine() -> Select[Any]:
             g.cluster,
             g.topic,
             g.generation,
-            q.partition,
-            q.offset,
+            q.partition.label(PARTITION),
+            q.offset.label(OFFSET),
             q.timestamp_ms,
             q.reason,
             q.byte_position,
@@ -160,7 +162,14 @@ def _gaps() -> Select[Any]:
     g, x = s.generations.c, s.gaps.c
     return (
         select(
-            x.commit, g.cluster, g.topic, g.generation, x.partition, x.start_offset, x.end_offset, x.reason
+            x.commit,
+            g.cluster,
+            g.topic,
+            g.generation,
+            x.partition.label(PARTITION),
+            x.start_offset,
+            x.end_offset,
+            x.reason,
         )
         .select_from(s.gaps.join(s.generations))
         .order_by(x.id)

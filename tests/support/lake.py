@@ -111,7 +111,7 @@ def sql(lake: Path, query: str) -> list[tuple[Any, ...]]:
 
 def gaps(lake: Path) -> list[tuple[Any, ...]]:
     """Return generation, partition, start, end and reason of what was lost."""
-    query = 'SELECT generation, "partition", start_offset, end_offset, reason FROM gaps ORDER BY ALL'
+    query = "SELECT generation, kafka_partition, start_offset, end_offset, reason FROM gaps ORDER BY ALL"
     return sql(lake, query)
 
 
