@@ -10,6 +10,7 @@ import sys
 import polars as pl
 
 import finkbridge
+from finkbridge.errors import FinkbridgeError
 
 
 def main(lake: str) -> None:
@@ -27,4 +28,7 @@ def main(lake: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "lake")
+    try:
+        main(sys.argv[1] if len(sys.argv) > 1 else "lake")
+    except FinkbridgeError as error:  # there is no lake, say
+        sys.exit(f"counts.py: {error}")

@@ -21,8 +21,10 @@ BUSIEST = "SELECT object_id FROM alerts WHERE survey = 'ztf' GROUP BY ALL ORDER 
 
 def main(lake: str, object_id: str | None, png: str) -> None:
     with duckdb.connect(f"{lake}/catalog.duckdb", read_only=True) as catalog:
-        object_id = object_id or catalog.execute(BUSIEST).fetchall()[0][0]
+        object_id = object_id or (catalog.execute(BUSIEST).fetchone() or ["any ZTF object"])[0]
         points = catalog.sql("FROM lightcurve(?)", params=[object_id]).pl()
+    if points.is_empty():
+        sys.exit(f"lightcurve.py: {lake} has no alert of {object_id}")
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for (band,), mine in points.group_by("band", maintain_order=True):
         seen = mine.drop_nulls("mag")
@@ -40,4 +42,7 @@ def main(lake: str, object_id: str | None, png: str) -> None:
 
 if __name__ == "__main__":
     given = [*sys.argv[1:], *[None] * 3]
-    main(given[0] or "lake", given[1], given[2] or "lightcurve.png")
+    try:
+        main(given[0] or "lake", given[1], given[2] or "lightcurve.png")
+    except duckdb.IOException:
+        sys.exit(f"lightcurve.py: there is no lake at {given[0] or 'lake'}: name its folder, or drain first")
