@@ -11,6 +11,7 @@ import duckdb
 
 from finkbridge import catalog
 from finkbridge.cli import output
+from finkbridge.cli.interrupting import interruptible
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
@@ -24,7 +25,7 @@ from finkbridge.ledger import Ledger
 @lake_option
 @pass_app
 def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bool) -> None:
-    r"""Ask the lake in SQL (DuckDB).
+    """Ask the lake in SQL (DuckDB).
 
     The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, nights, segments, topics,
     quarantine and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even while
@@ -33,7 +34,7 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     \b
     finkbridge sql "SELECT topic, count(*) FROM deliveries GROUP BY ALL"
     finkbridge sql "FROM lightcurve('ZTF26aamcbly')" --csv
-    """
+    """  # noqa: D301 - click wants the character itself
     text = file.read() if file else query
     if not text:
         raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
@@ -54,8 +55,11 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
 
 def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
     try:
-        result = connection.execute(text)
-        return {name: str(kind) for name, kind, *_ in result.description or ()}, result.fetchall()
+        with interruptible(connection.interrupt):
+            result = connection.execute(text)
+            return {name: str(kind) for name, kind, *_ in result.description or ()}, result.fetchall()
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
     except duckdb.Error as error:
         raise SettingsError(f"the query failed: {error}") from None
 

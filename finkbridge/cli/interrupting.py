@@ -1,0 +1,51 @@
+"""Ctrl-C while a library's call into C lasts: Python's own handler would wait until the call returns."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+GRACE_S = 2.0
+"""From the first Ctrl-C to the end of the process, where the call heeds no interrupt."""
+
+
+@contextmanager
+def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C end what runs in the context: by `interrupt`, from another thread, or with the process.
+
+    The process ends, with exit code 130, at the second Ctrl-C, or if the call goes on for `GRACE_S`.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    watcher = threading.Thread(target=_watch, args=(ours, interrupt), daemon=True)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()  # which ends the watcher
+        watcher.join()
+        ours.close()
+
+
+def _watch(wakeups: socket.socket, interrupt: Callable[[], None]) -> None:
+    asked = 0
+    ending = threading.Timer(GRACE_S, _end)
+    ending.daemon = True
+    while data := wakeups.recv(16):
+        for _ in range(data.count(signal.SIGINT)):
+            asked += 1
+            if asked > 1:
+                _end()
+            interrupt()
+            ending.start()
+    ending.cancel()
+
+
+def _end() -> None:
+    os._exit(128 + signal.SIGINT)

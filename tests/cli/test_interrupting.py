@@ -1,0 +1,65 @@
+"""Ctrl-C ends what a library does in C: by its own interrupt, or with the process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from finkbridge.ledger import Ledger
+from tests.support.command import Command
+
+DEAF = """
+import hashlib
+from finkbridge.cli.interrupting import interruptible
+with interruptible(lambda: None):
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # many minutes, without the interpreter's lock
+"""
+ENDLESS = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range * b.range = -1"
+
+
+def test_a_query_that_never_ends_is_interrupted(tmp_path: Path) -> None:
+    command = Command(tmp_path, "127.0.0.1:1")
+    Ledger(command.lake, create=True).close()
+    with command.start("sql", ENDLESS) as running:
+        time.sleep(3)
+        assert running.process.poll() is None, running.said()
+        assert running.end(signal.SIGINT, within_s=6) == 130
+        assert running.said().strip() == "finkbridge: interrupted"
+
+
+@pytest.mark.parametrize(("times", "within_s"), [(1, 4.0), (2, 1.5)])
+def test_what_heeds_no_interrupt_ends_with_the_process(times: int, within_s: float) -> None:
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            began = time.monotonic()
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+            assert process.wait(20) == 130
+            assert time.monotonic() - began < within_s
+        finally:
+            process.kill()
+
+
+def test_the_next_call_is_interrupted_as_ever() -> None:
+    code = """
+import os, signal
+from finkbridge.cli.interrupting import interruptible
+with interruptible(lambda: None):
+    pass
+assert signal.set_wakeup_fd(-1) == -1
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "interrupted\n"
