@@ -39,6 +39,7 @@ def test_what_heeds_no_interrupt_ends_with_the_process(times: int, within_s: flo
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "begun\n"
+            time.sleep(0.3)  # until it is in the call
             began = time.monotonic()
             for _ in range(times):
                 process.send_signal(signal.SIGINT)
