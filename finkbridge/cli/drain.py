@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one argument an option
     workers: int | None,
     as_json: bool,
 ) -> None:
-    r"""Drain TOPICS into the lake: all that is there now, then end.
+    """Drain TOPICS into the lake: all that is there now, then end.
 
     TOPICS are names and patterns such as 'fink_*_ztf'; with none, those of the settings. Exit codes: 0 all
     that was planned is in the lake; 1 something is not (what is drained stays drained, the next run goes on);
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913 - one argument an option
     \b
     finkbridge drain
     finkbridge drain 'fink_sn_*' --max-messages 10000 --start 2026-01-31T18:00Z
-    """
+    """  # noqa: D301 - click wants the character itself
     settings = app.settings(
         {
             "drain.max_messages": max_messages,

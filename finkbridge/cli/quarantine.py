@@ -49,7 +49,7 @@ def schema_option(function: F) -> F:
 
 @click.group(name="quarantine")
 def command() -> None:
-    r"""Look at messages that could not be decoded, save them, send them through again.
+    """Look at messages that could not be decoded, save them, send them through again.
 
     A message is named by TOPIC:PARTITION:OFFSET, or by the number that `list` gives. All of it works with no
     broker.
@@ -58,7 +58,7 @@ def command() -> None:
     finkbridge quarantine list
     finkbridge quarantine show fink_sn_candidates_ztf:0:1234
     finkbridge quarantine requeue --topic 'fink_sn_*' --schema fixed.avsc
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 @command.command(name="list")

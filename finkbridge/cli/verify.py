@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913 - one argument an option
     prune: bool,
     as_json: bool,
 ) -> None:
-    r"""Verify the lake: nothing lost, nothing doubled, every byte as it was written.
+    """Verify the lake: nothing lost, nothing doubled, every byte as it was written.
 
     The ledger first, by its database's own checks and by ours: offsets tile each partition, counts agree.
     Then every file that it lists, by size, checksum and rows; then whatever else is in the lake's folders.
@@ -64,7 +64,7 @@ def command(  # noqa: PLR0913 - one argument an option
     finkbridge verify
     finkbridge verify --deep --night 20260322
     finkbridge verify --prune
-    """
+    """  # noqa: D301 - click wants the character itself
     settings = app.settings()
     options = Options(Scope.parse(nights, topics), deep, sample, prune)
     with _watching(quiet=as_json) as watcher:

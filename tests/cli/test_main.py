@@ -53,6 +53,16 @@ def test_help_lists_every_command(run, arguments):
     assert [name for name, text in entry.COMMANDS.items() if f"  {name} " not in out or text not in out] == []
 
 
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_shows_examples_line_by_line(name: str) -> None:
+    command = entry.cli.get_command(click.Context(entry.cli), name)
+    assert command is not None
+    for shown in (command, *getattr(command, "commands", {}).values()):
+        text = shown.get_help(click.Context(shown, info_name=name))
+        assert "\\b" not in text
+        assert not [line for line in text.splitlines() if line.count("finkbridge ") > 1]
+
+
 def test_help_imports_no_command_and_no_library():
     code = (
         "import sys; from finkbridge.cli.main import main; main(['-h']); print(*sys.modules, file=sys.stderr)"
