@@ -34,7 +34,7 @@ from pipelines.specs import (
     RAW_ARCHIVE,
     lake_specs,
 )
-from pipelines.topics import observations
+from pipelines.topics import events
 
 Tables = Mapping[str, TableContents]
 
@@ -64,8 +64,8 @@ def drain_asset(topics: Sequence[dg.AssetSpec]) -> dg.AssetsDefinition:
             tables = contents(settings)
             nights = checks.nights_complete(settings)
         yield from _materializations(report, tables, settings.lake.absolute())
-        for observation in observations(settings, report):
-            context.log_event(observation)
+        for event in events(settings, report):
+            context.log_event(event)
         _report_nights(context, report, tables)
         if quarantined := report.total("quarantined"):
             context.log.warning(f"{quarantined} messages are in quarantine: they could not be decoded")

@@ -69,10 +69,18 @@ def topic_specs(settings: Settings) -> list[dg.AssetSpec]:
     ]
 
 
-def observations(settings: Settings, report: DrainReport) -> Iterator[dg.AssetObservation]:
-    """Yield what a run says of the topics that it looked at: the lag that it left, in all and by topic."""
+def events(
+    settings: Settings, report: DrainReport
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """Yield what a run says of the topics that it looked at.
+
+    An observation of the lag that it left, in all and by topic, and before it, where there were new messages,
+    a materialization: without one, the UI has an upstream asset as missing for ever.
+    """
     for upstream in upstreams(settings):
         topics = [topic for topic in report.topics.values() if upstream.has(topic)]
+        if messages := sum(topic.messages for topic in topics):
+            yield dg.AssetMaterialization(upstream.key, description=f"{messages} new messages")
         if topics:
             yield dg.AssetObservation(upstream.key, metadata=_counts(upstream, topics))
 

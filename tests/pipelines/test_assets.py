@@ -34,9 +34,10 @@ def run(instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResul
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
-    """Return what a run materialized, without partitions, by asset."""
+    """Return what a run materialized in the lake, without partitions, by asset."""
     events = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
-    return {e.asset_key.to_user_string(): e for e in events if e.partition is None}
+    named = {e.asset_key.to_user_string(): e for e in events if e.partition is None}
+    return {name: event for name, event in named.items() if not name.startswith("kafka/")}
 
 
 def values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

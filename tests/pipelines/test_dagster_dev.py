@@ -132,8 +132,9 @@ def dagster_dev(home: Path) -> Iterator[Dev]:
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # as on a machine with more to do
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from finkbridge.report import DrainReport
 from finkbridge.settings import Settings
 from finkbridge.values import TopicGeneration
 from pipelines.definitions import definitions
-from pipelines.topics import observations, topic_specs
+from pipelines.topics import events, topic_specs
 
 
 def settings(lake: Path, **topics: tuple[str, ...]) -> Settings:
@@ -72,9 +72,8 @@ def report(**lags: int) -> DrainReport:
 
 def test_a_pattern_is_observed_with_each_of_its_topics(tmp_path: Path) -> None:
     its = settings(tmp_path, ztf=("fink_*_ztf", "fink_b_ztf", "none_*"), lsst=("fink_*",))
-    seen = {
-        o.asset_key.path[-1]: o.metadata for o in observations(its, report(fink_a_ztf=2, fink_b_ztf=3, x=9))
-    }
+    told = list(events(its, report(fink_a_ztf=2, fink_b_ztf=3, x=9)))
+    seen = {o.asset_key.path[-1]: o.metadata for o in told if isinstance(o, dg.AssetObservation)}
     numbers = {key: {n: v.value for n, v in said.items() if n != "topics"} for key, said in seen.items()}
     assert numbers == {
         "fink_..._ztf": {
@@ -90,3 +89,16 @@ def test_a_pattern_is_observed_with_each_of_its_topics(tmp_path: Path) -> None:
     table = seen["fink_..._ztf"]["topics"]
     assert isinstance(table, dg.TableMetadataValue)
     assert [(r.data["topic"], r.data["lag"]) for r in table.records] == [("fink_a_ztf", 2), ("fink_b_ztf", 3)]
+
+
+def test_a_topic_is_materialized_only_when_it_had_something_new(tmp_path: Path) -> None:
+    its = settings(tmp_path, ztf=("fink_a_ztf", "fink_b_ztf"))
+    told = [
+        (type(e), e.asset_key.path[-1], e.description)
+        for e in events(its, report(fink_a_ztf=0, fink_b_ztf=3))
+    ]
+    assert told == [
+        (dg.AssetObservation, "fink_a_ztf", None),
+        (dg.AssetMaterialization, "fink_b_ztf", "30 new messages"),
+        (dg.AssetObservation, "fink_b_ztf", None),
+    ]
