@@ -28,7 +28,7 @@ ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of sim
 	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/finkbridge demo --behind -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## set up and run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP) ## only the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
