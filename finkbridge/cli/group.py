@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-PATIENCE_S = 20.0
-"""From SIGTERM to SIGKILL, unless a second signal comes: Dagster ends its servers one after the other."""
+import click
+
+PATIENCE_S = 30.0
+"""From SIGTERM to SIGKILL, unless a second signal comes: Dagster takes 15 s on two busy cores."""
 LOOK_EVERY_S = 0.1
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,6 +42,8 @@ def run_group(command: Sequence[str], environ: Mapping[str, str]) -> int:
         try:
             while child.poll() is None and not noted:
                 time.sleep(LOOK_EVERY_S)
+            if noted:
+                click.echo("finkbridge: ending in order; once more to end at once", err=True)
         finally:
             _end(child, noted)
     return 128 + noted[0] if noted else child.returncode
