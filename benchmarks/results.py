@@ -149,7 +149,7 @@ def versions() -> dict[str, str]:
     """Return the versions of all that took part."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     peers = {"kafka": KAFKA_VERSION, "fink-client": FINK_CLIENT, "pyspark": PYSPARK}
-    return found | peers | {"python": platform.python_version(), "commit": _commit()}
+    return found | peers | {"python": platform.python_version(), "commit": commit()}
 
 
 def save(name: str, content: dict[str, Any]) -> Path:
@@ -176,7 +176,8 @@ def _lines(path: str) -> list[str]:
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit that this is, with a mark if files were changed since."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=FOLDER.parent,

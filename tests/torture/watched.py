@@ -1,0 +1,11 @@
+"""``python -m tests.torture.watched`` is ``finkbridge``, but it and its workers tell when they fetch."""
+
+from __future__ import annotations
+
+from finkbridge import workers
+from finkbridge.cli.main import main
+from tests.torture import seam
+
+if __name__ == "__main__":
+    workers._PRELOAD.append(seam.__name__)  # workers are forked from where it is loaded
+    main()
