@@ -19,6 +19,7 @@ from finkbridge.values import Message
 
 Address = tuple[str, int, int, int]
 """Topic, generation, partition, offset."""
+ADDRESS = ("topic", "generation", "kafka_partition", "kafka_offset")
 ANSWER_S = 30.0
 
 
@@ -127,14 +128,12 @@ def _tables(lake: Path, archived: set[Address]) -> tuple[int, list[str]]:
     counts = {}
     with duckdb.connect(str(lake / layout.CATALOG), read_only=True) as connection:
         views = [name for (name,) in connection.sql("SELECT view_name FROM duckdb_views()").fetchall()]
-        for view, mark in [("deliveries", "")] + [(v, "_") for v in views if v.startswith("packets_")]:
-            columns = ", ".join(
-                f"{mark}{c}" for c in ("topic", "generation", "kafka_partition", "kafka_offset")
-            )
+        packets = [(view, "_") for view in views if view.startswith("packets_")]
+        for view, mark in [("deliveries", ""), *packets]:
+            columns = ", ".join(f"{mark}{name}" for name in ADDRESS)
             counts[view] = Counter(connection.sql(f"SELECT {columns} FROM {view}").fetchall())
     deliveries = counts.pop("deliveries")
-    packets = sum(counts.values(), Counter())
-    for name, table in (("deliveries", deliveries), ("packets", packets)):
+    for name, table in (("deliveries", deliveries), ("packets", sum(counts.values(), Counter()))):
         if doubled := table.total() - len(table):
             problems.append(f"{name}: {doubled} rows are there twice")
         if missing := len(archived - table.keys()):
