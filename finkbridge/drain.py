@@ -21,7 +21,7 @@ from dataclasses import replace
 from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
 from finkbridge.disk import clear_scratch
-from finkbridge.errors import LakeError
+from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
 from finkbridge.ledger.adopt import refuse_if_lost
@@ -62,28 +62,41 @@ def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | No
         Another coordinator has the lake, or it cannot be written.
     SettingsError
         Nothing to drain is named.
+    BrokerError
+        There is no lake yet, and the brokers show nothing to begin one with.
     """
-    with open_bridge(settings) as bridge:
+    with open_bridge(settings, names) as bridge:
         return bridge.run(names, listener or Silent())
 
 
 @contextmanager
-def open_bridge(settings: Settings) -> Iterator[Bridge]:
-    """Hold the lake and the connections to the clusters, for one run or for many."""
+def open_bridge(settings: Settings, first: Sequence[str] | None = None) -> Iterator[Bridge]:
+    """Hold the lake and the connections to the clusters, for one run or for many.
+
+    Parameters
+    ----------
+    settings
+        Lake, clusters, limits.
+    first
+        Topics and patterns that a lake is begun with, as `drain` takes them: where none of them can be had,
+        none is made. None: a lake is made, whatever the brokers say.
+    """
     settings.require_clusters()
     file = settings.decode.schema_file
     schema_override = later.call("finkbridge.avro.schemas:read_schema", file) if file else None
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
-        coordinator = stack.enter_context(coordinate(ledger))
-        refuse_if_lost(ledger)
-        clear_scratch(settings.lake)
-        delete_unfinished_merges(coordinator)
         timeout_s = settings.broker_timeout_s
         brokers = {
             name: stack.enter_context(Broker(name, cluster, timeout_s=timeout_s))
             for name, cluster in settings.clusters.items()
         }
+        if first is not None and _is_new(settings):
+            _refuse_in_vain(brokers, settings.wanted(first))
+        ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
+        coordinator = stack.enter_context(coordinate(ledger))
+        refuse_if_lost(ledger)
+        clear_scratch(settings.lake)
+        delete_unfinished_merges(coordinator)
         bridge = Bridge(settings, coordinator, brokers, schema_override)
         stack.callback(bridge.close)
         yield bridge
@@ -245,3 +258,19 @@ class Bridge:
         plans = planner.plan(whole, asked, pending)
         sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
         return plans
+
+
+def _is_new(settings: Settings) -> bool:
+    try:
+        Ledger(settings.lake, settings.ledger_url).close()
+    except NoLakeError:
+        return True
+    return False
+
+
+def _refuse_in_vain(brokers: Mapping[str, Broker], wanted: Wanted) -> None:
+    """Raise what is wrong if nothing can be drained: a wrong password leaves no empty lake behind."""
+    look = backlog.look(brokers, wanted)
+    problems = dict.fromkeys([*look.problems, *map(str, look.nowhere.values())])
+    if problems and not look.topics:
+        raise BrokerError("; ".join(problems))

@@ -18,7 +18,7 @@ COLUMNS = ("cluster", "topic", "messages", "rows", "quarantined", "holes", "lost
 
 def run(app: App, settings: Settings, topics: Sequence[str], *, as_json: bool) -> int:
     """Drain once; return the exit code."""
-    with stopping_in_order() as stop, open_bridge(settings) as bridge:
+    with stopping_in_order() as stop, open_bridge(settings, topics) as bridge:
         bridge.stopping = stop.event
         with progress.watching(quiet=as_json) as listener:
             report = bridge.run(topics, listener)
