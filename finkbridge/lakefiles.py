@@ -1,14 +1,17 @@
-"""The lake's data files as readers want them: exactly those that the ledger lists, grouped by schema."""
+"""The lake's data files: those that the ledger lists, grouped by schema as readers want them, and all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from finkbridge import layout
 from finkbridge.ledger import Ledger
 
 
@@ -22,6 +25,15 @@ class FileGroup:
     schema: pa.Schema
     paths: tuple[str, ...]
     """Relative to the lake."""
+
+
+def data_paths(lake: Path) -> Iterator[str]:
+    """Yield the files below the data folders and `.scratch`, relative to the lake."""
+    for top in (*layout.DATA_FOLDERS, layout.SCRATCH):
+        for folder, folders, files in os.walk(lake / top):
+            links = [name for name in folders if Path(folder, name).is_symlink()]  # os.walk does not follow
+            for name in sorted([*files, *links]):
+                yield Path(folder, name).relative_to(lake).as_posix()
 
 
 def file_groups(ledger: Ledger, table: str) -> list[FileGroup]:

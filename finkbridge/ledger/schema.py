@@ -119,7 +119,8 @@ looks = Table(
     Column("gone_at", Double),
 )
 
-# one row a planned segment; state: pending, committed, abandoned
+# one row a planned segment; state: pending, committed, abandoned, left (files of it were found by a rebuild of
+# the ledger and could not be taken)
 plans = Table(
     "plans",
     metadata,
@@ -161,7 +162,8 @@ segments = Table(
 )
 Index("segments_commit", segments.c.commit)
 
-# one row an offset range of a part; holes: JSON list of [start, end); times: of its first and last message
+# one row an offset range of a part; holes: JSON list of [start, end); times: of its first and last message;
+# generation_id is the segment's, so that the neighbours of an offset are found by one index
 segment_ranges = Table(
     "segment_ranges",
     metadata,
@@ -175,7 +177,11 @@ segment_ranges = Table(
     Column("holes", Text, nullable=False),
     Column("first_timestamp_ms", BigInteger),
     Column("last_timestamp_ms", BigInteger),
+    Column("generation_id", BigInteger, nullable=False),
 )
+_r = segment_ranges.c
+_COUNTS = (_r.end_offset, _r.rows, _r.quarantined)  # so that sums need not look at the table
+Index("segment_ranges_in_order", _r.generation_id, _r.partition, _r.start_offset, *_COUNTS)
 
 # one row a data file; alive while removed is null; segment_id is null for files that merging wrote
 files = Table(

@@ -26,6 +26,7 @@ from finkbridge import disk, layout
 from finkbridge.avro.archive import read_schema_text
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.errors import SettingsError
+from finkbridge.lakefiles import data_paths
 from finkbridge.layout import DataPath
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, is_blank
@@ -36,7 +37,6 @@ from finkbridge.rebuild.report import LedgerReport
 from finkbridge.rebuild.tables import Watch, holding, rebuild_tables, unwatched, zip_done
 from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan, TopicGeneration
-from finkbridge.verify.strays import data_paths
 
 
 def rebuild_ledger(

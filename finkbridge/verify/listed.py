@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,25 @@ def again(ledger: Ledger, file: Row[Any]) -> Row[Any] | None:
         return connection.execute(select(s.files).where(s.files.c.id == file.id)).first()
 
 
-def listed_now(ledger: Ledger, paths: Iterable[str]) -> dict[str, Row[Any]]:
-    """Return the rows of those paths that the ledger lists."""
-    found: dict[str, Row[Any]] = {}
-    asked = list(paths)
-    for at in range(0, len(asked), _IDS_AT_ONCE):
-        query = select(s.files).where(s.files.c.path.in_(asked[at : at + _IDS_AT_ONCE]))
+def listed_now(ledger: Ledger, paths: Iterable[str]) -> dict[str, float | None]:
+    """Return when the listed ones of paths were deleted; None for those that are or may be on disk."""
+    found: dict[str, float | None] = {}
+    f, rest = s.files.c, iter(paths)
+    while some := list(islice(rest, _IDS_AT_ONCE)):
         with ledger.reading() as connection:
-            found |= {row.path: row for row in connection.execute(query)}
+            rows = connection.execute(select(f.path, f.deleted_at).where(f.path.in_(some)))
+            found |= {row.path: row.deleted_at for row in rows}
     return found
+
+
+def unlisted(ledger: Ledger, paths: Iterable[str]) -> list[str]:
+    """Return the paths that the ledger does not list as on disk; the others are not kept in memory."""
+    unknown: list[str] = []
+    rest = iter(paths)
+    while some := list(islice(rest, _IDS_AT_ONCE)):
+        listed = listed_now(ledger, some)
+        unknown += [path for path in some if listed.get(path, 0.0) is not None]
+    return unknown
 
 
 def is_held(ledger: Ledger) -> bool:

@@ -1,37 +1,42 @@
 """Files of the lake that no commit lists: what they are, and which of them surely are not needed.
 
-Deleted is only what surely was never committed, while the coordinator's lock is held and every file that the
-ledger lists is there (else the ledger may be older than the lake, restored from a copy):
+Deleted is only what surely is not needed, while the coordinator's lock is held and every file that the ledger
+lists is there (else the ledger may be older than the lake, restored from a copy):
 
-- what a plan left that is abandoned, or is committed without this file;
-- what a merge or a requeue wrote and did not commit, by a number that this ledger gave out;
+- what a plan left that is abandoned, or is committed without this file: the plan of the file's own ranges, as
+  a ledger restored from a copy gives a number a second time;
+- what a merge or a requeue announced and did not commit;
 - what merging replaced, and the ledger has as deleted already;
+- any other file of which each message is in a committed segment, as the file itself says;
 - files aside in ``.scratch``, whose process is gone.
 
 A pending plan's files are left: the next drain finishes the plan under the same names, and should the broker
 have lost the messages by then, they are the only copy. So are those of a rebuild that did not end, which the
-next one goes on from; what has a number that this ledger never gave out; and all that is not named as
-finkbridge names files.
+next one goes on from; those of plans that a rebuilt ledger could not take; what has a number that this ledger
+never gave out; and all that is not named as finkbridge names files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, inspect, select
 
 from finkbridge import disk, layout
 from finkbridge.errors import LakeAccessError
-from finkbridge.layout import DataPath
+from finkbridge.lakefiles import data_paths
+from finkbridge.layout import DataPath, SegmentName
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger import schema as s
+from finkbridge.values import OffsetRange
 from finkbridge.verify.findings import PRUNE, RESTORE_LEDGER, Finding, Scope
-from finkbridge.verify.listed import Selection, listed_now, pages
+from finkbridge.verify.held import Held
+from finkbridge.verify.listed import Selection, listed_now, pages, unlisted
 
 _AT_ONCE = 1_000
 
@@ -67,6 +72,10 @@ class Known:
     """What the ledger knows of plans and merges, as far as strays ask for it."""
 
     plans: Mapping[int, Row[Any]]
+    ranges: Mapping[int, Sequence[OffsetRange]]
+    """Of the plans."""
+    held: Held
+    """Tells what is in a file, and whether all of it is committed."""
     merging: frozenset[str]
     """What a merge or a requeue was about to commit."""
     rebuilt: frozenset[str]
@@ -75,12 +84,17 @@ class Known:
     """Short topic and generation."""
     last_number: int
 
+    def is_of_other(self, segment: SegmentName) -> bool:
+        """Whether this ledger gave the number in a file's name to a plan of another topic or generation."""
+        plan = self.plans.get(segment.plan)
+        mine = (segment.topic, segment.generation)
+        return plan is not None and mine != (layout.short_topic(plan.topic), plan.generation)
+
 
 def find_strays(ledger: Ledger, scope: Scope) -> list[Stray]:
     """List the lake's data folders and `.scratch`; return what the ledger does not list, as of after that."""
-    found = [path for path in data_paths(ledger.lake) if _in_scope(path, scope)]
-    listed = listed_now(ledger, found)
-    unknown = [p for p in found if p not in listed or listed[p].deleted_at is not None]
+    paths = (path for path in data_paths(ledger.lake) if _in_scope(path, scope))
+    unknown = unlisted(ledger, paths)
     if not unknown:
         return []
     known = _known(ledger, unknown)
@@ -88,17 +102,8 @@ def find_strays(ledger: Ledger, scope: Scope) -> list[Stray]:
     return [
         judge(path, known, was_listed=path in late)
         for path in unknown
-        if (path not in late or late[path].deleted_at is not None) and os.path.lexists(ledger.lake / path)
+        if late.get(path, 0.0) is not None and os.path.lexists(ledger.lake / path)
     ]
-
-
-def data_paths(lake: Path) -> Iterator[str]:
-    """Yield the files below the data folders and `.scratch`, relative to the lake."""
-    for top in (*layout.DATA_FOLDERS, layout.SCRATCH):
-        for folder, folders, files in os.walk(lake / top):
-            links = [name for name in folders if Path(folder, name).is_symlink()]  # os.walk does not follow
-            for name in sorted([*files, *links]):
-                yield Path(folder, name).relative_to(lake).as_posix()
 
 
 def judge(path: str, known: Known, *, was_listed: bool) -> Stray:
@@ -164,22 +169,51 @@ def _judge_scratch(path: str) -> Stray:
 
 
 def _judge_number(path: str, named: DataPath, known: Known) -> Stray:
-    """Judge by the number in the name, which was given to one plan or other work, and to no second one."""
+    """Judge by the number in the name, if the file is of what this ledger gave the number to."""
     number = named.segment.plan if named.segment else named.merged or 0
     if number > known.last_number:
         return _newer(path, number, known)
-    if named.segment is None:
-        return Stray(path, Fate.PRUNE, "a merge wrote it, and no commit has it", PRUNE)
-    plan, mine = known.plans.get(number), (named.segment.topic, named.segment.generation)
-    if plan is None and mine in known.sources:
-        return Stray(path, Fate.PRUNE, "was landed again, and no commit has it", PRUNE)
-    if plan is None or mine != (layout.short_topic(plan.topic), plan.generation):
-        problem = f"is named as of plan {number}, which in this lake is of something else"
-        return Stray(path, Fate.KEEP, problem, "move it to the lake that it is of, or delete it yourself")
-    if plan.state == "pending":
+    state = _state(path, named, known)
+    if state == "pending":
         problem, remedy = f"plan {number} is pending", "run `finkbridge drain`, which finishes it"
         return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
-    return Stray(path, Fate.PRUNE, f"plan {number} is {plan.state}, and no commit has this file", PRUNE)
+    if state in {"committed", "abandoned"}:
+        return Stray(path, Fate.PRUNE, f"plan {number} is {state}, and no commit has this file", PRUNE)
+    if known.held.is_committed(path, named):
+        return Stray(path, Fate.PRUNE, "no commit has it, and all that it holds is committed", PRUNE)
+    return _kept(path, named, known)
+
+
+def _state(path: str, named: DataPath, known: Known) -> str:
+    """Return the state of the plan that a file is of; empty if this ledger has no such plan, or another."""
+    segment = named.segment
+    plan = known.plans.get(segment.plan) if segment else None
+    if segment is None or plan is None:
+        return ""
+    ranges = known.ranges[segment.plan]
+    is_within = any(r.partition == segment.partition and r.start <= segment.start < r.end for r in ranges)
+    if known.is_of_other(segment) or not is_within:
+        return ""
+    if plan.state == "pending" or named.table in {"deliveries", "packets"}:
+        return str(plan.state)
+    return str(plan.state) if known.held.planned(path) == sorted(ranges) else ""
+
+
+def _kept(path: str, named: DataPath, known: Known) -> Stray:
+    segment = named.segment
+    if segment is None:
+        problem = "is named as of a merge, and rows of it are not known to be committed"
+        return Stray(path, Fate.KEEP, problem, "move it out of the lake, or delete it yourself")
+    if (segment.topic, segment.generation) in known.sources and not known.is_of_other(segment):
+        problem = (
+            f"plan {segment.plan} is not committed, and offsets of this file are in no committed segment"
+        )
+        remedy = (
+            "keep it: it may be the only copy; `finkbridge rebuild --ledger --replace` takes in what it can"
+        )
+        return Stray(path, Fate.KEEP, problem, remedy)
+    problem = f"is named as of plan {segment.plan}, which in this lake is of something else"
+    return Stray(path, Fate.KEEP, problem, "move it to the lake that it is of, or delete it yourself")
 
 
 def _newer(path: str, number: int, known: Known) -> Stray:
@@ -199,17 +233,24 @@ def _known(ledger: Ledger, paths: Sequence[str]) -> Known:
     numbers = sorted(number for number in named if number is not None)
     p, g = s.plans.c, s.generations.c
     query = select(p.number, p.state, g.topic, g.generation).join(s.generations)
+    x = s.plan_ranges.c
+    spans = select(x.plan, x.partition, x.start_offset, x.end_offset)
     plans: dict[int, Row[Any]] = {}
+    ranges: defaultdict[int, list[OffsetRange]] = defaultdict(list)
     for at in range(0, len(numbers), _AT_ONCE):
+        some = numbers[at : at + _AT_ONCE]
         with ledger.reading() as connection:
-            rows = connection.execute(query.where(p.number.in_(numbers[at : at + _AT_ONCE])))
-            plans |= {row.number: row for row in rows}
+            plans |= {row.number: row for row in connection.execute(query.where(p.number.in_(some)))}
+            for row in connection.execute(spans.where(x.plan.in_(some))):
+                ranges[row.plan].append(OffsetRange(row.partition, row.start_offset, row.end_offset))
     has_rebuilt = inspect(ledger.engine).has_table(s.rebuilt.name)
     with ledger.reading() as connection:
         last = connection.scalar(select(s.numbers.c.last).where(s.numbers.c.name == "plan")) or 0
         sources = connection.execute(select(g.topic, g.generation))
         return Known(
             plans,
+            ranges,
+            Held(ledger),
             frozenset(connection.scalars(select(s.merging.c.path))),
             frozenset(connection.scalars(select(s.rebuilt.c.path))) if has_rebuilt else frozenset(),
             frozenset((layout.short_topic(row.topic), row.generation) for row in sources),
