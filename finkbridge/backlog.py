@@ -10,12 +10,14 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from finkbridge import later
 from finkbridge.broker import Broker, Watermarks
 from finkbridge.errors import BrokerError, BrokerTimeoutError, UnknownTopicError, UnreachableError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
 from finkbridge.plan import PartitionState
+from finkbridge.values import OffsetRange
 
 Start = datetime | Literal["earliest", "latest"]
 
@@ -98,7 +100,7 @@ def same_generation(broker: Broker, seen: TopicAtBroker, known: KnownGeneration,
     if seen.topic_id is not None and known.topic_id is not None:
         return seen.topic_id == known.topic_id
     partitions = ledger.partitions(known.row_id).values()
-    return all(_same_partition(broker, seen, p) for p in partitions)
+    return all(_same_partition(broker, seen, p, ledger, known.row_id) for p in partitions)
 
 
 def starts(broker: Broker, seen: TopicAtBroker, partitions: Sequence[int], start: Start) -> dict[int, int]:
@@ -153,11 +155,35 @@ def _describe(broker: Broker, topics: list[str]) -> list[TopicAtBroker]:
     return [TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics]
 
 
-def _same_partition(broker: Broker, seen: TopicAtBroker, known: LedgerPartition) -> bool:
+def _same_partition(
+    broker: Broker, seen: TopicAtBroker, known: LedgerPartition, ledger: Ledger, row_id: int
+) -> bool:
     marks = seen.watermarks.get(known.partition)
     if marks is None or marks.end < known.next_offset:
         return False
-    if known.last_offset is None or known.last_offset < marks.low:
+    if known.last_offset is None:
+        return known.next_offset == known.first_offset or _same_witness(broker, seen, known, ledger, row_id)
+    if known.last_offset < marks.low:
         return True
     last = broker.message_at(seen.topic, known.partition, known.last_offset)
-    return last is None or message_hash(last) == known.last_hash
+    if last is not None:
+        return message_hash(last) == known.last_hash
+    return _same_witness(broker, seen, known, ledger, row_id)
+
+
+def _same_witness(
+    broker: Broker, seen: TopicAtBroker, known: LedgerPartition, ledger: Ledger, row_id: int
+) -> bool:
+    """Whether the first message that the broker still has of what is in the lake is the one in the lake.
+
+    Asked where there is no last message any more: compaction took it, or a new life of the topic has a hole
+    there.
+    """
+    start = max(known.first_offset, seen.watermarks[known.partition].low)
+    if start >= known.next_offset:
+        return True
+    witness = broker.first_message(seen.topic, OffsetRange(known.partition, start, known.next_offset))
+    if witness is None:
+        return True  # nothing that is in the lake is at the broker, and nothing else is in its place
+    kept = later.call("finkbridge.witness:kept_message", ledger, row_id, known.partition, witness.offset)
+    return kept is not None and message_hash(kept) == message_hash(witness)

@@ -94,11 +94,21 @@ def writing(lake: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not lake.is_dir():
+            raise LakeAccessError(lake_is_gone(lake)) from None
         reason = error.strerror or str(error)
         raise LakeAccessError(
             f"the lake {lake} cannot be written: {reason}: make room or give access, then run again; "
             "what is committed is untouched"
         ) from None
+
+
+def lake_is_gone(lake: Path) -> str:
+    """Return what to say of a lake that went away while it was in use."""
+    return (
+        f"the lake {lake} was moved or deleted while it was in use: put it back, then run again; where it is "
+        "deleted, the next run begins a new one"
+    )
 
 
 def clear_scratch(lake: Path) -> None:

@@ -28,6 +28,8 @@ class TopicReport:
     bytes: int = 0
     lag: int = 0
     """Offsets left at the broker, as of the start of the run."""
+    held: int = 0
+    """Offsets behind what can be read: an open transaction of a producer holds them back."""
     nights: dict[int, int] = field(default_factory=dict)
     """Rows by observing night."""
 
@@ -96,7 +98,7 @@ class DrainReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        totals = ("planned", "messages", "rows", "quarantined", "holes", "expired", "bytes", "lag")
+        totals = ("planned", "messages", "rows", "quarantined", "holes", "expired", "bytes", "lag", "held")
         return {
             "run": self.run,
             "commit": self.commit,

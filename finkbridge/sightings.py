@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Mapping
+from itertools import groupby
 
 from finkbridge.backlog import Look
 from finkbridge.broker import Broker
+from finkbridge.errors import BrokerError
 from finkbridge.ledger import Coordinator, seen
 from finkbridge.ledger.store import KnownGeneration
+from finkbridge.report import TopicReport
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Cluster and topic."""
@@ -17,7 +23,7 @@ def note(
     coordinator: Coordinator,
     look: Look,
     generations: Mapping[Key, KnownGeneration],
-    settled: Collection[Key],
+    settled: Mapping[Key, TopicReport],
     brokers: Mapping[str, Broker],
 ) -> None:
     """Write down where partitions end, and which topics are gone.
@@ -31,16 +37,19 @@ def note(
     generations
         Newest life of each topic, as settled by planning after the look.
     settled
-        Topics whose life is surely that one: those that were planned without a problem.
+        Topics whose life is surely that one: those that were planned without a problem. Told what an open
+        transaction holds back of them: it is at the broker and cannot be drained yet.
     brokers
         By cluster.
     """
-    ends = {
-        (generations[topic.cluster, topic.topic].row_id, partition): marks.end
-        for topic in look.topics
-        if (topic.cluster, topic.topic) in settled
-        for partition, marks in topic.watermarks.items()
-    }
+    held = _held_back(look, brokers)
+    ends = {}
+    for topic in (t for t in look.topics if (t.cluster, t.topic) in settled):
+        key = topic.cluster, topic.topic
+        for partition, marks in topic.watermarks.items():
+            if (more := held.get((*key, partition))) is not None:
+                ends[generations[key].row_id, partition] = marks.end + more
+                settled[key].held += more
     gone = [
         generations[cluster, topic].row_id
         for cluster, topic in look.missing(generations)
@@ -50,3 +59,17 @@ def note(
         with coordinator.writing() as connection:
             seen.note_looks(connection, ends, look.at)
             seen.note_gone(connection, gone, look.at)
+
+
+def _held_back(look: Look, brokers: Mapping[str, Broker]) -> dict[tuple[str, str, int], int]:
+    """Return what open transactions hold back of each cluster's, topic's and partition's offsets."""
+    found: dict[tuple[str, str, int], int] = {}
+    for cluster, topics in groupby(look.topics, lambda topic: topic.cluster):
+        ends = {(topic.topic, p): marks.end for topic in topics for p, marks in topic.watermarks.items()}
+        try:
+            held = brokers[cluster].held_back(ends)
+        except BrokerError as error:  # then nothing is known of these ends, and nothing written down
+            log.debug("what transactions hold back is not known: %s", error)
+            continue
+        found |= {(cluster, *where): held.get(where, 0) for where in ends}
+    return found

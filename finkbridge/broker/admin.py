@@ -102,6 +102,16 @@ class ClusterAdmin:
         self._forget()
         return self._offsets(list(partitions), OffsetSpec.latest())
 
+    def held_back(self, ends: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Return how many offsets behind its end each partition has, where an open transaction holds some."""
+        self._forget()
+        tops = self._offsets(list(ends), OffsetSpec.latest(), isolation=IsolationLevel.READ_UNCOMMITTED)
+        more = [pair for pair, end in ends.items() if tops[pair] > end]
+        stable = self._offsets(
+            more, OffsetSpec.latest()
+        )  # again: some may just have come
+        return {pair: tops[pair] - stable[pair] for pair in more if tops[pair] > stable[pair]}
+
     def offsets_at(self, topic: str, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int]:
         """Return the first offset not older than a time, per partition; the end where nothing is that new."""
         pairs = [(topic, partition) for partition in partitions]
@@ -148,7 +158,11 @@ class ClusterAdmin:
         return {topic: overview.topics[topic] for topic in wanted}
 
     def _offsets(
-        self, pairs: list[tuple[str, int]], spec: OffsetSpec, least: int = 0
+        self,
+        pairs: list[tuple[str, int]],
+        spec: OffsetSpec,
+        least: int = 0,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[tuple[str, int], int]:
         """Return an offset of each partition, none below `least`.
 
@@ -158,7 +172,7 @@ class ClusterAdmin:
             return {}
         asked = self._client.list_offsets(
             {TopicPartition(*pair): spec for pair in pairs},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=self._timeout_s,
         )
         told = self._results(asked, "looking offsets up")

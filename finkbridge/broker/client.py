@@ -127,6 +127,13 @@ class Broker:
         """
         return self._admin.ends(partitions)
 
+    def held_back(self, ends: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Return how many offsets an open transaction holds back behind the end of a partition.
+
+        Only of partitions where there are any. One small request, a second one where there may be some.
+        """
+        return self._admin.held_back(ends)
+
     def offsets_at(self, topic: str, partitions: Sequence[int], timestamp_ms: int) -> dict[int, int]:
         """Return each partition's first offset not older than a time, or its end if nothing is that new.
 
@@ -185,8 +192,12 @@ class Broker:
 
     def message_at(self, topic: str, partition: int, offset: int) -> Message | None:
         """Return the message at an offset; None where it has expired, was never there, or is a hole."""
+        return self.first_message(topic, OffsetRange(partition, offset, offset + 1))
+
+    def first_message(self, topic: str, span: OffsetRange) -> Message | None:
+        """Return the first message of an offset range; None where it has none, or has expired."""
         try:
-            return self._first(topic, OffsetRange(partition, offset, offset + 1))
+            return self._first(topic, span)
         except (RangeExpiredError, GenerationError):
             return None
 

@@ -66,6 +66,8 @@ def complaints(report: DrainReport, *, problems: bool = True) -> Iterator[str]:
         yield f"warning: {bad:,} messages could not be decoded and wait in quarantine, whole: {how}"
     if lost := report.total("expired"):
         yield f'warning: {lost:,} offsets were lost before they could be drained: finkbridge sql "FROM gaps"'
+    if held := report.total("held"):
+        yield f"warning: {held:,} offsets wait behind an open transaction: they are drained when it ends"
     for problem in report.problems if problems else ():
         yield f"problem: {problem}"
 

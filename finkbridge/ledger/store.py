@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func, inspect, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from finkbridge import layout
+from finkbridge.disk import lake_is_gone
 from finkbridge.errors import (
     LakeAccessError,
     LakeBusyError,
@@ -29,6 +31,8 @@ from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another writer: longer than any commit, short of a user's patience."""
+
+RESTORE = f"put {layout.LEDGER} back from a backup, or run finkbridge rebuild --ledger"
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "ceph", "lustre"}
@@ -215,6 +219,22 @@ class Ledger:
             )
 
 
+_ADVICE = {
+    "full": "make room, then run again; what is committed is untouched",
+    "disk I/O error": "look at the disk, then run again; what is committed is untouched",
+    "readonly": "give access, then run again",
+    "unable to open": "give access, then run again",
+    "malformed": RESTORE,
+    "not a database": RESTORE,
+    "no such table": RESTORE,
+}
+"""What to do about what SQLite says."""
+
+
+def _advice(said: str) -> str:
+    return next((f": {todo}" for words, todo in _ADVICE.items() if words in said), "")
+
+
 @contextmanager
 def translated(lake: Path) -> Iterator[None]:
     """Turn what the database says into one line about the lake."""
@@ -224,7 +244,7 @@ def translated(lake: Path) -> Iterator[None]:
         said = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
         if isinstance(error, OperationalError) and "locked" in said:
             raise LakeBusyError(f"the ledger of {lake} is locked by another program: try again") from None
-        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}") from None
+        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}{_advice(said)}") from None
 
 
 def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:
@@ -237,6 +257,10 @@ def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:
 
 
 def _make_folder(lake: Path) -> None:
+    if lake.is_dir() and not os.access(lake, os.W_OK):
+        raise LakeAccessError(
+            f"the lake {lake} cannot be written: give access, or choose another with --lake"
+        )
     try:
         lake.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -259,7 +283,32 @@ def _sqlite(lake: Path, *, create: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite if is_mine else _prepare_reading)
     event.listen(engine, "begin", _begin_sqlite)
+    if is_mine:
+        _refuse_if_gone(engine, lake)
     return engine
+
+
+def _refuse_if_gone(engine: Engine, lake: Path) -> None:
+    """Let nobody write to a file that is no longer the lake's: SQLite would not notice."""
+    path, key = lake / layout.LEDGER, "finkbridge_file"
+
+    @event.listens_for(engine, "connect")
+    def _note_file(_: object, record: ConnectionPoolEntry) -> None:
+        record.info[key] = _file_at(path)
+
+    @event.listens_for(engine, "begin")
+    def _compare_file(connection: Connection) -> None:
+        if _is_writing(connection) and connection.info[key] != _file_at(path):
+            raise LakeAccessError(lake_is_gone(lake))
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read_only(path: Path) -> URL:
@@ -282,8 +331,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("finkbridge_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _is_writing(connection) else "BEGIN")
+
+
+def _is_writing(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("finkbridge_writing", False))
 
 
 def _postgresql(url: str) -> Engine:

@@ -43,9 +43,11 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 PROPERTIES = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller},\
+BEHIND://127.0.0.1:{behind}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},BEHIND://127.0.0.1:{proxy}
+listener.security.protocol.map=\
+CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,BEHIND:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-512
@@ -116,6 +118,9 @@ def _cluster_id() -> str:
 class KafkaServer:
     """One broker with PLAINTEXT and SASL_PLAINTEXT (SCRAM-SHA-512) listeners on free loopback ports.
 
+    A third listener, on the port `behind`, tells its clients to come to the port `proxy`: see
+    `tests.support.proxy`.
+
     It lives in a temporary folder that goes with it, ends with the context, and dies with this
     process where the machine has ``setpriv`` (Linux).
     """
@@ -123,18 +128,20 @@ class KafkaServer:
     username = "fink"
     password = "correct-horse"
 
-    def __init__(self, jvm: tuple[str, ...] = QUICK_JVM) -> None:
+    def __init__(self, jvm: tuple[str, ...] = QUICK_JVM, properties: str = "") -> None:
         if not shutil.which("java"):
             raise KafkaUnavailableError("Java is not there to run Kafka")
         self._jvm = jvm
         self._jars = jars()
         self._folder = Path(tempfile.mkdtemp(prefix="finkbridge-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
-        plain, sasl, controller = free_ports(3)
-        self.bootstrap = f"127.0.0.1:{plain}"
-        self.sasl_bootstrap = f"127.0.0.1:{sasl}"
-        settings = PROPERTIES.format(plain=plain, sasl=sasl, controller=controller, folder=self._folder)
-        self._folder.joinpath("server.properties").write_text(settings)
+        names = ("plain", "sasl", "controller", "behind", "proxy")
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.bootstrap = f"127.0.0.1:{ports['plain']}"
+        self.sasl_bootstrap = f"127.0.0.1:{ports['sasl']}"
+        self.behind, self.proxy = ports["behind"], ports["proxy"]
+        settings = PROPERTIES.format(**ports, folder=self._folder)
+        self._folder.joinpath("server.properties").write_text(settings + properties)
         log_level = "org.slf4j.simpleLogger.defaultLogLevel=warn\n"
         self._folder.joinpath("simplelogger.properties").write_text(log_level)
 
@@ -149,6 +156,11 @@ class KafkaServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
