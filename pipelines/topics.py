@@ -18,7 +18,7 @@ from pipelines import metadata
 from pipelines.specs import OWNERS
 
 PATTERN = frozenset("*?[")
-COUNTS = ("lag", "messages", "expired")
+COUNTS = ("lag", "messages", "quarantined", "expired")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _counts(upstream: Upstream, topics: list[TopicReport]) -> metadata.Metadata:
     sums = {name: sum(getattr(topic, name) for topic in topics) for name in COUNTS}
     if upstream.is_one_topic:
         return sums
-    by_topic = {f"lag/{topic.topic}": topic.lag for topic in topics}
+    by_topic = {f"{name}/{topic.topic}": getattr(topic, name) for topic in topics for name in COUNTS}
     return {**sums, "matching": len(topics), "topics": metadata.topics_table(topics), **by_topic}
 
 

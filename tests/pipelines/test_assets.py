@@ -152,7 +152,7 @@ def test_lag_is_observed_on_the_topics_and_a_drain_by_hand_takes_its_limits(
     (event,) = result.get_asset_observation_events()
     observation = event.asset_observation_data.asset_observation
     assert observation.asset_key == dg.AssetKey(["kafka", "ztf", mine])
-    assert values(observation.metadata) == {"lag": 10, "messages": 20, "expired": 0}
+    assert values(observation.metadata) == {"lag": 10, "messages": 20, "quarantined": 0, "expired": 0}
 
 
 def test_a_run_that_finds_nothing_materializes_nothing(

@@ -75,17 +75,11 @@ def test_a_pattern_is_observed_with_each_of_its_topics(tmp_path: Path) -> None:
     told = list(events(its, report(fink_a_ztf=2, fink_b_ztf=3, x=9)))
     seen = {o.asset_key.path[-1]: o.metadata for o in told if isinstance(o, dg.AssetObservation)}
     numbers = {key: {n: v.value for n, v in said.items() if n != "topics"} for key, said in seen.items()}
-    assert numbers == {
-        "fink_..._ztf": {
-            "lag": 5,
-            "messages": 50,
-            "expired": 2,
-            "matching": 2,
-            "lag/fink_a_ztf": 2,
-            "lag/fink_b_ztf": 3,
-        },
-        "fink_b_ztf": {"lag": 3, "messages": 30, "expired": 1},
-    }
+    b = {"lag": 3, "messages": 30, "quarantined": 0, "expired": 1}
+    a = {"lag": 2, "messages": 20, "quarantined": 0, "expired": 1}
+    sums = {name: a[name] + b[name] for name in a}
+    by_topic = {f"{name}/fink_{x}_ztf": its[name] for x, its in {"a": a, "b": b}.items() for name in its}
+    assert numbers == {"fink_..._ztf": {**sums, "matching": 2, **by_topic}, "fink_b_ztf": b}
     table = seen["fink_..._ztf"]["topics"]
     assert isinstance(table, dg.TableMetadataValue)
     assert [(r.data["topic"], r.data["lag"]) for r in table.records] == [("fink_a_ztf", 2), ("fink_b_ztf", 3)]
