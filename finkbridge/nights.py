@@ -4,10 +4,14 @@ Alerts of a night are sent between its begin and its end, or within the late hou
 What can hold some that are not in the lake is a *blocker*: a span of time, of a topic. A night is complete
 if no blocker of its survey's clusters touches the time from its begin until it closes:
 
-    not seen      from the newest look at a partition all of which is in the lake, until for ever
+    not seen      from the newest look at a partition all of which is in the lake, until for ever; of a topic
+                  that the settings do not name, until the newest look
+    not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time
     lost          a gap, between Kafka's times of its neighbours in the lake
     waiting       a quarantined message, at Kafka's time of it; at any time if it has none
     not over      from now on
+
+Kafka's times are the producers', and believed as far as they can be true: `finkbridge.ledger.kafka_times`.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from fnmatch import fnmatchcase
 
 from finkbridge import surveys
 from finkbridge.ledger import Ledger
-from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting, passed, read_coverage
+from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting, read_coverage
 from finkbridge.settings import Settings
 from finkbridge.values import UNDATED_NIGHT, TopicGeneration
 
@@ -51,6 +55,11 @@ class Rules:
         if self.topics is None:
             return True
         return any(fnmatchcase(source.topic, name) for name in self.topics.get(source.cluster, ()))
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield cluster and topic of those that are named in full: a pattern need not match any."""
+        for cluster, names in (self.topics or {}).items():
+            yield from ((cluster, name) for name in names if not set("*?[") & set(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,7 @@ def verdicts(
     coverage = read_coverage(ledger)
     pairs = list(coverage.nights if wanted is None else wanted)
     nights = [night_of(survey, night, rules) for survey, night in pairs]
-    found = _Blockers(ledger, coverage, rules, now)
+    found = _Blockers(coverage, rules, now)
     return [
         Verdict(night, coverage.nights.get((night.survey, night.night), 0), tuple(found.of(night)))
         for night in nights
@@ -157,11 +166,11 @@ def verdicts(
 class _Blockers:
     """All that keeps nights from being complete."""
 
-    def __init__(self, ledger: Ledger, coverage: Coverage, rules: Rules, now: float) -> None:
-        seen = dict(_seen(ledger, coverage, rules))
+    def __init__(self, coverage: Coverage, rules: Rules, now: float) -> None:
         self._now = now
         self._clusters = clusters(coverage)
-        found = [_not_seen(r, seen[r.source, r.partition], rules) for r in coverage.reaches]
+        found = [_not_seen(reach, rules) for reach in coverage.reaches]
+        found += _never_drained(coverage, rules)
         found += [_lost(lost) for lost in coverage.lost]
         found += [_waiting(waiting) for waiting in coverage.waiting]
         self._found = sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
@@ -191,30 +200,34 @@ def clusters(coverage: Coverage) -> dict[str, frozenset[str]]:
     return found
 
 
-def _seen(
-    ledger: Ledger, coverage: Coverage, rules: Rules
-) -> Iterator[tuple[tuple[TopicGeneration, int], float]]:
-    """Yield the time up to which each partition is drained, by its looks, or else by Kafka's own times."""
-    behind = [r for r in coverage.reaches if r.seen_at is None or r.next_offset < (r.seen_end or 0)]
-    times = passed(ledger) if any(rules.is_drained(r.source) for r in behind) else {}
-    for reach in coverage.reaches:
-        key = reach.source, reach.partition
-        looked = NEVER if reach.reached_at is None else reach.reached_at
-        yield key, max(looked, times.get(key, NEVER))
-
-
-def _not_seen(reach: Reach, seen: float, rules: Rules) -> Blocker:
+def _not_seen(reach: Reach, rules: Rules) -> Blocker:
+    seen = max(_or(reach.reached_at, NEVER), _or(reach.passed_at, NEVER))
     where = _where(reach.source, reach.partition)
     until, why, todo = math.inf, f"{where}: {_last_seen(reach, seen)}", "finkbridge drain"
     if reach.ended_at is not None:
         until, todo = reach.ended_at, "what it got between is lost"
         why = f"{why}, and gone {utc(reach.ended_at)}"
     elif not rules.is_drained(reach.source):
-        until, todo = seen, f"finkbridge drain {reach.source.topic}"
+        until = max(seen, _or(reach.seen_at, NEVER))
+        until, todo = math.inf if until == NEVER else until, f"finkbridge drain {reach.source.topic}"
         why = f"{why}, and not drained since, as the settings do not name it"
     elif reach.seen_end is not None and reach.seen_end > reach.next_offset:
         why = f"{why}, and {reach.seen_end - reach.next_offset:,} offsets wait"
     return Blocker(reach.source, reach.partition, seen, until, why, todo)
+
+
+def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
+    """Yield what blocks for topics that have no partition in the lake."""
+    known = {reach.source for reach in coverage.reaches}
+    for source in coverage.sources.keys() - known:
+        until, todo = _or(coverage.sources[source], math.inf), f"finkbridge drain {source.topic}"
+        yield Blocker(source, None, NEVER, until, f"{source.topic}: never drained", todo)
+    drained = {(source.cluster, source.topic) for source in coverage.sources}
+    for cluster, topic in rules.named():
+        if (cluster, topic) not in drained:
+            todo = "finkbridge drain, or take it out of the settings"
+            why = f"{topic}: never drained, and the settings name it"
+            yield Blocker(TopicGeneration(cluster, topic, 1), None, NEVER, math.inf, why, todo)
 
 
 def _last_seen(reach: Reach, seen: float) -> str:
@@ -238,7 +251,7 @@ def _waiting(waiting: Waiting) -> Blocker:
     plural = "s" if waiting.messages > 1 else ""
     where = _where(waiting.source, waiting.partition)
     why = f"{where}: {waiting.messages:,} message{plural} in quarantine"
-    since, until = _or(waiting.first, NEVER), _or(waiting.last, math.inf)
+    since, until = _or(waiting.first, NEVER), _or(waiting.last, waiting.fetched_by)
     todo, many = 'finkbridge sql "FROM quarantine"', waiting.messages
     return Blocker(waiting.source, waiting.partition, since, until, why, todo, quarantined=many)
 

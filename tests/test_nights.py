@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from finkbridge import catalog
 from finkbridge.land import Lander
-from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
+from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
 from finkbridge.nights import Blocker, Night, Rules, Verdict, verdicts
 from finkbridge.settings import Settings
@@ -195,8 +195,8 @@ def test_a_first_message_before_the_night_closes_the_time_before_the_lake(world:
 
 
 def test_quarantine_blocks_the_night_of_its_time_until_it_is_landed(world: World) -> None:
-    world.drain([message(0, START + HOUR), message(1, START + 2 * HOUR, value=GARBAGE)])
-    world.drain([message(2, START - 50 * HOUR, value=GARBAGE), message(3, CLOSES + HOUR, value=GARBAGE)])
+    world.drain([message(0, START - 50 * HOUR, value=GARBAGE), message(1, START + HOUR)])
+    world.drain([message(2, START + 2 * HOUR, value=GARBAGE), message(3, CLOSES + HOUR, value=GARBAGE)])
     world.look(CLOSES + 2 * HOUR, {0: 4})
     found = world.verdict()
     assert (found.quarantined, len(found.blockers)) == (1, 1)
@@ -208,6 +208,79 @@ def test_quarantine_without_a_time_blocks_every_night(world: World) -> None:
     world.drain([Message(0, 1, None, 0, POINT_KEY, GARBAGE)])
     world.look(CLOSES, {0: 2})
     assert "1 message in quarantine" in world.why()
+
+
+@pytest.mark.parametrize("at", [1e-3, START - 20 * 24 * HOUR, 4e9])
+def test_a_quarantined_message_whose_time_cannot_be_true_is_of_any_time(world: World, at: float) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.drain([message(1, at, value=GARBAGE), message(2, CLOSES + HOUR)])
+    world.look(CLOSES + 2 * HOUR, {0: 3})
+    assert "1 message in quarantine" in world.why()
+
+
+def test_a_topic_drained_by_name_and_not_to_its_end_blocks_though_the_settings_do_not_name_it(
+    world: World,
+) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    world.drain([message(i, START + i * HOUR) for i in range(3)], "fink_b")
+    world.look(CLOSES, {0: 10}, "fink_b")
+    assert world.why(Rules(topics={"ztf": ("fink_a",)})) == (
+        "fink_b partition 0: drained up to 2026-03-20 00:00 UTC, by Kafka's time, and not drained since, "
+        "as the settings do not name it: finkbridge drain fink_b"
+    )
+
+
+def test_a_message_proves_no_time_later_than_when_it_was_fetched(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.drain([message(1, 4e9)])
+    world.look(CLOSES + HOUR, {0: 9})
+    assert "drained up to 2026-03-20 01:00 UTC, by Kafka's time, and 7 offsets wait" in world.why()
+
+
+@pytest.mark.parametrize("at", [1e-3, START - 20 * 24 * HOUR, 4e9])
+def test_a_gap_whose_neighbour_has_a_wrong_time_was_lost_when_it_was_noticed(world: World, at: float) -> None:
+    world.drain([message(i, START + HOUR) for i in range(3)])
+    known = generation_of(world.coordinator, "fink_a")
+    world.coordinator.commit_gap(known, OffsetRange(0, 3, 9), "expired")
+    world.drain([message(9, at)])
+    world.drain([message(10, CLOSES + HOUR)])
+    world.look(CLOSES + 2 * HOUR, {0: 11})
+    assert "offsets [3, 9) expired" in world.why()
+
+
+def test_a_first_message_with_a_wrong_time_hides_nothing_that_was_there_before(world: World) -> None:
+    world.drain([message(100, 1e-3)])
+    world.drain([message(101, START + HOUR)])
+    world.look(CLOSES, {0: 102})
+    assert "offsets [0, 100) sent before the lake began with it" in world.why()
+
+
+def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    named = Rules(topics={"ztf": ("fink_*", "fink_b"), "lsst": ("fink_c",)})
+    assert world.why(named) == (
+        "fink_b: never drained, and the settings name it: finkbridge drain, or take it out of the settings"
+    )
+    assert len(world.verdict(named).blockers) == 1
+    begun = world.coordinator.add_generation("ztf", "fink_b", None)
+    assert world.why(named) == "fink_b: never drained: finkbridge drain fink_b"
+    world.coordinator.start_partitions(begun, {0: 0})
+    world.look(CLOSES, {0: 0}, "fink_b")
+    assert world.verdict(named).complete
+
+
+def test_neighbours_of_a_gap_are_found_by_an_index(world: World) -> None:
+    """The table has a million ranges in a year, and each publishing asks for every gap."""
+    with world.ledger.reading() as connection:
+        for query in (kafka_times._BEFORE, kafka_times._AFTER, kafka_times._NEWEST):
+            told = connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {query.compile(connection)}", (1, 0, 0, 16, 0)
+            )
+            plan = [row[3] for row in told]
+            assert "SEARCH segment_ranges USING INDEX segment_ranges_in_order" in plan[0]
+            assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan)
 
 
 def test_a_recreated_topic_blocks_the_nights_in_which_it_was_not_seen(world: World) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, case, delete, func, insert, select
 
+from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
-from finkbridge.ledger.seen import first_timestamp_ms, reached_at, timestamps_around
+from finkbridge.ledger.kafka_times import sent_by
+from finkbridge.ledger.seen import reached_at
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import OffsetRange, TopicGeneration
 
@@ -32,6 +35,8 @@ class Reach:
     """Where it saw the partition end."""
     ended_at: float | None
     """When it was noticed that this life of the topic is over: deleted, or recreated."""
+    passed_at: float | None
+    """Kafka's time up to which it is drained, by its newest part; None also where the newest look tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,10 @@ class Waiting:
     partition: int
     messages: int
     first: float | None
-    """Kafka's times, Unix seconds UTC; None where it gave none."""
+    """Kafka's times, Unix seconds UTC; None where it gave none that can be true."""
     last: float | None
+    fetched_by: float
+    """When they surely had been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class Coverage:
 
     nights: Mapping[tuple[str, int], int]
     """Rows of ``deliveries`` by survey and night."""
+    sources: Mapping[TopicGeneration, float | None]
+    """All lives of topics, and when the next one of the same topic was first seen."""
     surveys: Mapping[TopicGeneration, frozenset[str]]
     """Whose alerts each topic has delivered."""
     reaches: tuple[Reach, ...]
@@ -106,9 +115,10 @@ def read_coverage(ledger: Ledger) -> Coverage:
     with ledger.reading() as connection:
         sources = _sources(connection)
         partitions, successions = _partitions(connection), _successions(connection)
-        reaches = tuple(_reach(row, sources, successions) for row in partitions)
+        reaches = tuple(_reach(connection, row, sources, successions) for row in partitions)
         return Coverage(
             nights=_nights(connection),
+            sources={source: successions.get(source) for source in sources.values()},
             surveys=_surveys(connection, sources),
             reaches=reaches,
             lost=(*_never_had(connection, partitions, reaches), *_gaps(connection, sources)),
@@ -122,59 +132,52 @@ def read_nights(ledger: Ledger) -> dict[tuple[str, int], int]:
         return _nights(connection)
 
 
-def passed(ledger: Ledger) -> dict[tuple[TopicGeneration, int], float]:
-    """Return the Kafka time that each partition's newest part begins at: all before it is drained.
-
-    It reads every range of the ledger: for partitions whose looks do not tell.
-    """
-    r, c = s.segment_ranges.c, s.segments.c
-    query = (
-        select(c.generation_id, r.partition, func.max(r.first_timestamp_ms))
-        .select_from(s.segment_ranges.join(s.segments))
-        .where(r.first_timestamp_ms.is_not(None))
-        .group_by(c.generation_id, r.partition)
-    )
-    with ledger.reading() as connection:
-        sources = _sources(connection)
-        return {(sources[g], p): ms / 1000 for g, p, ms in connection.execute(query)}
-
-
 def drained(ledger: Ledger) -> list[Drained]:
     """Return what is in the lake of each partition: one range, or more with gaps between.
 
     It reads every range of the ledger.
     """
-    c, r, x = s.segments.c, s.segment_ranges.c, s.gaps.c
-    gaps_before = (
-        select(func.count())
-        .where(x.generation_id == c.generation_id, x.partition == r.partition)
-        .where(x.start_offset < r.start_offset)
-        .scalar_subquery()
-    )
-    parts = select(
-        c.generation_id,
-        r.partition,
-        r.start_offset,
-        r.end_offset,
-        r.rows,
-        r.quarantined,
-        gaps_before.label("piece"),
-    ).select_from(s.segment_ranges.join(s.segments))
-    p = parts.subquery().c
-    ends = func.min(p.start_offset), func.max(p.end_offset), func.sum(p.rows), func.sum(p.quarantined)
-    key = (p.generation_id, p.partition, p.piece)
+    r = s.segment_ranges.c
+    key = r.generation_id, r.partition
+    sums = func.min(r.start_offset), func.max(r.end_offset), func.sum(r.rows), func.sum(r.quarantined)
+    whole = select(*key, *sums).group_by(*key).order_by(*key)
+    found = []
     with ledger.reading() as connection:
-        sources = _sources(connection)
-        told = connection.execute(select(*key, *ends).group_by(*key).order_by(*key)).all()
-    return [
-        _drained(sources[g], OffsetRange(partition, start, end), int(rows), int(bad))
-        for g, partition, _, start, end, rows, bad in told
-    ]
+        sources, gaps = _sources(connection), _gap_starts(connection)
+        for generation, partition, *told in connection.execute(whole).all():
+            pieces: Iterable[Sequence[Any]] = [told]
+            if starts := gaps.get((generation, partition)):
+                mine = select(*sums).where(r.generation_id == generation, r.partition == partition)
+                pieces = (connection.execute(mine.where(*within)).one() for within in _between(starts))
+            found += [_drained(sources[generation], partition, *p) for p in pieces if p[0] is not None]
+    return found
 
 
-def _drained(source: TopicGeneration, span: OffsetRange, rows: int, quarantined: int) -> Drained:
-    messages = rows + quarantined
-    return Drained(source, span, messages, rows, quarantined, span.offsets - messages)
+def _gap_starts(connection: Connection) -> dict[tuple[int, int], list[int]]:
+    x = s.gaps.c
+    found: dict[tuple[int, int], list[int]] = {}
+    for g, p, start in connection.execute(
+        select(x.generation_id, x.partition, x.start_offset).order_by(x.start_offset)
+    ):
+        found.setdefault((g, p), []).append(start)
+    return found
+
+
+def _between(gaps: Sequence[int]) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield conditions on the ranges before, between and after gaps that start at these offsets."""
+    start = s.segment_ranges.c.start_offset
+    yield [start < gaps[0]]
+    for gap, following in pairwise(gaps):
+        yield [start > gap, start < following]
+    yield [start > gaps[-1]]
+
+
+def _drained(
+    source: TopicGeneration, partition: int, start: int, end: int, rows: int, quarantined: int
+) -> Drained:
+    messages = int(rows) + int(quarantined)  # PostgreSQL sums to decimals
+    span = OffsetRange(partition, start, end)
+    return Drained(source, span, messages, int(rows), int(quarantined), span.offsets - messages)
 
 
 def read_counts(ledger: Ledger) -> dict[tuple[str, int], Counts]:
@@ -234,7 +237,10 @@ def _surveys(
 
 
 def _reach(
-    row: Row[Any], sources: Mapping[int, TopicGeneration], successions: Mapping[TopicGeneration, float]
+    connection: Connection,
+    row: Row[Any],
+    sources: Mapping[int, TopicGeneration],
+    successions: Mapping[TopicGeneration, float],
 ) -> Reach:
     source = sources[row.generation_id]
     ended = [at for at in (row.gone_at, successions.get(source)) if at is not None]
@@ -247,7 +253,18 @@ def _reach(
         row.seen_at,
         row.seen_end,
         min(ended, default=None),
+        _passed_at(connection, row),
     )
+
+
+def _passed_at(connection: Connection, row: Row[Any]) -> float | None:
+    if row.seen_at is not None and row.next_offset >= row.seen_end:
+        return None
+    return _seconds(kafka_times.newest_ms(connection, (row.generation_id, row.partition)))
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequence[Reach]) -> list[Lost]:
@@ -259,12 +276,13 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
             continue
         first_ms = row.first_ms
         if first_ms is None and row.next_offset > row.first_offset:
-            first_ms = first_timestamp_ms(connection, row.generation_id, row.partition)
-        before = row.first_at if first_ms is None else first_ms / 1000
+            first_ms = kafka_times.first_ms(connection, (row.generation_id, row.partition))
         life = reach.source
         older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
         span = OffsetRange(row.partition, 0, row.first_offset)
-        found.append(Lost(life, span, NEVER_HAD, reached.get((older, row.partition)), before))
+        after = reached.get((older, row.partition))
+        after_ms = None if after is None else int(after * 1000)
+        found.append(Lost(life, span, NEVER_HAD, after, sent_by(first_ms, after_ms, row.first_at)))
     return found
 
 
@@ -272,24 +290,40 @@ def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> lis
     query = select(s.gaps, s.commits.c.committed_at).join(s.commits).order_by(s.gaps.c.id)
     found = []
     for row in connection.execute(query).all():
-        after, before = timestamps_around(connection, (row.generation_id, row.partition), row.commit)
+        key = row.generation_id, row.partition
+        since_ms = kafka_times.before_ms(connection, key, row.start_offset)
+        until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, row.committed_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
-        until = row.committed_at if before is None else before / 1000
-        since = None if after is None else after / 1000
-        found.append(Lost(sources[row.generation_id], span, row.reason, since, until))
+        found.append(Lost(sources[row.generation_id], span, row.reason, _seconds(since_ms), until))
     return found
 
 
 def _waiting(connection: Connection, sources: Mapping[int, TopicGeneration]) -> tuple[Waiting, ...]:
-    q = s.quarantine.c
-    hour = q.timestamp_ms // HOUR_MS
-    query = (
-        select(q.generation_id, q.partition, func.count(), func.min(q.timestamp_ms), func.max(q.timestamp_ms))
+    q, r = s.quarantine.c, s.segment_ranges.c
+    before = _time_of(r.first_timestamp_ms, back=0), _time_of(r.last_timestamp_ms, back=1)
+    believed = case((kafka_times.can_be_true(q.timestamp_ms, *before), q.timestamp_ms))
+    messages = (
+        select(q.generation_id, q.partition, believed.label("at_ms"), s.plans.c.planned_at)
+        .select_from(s.quarantine.join(s.segments, q.segment_id == s.segments.c.id).join(s.plans))
         .where(q.state == "waiting")
-        .group_by(q.generation_id, q.partition, hour)
-        .order_by(q.generation_id, q.partition, func.min(q.timestamp_ms))
+        .subquery()
+    )
+    m = messages.c
+    times = func.min(m.at_ms), func.max(m.at_ms)
+    query = (
+        select(m.generation_id, m.partition, func.count(), *times, func.max(m.planned_at))
+        .group_by(m.generation_id, m.partition, m.at_ms // HOUR_MS)
+        .order_by(m.generation_id, m.partition, times[0])
     )
     return tuple(
-        Waiting(sources[g], p, n, *(None if ms is None else ms / 1000 for ms in times))
-        for g, p, n, *times in connection.execute(query)
+        Waiting(sources[g], p, n, _seconds(first), _seconds(last), by)
+        for g, p, n, first, last, by in connection.execute(query)
     )
+
+
+def _time_of(column: Column[Any], *, back: int) -> ColumnElement[Any]:
+    """Return a time of the range that a quarantined message is in, or of one so many before it."""
+    q, r = s.quarantine.c, s.segment_ranges.c
+    same = r.generation_id == q.generation_id, r.partition == q.partition, r.start_offset <= q.offset
+    nearest = select(column).where(*same).order_by(r.start_offset.desc()).limit(1).offset(back)
+    return nearest.correlate(s.quarantine).scalar_subquery()

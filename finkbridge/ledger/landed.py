@@ -30,7 +30,7 @@ def add_part(connection: Connection, owner: Owner, part: LandedPart) -> None:
     """Write a landed part down, whole: its segment, ranges, files, schemas, rejects and last messages."""
     _grow_generation(connection, owner.generation_id, part)
     segment_id = insert_one(connection, s.segments, _segment_row(owner, part))
-    connection.execute(insert(s.segment_ranges), _segment_range_rows(segment_id, part))
+    connection.execute(insert(s.segment_ranges), _segment_range_rows(segment_id, owner.generation_id, part))
     add_schemas(connection, part.schemas)
     add_files(connection, part.files, owner.commit, segment_id)
     note_surveys(connection, owner.generation_id, {f.survey for f in part.files if f.table == "deliveries"})
@@ -129,7 +129,7 @@ def _segment_row(owner: Owner, part: LandedPart) -> dict[str, Any]:
     }
 
 
-def _segment_range_rows(segment_id: int, part: LandedPart) -> list[dict[str, Any]]:
+def _segment_range_rows(segment_id: int, generation_id: int, part: LandedPart) -> list[dict[str, Any]]:
     return [
         {
             "segment_id": segment_id,
@@ -142,6 +142,7 @@ def _segment_range_rows(segment_id: int, part: LandedPart) -> list[dict[str, Any
             "holes": json.dumps([[h.start, h.end] for h in c.holes]),
             "first_timestamp_ms": c.first_timestamp_ms,
             "last_timestamp_ms": c.last_timestamp_ms,
+            "generation_id": generation_id,
         }
         for position, c in enumerate(part.counts)
     ]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, literal, select, update
 
+from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
 
@@ -88,35 +89,6 @@ def oldest_look(connection: Connection, generations: Collection[int]) -> float |
     return None if None in times else min(times, default=None)
 
 
-def first_timestamp_ms(connection: Connection, generation_id: int, partition: int) -> int | None:
-    """Return Kafka's time of the first messages of a partition that are in the lake."""
-    return _time_beside(connection, (generation_id, partition), None)
-
-
-def timestamps_around(
-    connection: Connection, key: tuple[int, int], commit: int
-) -> tuple[int | None, int | None]:
-    """Return Kafka's times of what was drained of a partition just before and just after a commit."""
-    return _time_beside(connection, key, commit, before=True), _time_beside(connection, key, commit)
-
-
-def _time_beside(
-    connection: Connection, key: tuple[int, int], commit: int | None, *, before: bool = False
-) -> int | None:
-    r, c = s.segment_ranges.c, s.segments.c
-    time = r.last_timestamp_ms if before else r.first_timestamp_ms
-    query = select(time).select_from(s.segment_ranges.join(s.segments))
-    query = query.where(c.generation_id == key[0], r.partition == key[1], time.is_not(None))
-    if commit is not None:  # segments are numbered as they are committed: the walk begins beside the commit
-        end = select(func.max(c.id)).where(c.commit < commit)
-        begin = select(func.min(c.id)).where(c.commit > commit)
-        beside = r.segment_id <= end.scalar_subquery() if before else r.segment_id >= begin.scalar_subquery()
-        query = query.where(beside)
-    order = r.segment_id.desc() if before else r.segment_id
-    found: int | None = connection.scalar(query.order_by(order).limit(1))
-    return found
-
-
 def _partitions(connection: Connection, keys: Iterable[tuple[int, int]]) -> list[Row[Any]]:
     p, x = s.partitions.c, s.looks.c
     both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
@@ -137,7 +109,7 @@ def _look(key: tuple[int, int], end: int, at: float) -> dict[str, Any]:
 def _again(connection: Connection, known: Row[Any], end: int, at: float) -> dict[str, Any]:
     first_ms = known.first_ms
     if first_ms is None and 0 < known.first_offset < known.next_offset:
-        first_ms = first_timestamp_ms(connection, known.generation_id, known.partition)
+        first_ms = kafka_times.first_ms(connection, (known.generation_id, known.partition))
     values = {"first_ms": first_ms, "seen_at": at, "seen_end": end, "gone_at": None}
     return {"g": known.generation_id, "p": known.partition, "reached_at": reached_at(known), **values}
 

@@ -22,8 +22,8 @@ REPLACING = ("merge", "rebuild")
 def check_accounts(connection: Connection) -> _Findings:
     """Yield every row of the ledger that contradicts another."""
     for check in (
-        _plans, _planned_offsets, _segment_files, _quarantine, _generations, _merges, _lives, _schemas,
-        _numbers, _totals, _paths,
+        _plans, _planned_offsets, _owners, _segment_files, _quarantine, _generations, _merges, _lives,
+        _schemas, _numbers, _totals, _paths,
     ):  # fmt: skip
         yield from check(connection)
 
@@ -59,6 +59,13 @@ def _planned_offsets(connection: Connection) -> _Findings:
     )
     for row in connection.execute(query.where(landed.c.n != func.coalesce(planned.c.n, 0))):
         yield _found(f"plan {row.plan}", f"{row.planned or 0} offsets were planned and {row.landed} landed")
+
+
+def _owners(connection: Connection) -> _Findings:
+    c, r = s.segments.c, s.segment_ranges.c
+    strange = select(c.plan, c.part).select_from(s.segment_ranges.join(s.segments))
+    for row in connection.execute(strange.where(r.generation_id != c.generation_id).distinct()):
+        yield _found(f"plan {row.plan} part {row.part}", "has a range that is of another topic")
 
 
 def _segment_files(connection: Connection) -> _Findings:
@@ -127,7 +134,8 @@ def _merges(connection: Connection) -> _Findings:
     key = (c.number, c.table, c.survey, c.night)
     for row in connection.execute(select(*key, change.label("n")).group_by(*key).having(change != 0)):
         where = f"{row.table} of {row.survey}" + (f", night {row.night}" if row.night is not None else "")
-        yield _found(f"commit {row.number}", f"changed the rows of {where} by {row.n:+d} in replacing files")
+        problem = f"changed the rows of {where} by {int(row.n):+d} in replacing files"
+        yield _found(f"commit {row.number}", problem)  # PostgreSQL sums to decimals
 
 
 def _lives(connection: Connection) -> _Findings:

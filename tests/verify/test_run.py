@@ -184,6 +184,7 @@ DOCTORED: dict[str, Any] = {
     "an end that shrank": update(s.segment_ranges).where(*FIRST).values(end_offset=r.end_offset - 1),
     "a start that grew": update(s.segment_ranges).where(*FIRST).values(start_offset=r.start_offset + 1),
     "another partition": update(s.segment_ranges).where(*FIRST).values(partition=9),
+    "another topic": update(s.segment_ranges).where(*FIRST).values(generation_id=r.generation_id + 1),
     "a range that is gone": delete(s.segment_ranges).where(*FIRST),
     "a row more": update(s.segment_ranges).where(*FIRST).values(rows=r.rows + 1),
     "a hole that is none": update(s.segment_ranges).where(*FIRST).values(holes="[[-1, 0]]"),
