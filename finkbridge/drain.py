@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
@@ -30,7 +29,8 @@ from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges
 from finkbridge.settings import Settings
 from finkbridge.values import SegmentPlan
-from finkbridge.workers import Task, open_executor, stop_executor, worker_count
+from finkbridge.workers import Task, worker_count
+from finkbridge.workforce import Workforce
 
 Wanted = Mapping[str, Sequence[str]]
 """Topics and patterns, by cluster."""
@@ -117,14 +117,16 @@ class Bridge:
         self.brokers = brokers
         self.stopping = threading.Event()
         """Set it to end a run early: what is not committed is as if never fetched."""
-        self._workers: tuple[int, Executor] | None = None
+        self._workers: Workforce | None = None
+        self._is_careful = coordinator.is_after_death()
+        """Work that a dead run left may have killed it: it is not done in this process."""
         self._published = time.monotonic()
         self._schema_override = schema_override
 
     def close(self) -> None:
         """End the workers."""
         if self._workers is not None:
-            stop_executor(self._workers[1])
+            self._workers.close()
             self._workers = None
 
     def run(self, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
@@ -207,23 +209,22 @@ class Bridge:
         self, plans: Sequence[SegmentPlan], planner: Planner, report: DrainReport, listener: Listener
     ) -> None:
         listener.planned(report.total("planned"))
-        workers, executor = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
-        crew = Crew(executor, workers, self._task, listener, self.stopping, self._publish_now_and_then)
+        workers = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
+        crew = Crew(workers, self._task, listener, self.stopping, self._publish_now_and_then)
         execution = Execution(self.coordinator, self.brokers, planner, report, crew)
         execution.execute(plans)
-        if execution.worker_died:
-            self.close()  # the next run starts workers anew
+        self._is_careful = False
 
     def _publish_now_and_then(self) -> None:
         if time.monotonic() - self._published > PUBLISH_EVERY_S:
             self._publish_if_stale()
 
-    def _crew(self, backlog_bytes: float) -> tuple[int, Executor]:
+    def _crew(self, backlog_bytes: float) -> Workforce:
         """Return workers enough for so much work, the ones of the last run if they are enough."""
-        count = worker_count(self.settings, backlog_bytes)
-        if self._workers is None or self._workers[0] < count:
+        count = max(worker_count(self.settings, backlog_bytes), self._is_careful)
+        if self._workers is None or self._workers.count < count:
             self.close()
-            self._workers = count, open_executor(count)
+            self._workers = Workforce(count)
             if count:
                 later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
         return self._workers
@@ -237,6 +238,7 @@ class Bridge:
             settings.decode.engine,
             self._schema_override,
             settings.broker_timeout_s,
+            settings.worker_timeout_s,
         )
 
     def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:

@@ -14,6 +14,7 @@ range, a rejected message) are values, not errors.
     |   `-- GenerationError      the topic was recreated under our feet
     |-- SchemaError              a writer schema that cannot be parsed or has no mapping
     |-- DecodeError              a segment's rows do not match its messages
+    |-- WorkerError              no worker process can be started
     |-- ReconciliationError      planned offsets are not all accounted for
     `-- LakeError                the lake side
         |-- LakeBusyError        another coordinator holds the lake
@@ -81,6 +82,10 @@ class SchemaError(FinkbridgeError):
 
 class DecodeError(FinkbridgeError):
     """The rows that came out of a segment do not match the messages that went in."""
+
+
+class WorkerError(FinkbridgeError):
+    """No worker process can be started."""
 
 
 class ReconciliationError(FinkbridgeError):

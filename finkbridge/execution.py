@@ -1,5 +1,8 @@
 """Steps 2-6 of the way through the house, from the coordinator: plans go out, come back, are committed.
 
+Where a worker dies, each plan that was with one is tried again in a process of its own. One that ends it
+again is split into smaller plans, down to the message that does it, which goes to quarantine.
+
 A plan is committed only when the ledger's end of each of its partitions is where the plan starts: what comes
 back early waits for its turn.
 """
@@ -9,10 +12,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from finkbridge import backlog
@@ -31,8 +34,12 @@ from finkbridge.planning import Key, Planner
 from finkbridge.report import DrainReport
 from finkbridge.values import LandedPart, SegmentPlan
 from finkbridge.workers import Task, run_task
+from finkbridge.workforce import WorkerDiedError, Workforce
 
 log = logging.getLogger(__name__)
+
+DEATHS = 2
+"""Processes that a message must end, each alone, before it goes to quarantine: one may have had bad luck."""
 
 STOP_WITHIN_S = 5.0
 """How long a run that is told to stop waits for segments that are nearly done."""
@@ -64,8 +71,7 @@ class Silent:
 class Crew:
     """Who does the work of a run, and who watches it."""
 
-    executor: Executor
-    workers: int
+    workers: Workforce
     task: Callable[[SegmentPlan], Task]
     listener: Listener
     stopping: threading.Event
@@ -83,10 +89,14 @@ class Execution:
     planner: Planner
     report: DrainReport
     crew: Crew
-    worker_died: bool = False
-    """The executor can do nothing more."""
     _queue: deque[SegmentPlan] = field(default_factory=deque)
     _running: dict[Future[Landed], SegmentPlan] = field(default_factory=dict)
+    _suspects: list[SegmentPlan] = field(default_factory=list)
+    """Plans that were with workers when one died."""
+    _alone: dict[Future[Landed], Task] = field(default_factory=dict)
+    """Suspects on their way, each in a process of its own, one after the other."""
+    _deaths: Counter[int] = field(default_factory=Counter)
+    """Of processes that had nothing but the plan of one offset, by its number."""
     _back: list[tuple[SegmentPlan, Landed | None]] = field(default_factory=list)
     """Plans that are landed (or expired: None) and wait for their turn to be committed."""
     _failed: set[Key] = field(default_factory=set)
@@ -95,28 +105,36 @@ class Execution:
     def execute(self, plans: Iterable[SegmentPlan]) -> None:
         """Land and commit plans; what goes wrong with one is reported, and its plan stays pending."""
         self._queue.extend(plans)
-        while (self._queue or self._running) and not self.crew.stopping.is_set():
+        while self._is_busy() and not self.crew.stopping.is_set():
             self._submit()
-            done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
+            done, _ = wait([*self._running, *self._alone], timeout=0.5, return_when=FIRST_COMPLETED)
             self._collect(done)
             self.crew.pause()
         if self.crew.stopping.is_set():
             self._stop()
         self._tell_groups()
 
+    def _is_busy(self) -> bool:
+        return bool(self._queue or self._running or self._suspects or self._alone)
+
     def _submit(self) -> None:
-        while self._queue and len(self._running) <= self.crew.workers:  # one more, so that no worker waits
+        for plan in self._suspects:
+            self._submit_alone(self.crew.task(plan))
+        self._suspects.clear()
+        most = self.crew.workers.count + 1  # one more, so that no worker waits
+        while self._queue and len(self._running) < most:
             plan = self._queue.popleft()
-            if _key(plan) in self._failed:
-                continue
-            try:
-                self._running[self.crew.executor.submit(run_task, self.crew.task(plan))] = plan
-            except BrokenExecutor:
-                self._note_dead_worker(plan)
+            if _key(plan) not in self._failed:
+                self._running[self.crew.workers.submit(run_task, self.crew.task(plan))] = plan
+
+    def _submit_alone(self, task: Task) -> None:
+        if _key(task.plan) not in self._failed:
+            self._alone[self.crew.workers.submit_alone(run_task, task)] = task
 
     def _collect(self, done: Iterable[Future[Landed]]) -> None:
         for future in done:
-            plan = self._running.pop(future)
+            task = self._alone.pop(future, None)
+            plan = task.plan if task else self._running.pop(future)
             try:
                 self._back.append((plan, future.result()))
             except RangeExpiredError:
@@ -126,7 +144,9 @@ class Execution:
             except FinkbridgeError as error:
                 self._fail(plan, str(error))
             except BrokenExecutor:
-                self._note_dead_worker(plan)
+                self._suspects.append(plan)
+            except WorkerDiedError as death:
+                self._judge(task or self.crew.task(plan), death)
             except Exception as error:  # noqa: BLE001 - whatever one plan meets, the others go on
                 self._fail_unexpectedly(plan, error)
         while self._commit_next():
@@ -183,11 +203,22 @@ class Execution:
         log.debug("plan %d of %s", plan.number, plan.source.topic, exc_info=error)
         self._fail(plan, f"{plan.source.topic}: unexpected {type(error).__name__}: {said}")
 
-    def _note_dead_worker(self, plan: SegmentPlan) -> None:
-        self.worker_died = True
+    def _judge(self, task: Task, death: WorkerDiedError) -> None:
+        """Decide about a plan that had a process for itself, which died: split it down to one message."""
+        plan = task.plan
         if self.crew.stopping.is_set():
             return  # what ends the run may have ended its workers, too
-        self._fail(plan, f"{plan.source.topic}: a worker process died: run again with --workers 0")
+        log.info("plan %d of %s: its process %s", plan.number, plan.source.topic, death)
+        if sum(r.offsets for r in plan.ranges) > 1:
+            self._suspects += self.planner.split(plan)
+            return
+        self._deaths[plan.number] += 1
+        if task.refusal:
+            self._fail(plan, f"{_place(plan)} cannot even be fetched: its process {death}")
+        elif self._deaths[plan.number] < DEATHS:
+            self._submit_alone(task)
+        else:
+            self._submit_alone(replace(task, refusal=_refusal(task, death)))
 
     def _stop(self) -> None:
         until = time.monotonic() + STOP_WITHIN_S
@@ -208,6 +239,16 @@ class Execution:
             }
             if ends:
                 broker.tell_group(ends)
+
+
+def _refusal(task: Task, death: WorkerDiedError) -> str:
+    if death.is_timeout:
+        return f"takes longer than {task.timeout_s:g} s to decode"
+    return f"kills the decoder: its process {death}"
+
+
+def _place(plan: SegmentPlan) -> str:
+    return f"{plan.source.topic}: the message at {plan.ranges[0].partition}:{plan.ranges[0].start}"
 
 
 def _key(plan: SegmentPlan) -> Key:

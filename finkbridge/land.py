@@ -10,64 +10,59 @@ Nothing here touches the ledger: what it returns is committed, or it never happe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from finkbridge import layout, parquet, surveys, tables
-from finkbridge.avro.archive import Archive, read_archive, write_archive
-from finkbridge.avro.check import REASONS, Checker, why
-from finkbridge.avro.container import read_header, unwrap
-from finkbridge.avro.decode import Decoder
-from finkbridge.avro.quarantine import write_quarantine
+from finkbridge import surveys
+from finkbridge.avro.archive import Archive, read_archive
+from finkbridge.avro.check import REASONS, why
+from finkbridge.avro.decode import Engine
 from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.tools import Tools
+from finkbridge.deadline import deadline, untimed
 from finkbridge.disk import Staging, staging
 from finkbridge.errors import DecodeError, SchemaError, UnknownTopicError
+from finkbridge.landing import (
+    Landing,
+    Stored,
+    datums_of,
+    facts_of,
+    keep_archive,
+    land_quarantine,
+    land_tables,
+    name_of,
+    origin_of,
+    store,
+)
 from finkbridge.layout import SegmentName
-from finkbridge.parts import Account, MessageSource, Part, account, parts_of
-from finkbridge.surveys.times import night_of_timestamp_ms
+from finkbridge.parts import MessageSource, Part, account, parts_of
 from finkbridge.values import (
     KnownSchema,
     LandedFile,
     LandedPart,
     Message,
     Rejected,
-    Rejection,
     SegmentPlan,
     TopicGeneration,
 )
 
-Engine = Literal["auto", "fastavro"]
+S_PER_BYTE = 1e-6
+"""Time that a part may take beyond `Bounds.timeout_s`: 5 to 50 times what the slower engine needs."""
 
 
-@dataclass(slots=True, eq=False)
-class _Landing:
-    """A part on its way: where it goes, and what has come of it so far."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What landing may take."""
 
-    source: TopicGeneration
-    name: SegmentName
-    facts: Mapping[str, Any]
-    place: Staging
-    files: list[LandedFile] = field(default_factory=list)
-    schemas: list[KnownSchema] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    ordinals: Iterator[int] = field(default_factory=count)
-    """Of the groups that are written, so that no two share a file's name."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stored:
-    """Good messages of one writer schema, written aside as an archive file."""
-
-    aside: Path
-    file: LandedFile
-    origin: tables.Origin
+    timeout_s: float
+    """Seconds for a part of no size before this process is ended; a part's bytes add to it."""
 
 
 class Again(NamedTuple):
@@ -91,23 +86,39 @@ class Lander:
         Which decoder: ``auto`` or ``fastavro``.
     schema_override
         Text of a writer schema for every message; None to find it with each message.
+    bounds
+        What landing a plan may take; None: whatever it takes.
     """
 
     def __init__(
-        self, lake: Path, source: MessageSource, engine: Engine = "auto", schema_override: bytes | None = None
+        self,
+        lake: Path,
+        source: MessageSource,
+        engine: Engine = "auto",
+        schema_override: bytes | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self._lake = lake
         self._source = source
-        self._engine = engine
+        self._bounds = bounds
         override = None if schema_override is None else parse_schema(schema_override)
         self._resolver = SchemaResolver(override, self._topic_schema)
-        self._decoders: dict[str, Decoder] = {}
-        self._checkers: dict[str, Checker] = {}
+        self._tools = Tools(engine)
 
-    def land(self, plan: SegmentPlan) -> tuple[LandedPart, ...]:
-        """Fetch a plan's messages and leave them on disk, ready to be committed."""
+    def land(self, plan: SegmentPlan, refusal: str = "") -> tuple[LandedPart, ...]:
+        """Fetch a plan's messages and leave them on disk, ready to be committed.
+
+        Parameters
+        ----------
+        plan
+            What to land.
+        refusal
+            Why all of its messages go to quarantine without being looked at; empty: they are decoded.
+        """
         with staging(self._lake) as place:
-            landed = tuple(self._land_part(plan, part, place) for part in parts_of(plan, self._source))
+            landed = tuple(
+                self._land_part(plan, part, place, refusal) for part in parts_of(plan, self._source)
+            )
             place.publish()  # all parts or none: a plan that fails half-way leaves no file in the lake
         return landed
 
@@ -120,7 +131,7 @@ class Lander:
         place: Staging,
     ) -> Again:
         """Land messages that waited in quarantine, aside: publishing them is the caller's."""
-        landing = _Landing(source, name, facts, place)
+        landing = Landing(source, name, facts, place)
         self._land_messages(landing, list(messages))
         return Again(tuple(landing.files), tuple(landing.schemas), tuple(landing.rejected))
 
@@ -133,23 +144,27 @@ class Lander:
             The messages do not give as many rows.
         """
         source = TopicGeneration(*(archive.facts[fact] for fact in ("cluster", "topic", "generation")))
-        landing = _Landing(source, name, archive.facts, place)
-        group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), _datums(archive))
-        stored = _Stored(self._lake / file.path, file, _origin(source, file, archive))
+        landing = Landing(source, name, archive.facts, place)
+        group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
+        stored = Stored(self._lake / file.path, file, origin_of(source, file, archive))
         alerts = self._decode(group, stored, surveys.cutout_columns(file.survey))
         description = surveys.describe(alerts, file.survey)
         if description.rejected:
             at, reason = min(description.rejected.items())
             m = archive.messages[at]
             raise DecodeError(f"{file.path}: the message at {m.partition}:{m.offset} lands no more: {reason}")
-        _land_tables(landing, name, stored, alerts, description)
+        land_tables(landing, name, stored, alerts, description)
         return Again(tuple(landing.files), tuple(landing.schemas), ())
 
-    def _land_part(self, plan: SegmentPlan, part: Part, place: Staging) -> LandedPart:
+    def _land_part(self, plan: SegmentPlan, part: Part, place: Staging, refusal: str) -> LandedPart:
         accounted = account(part, plan.source.topic, self._source)
-        landing = _Landing(plan.source, _name(plan, part), _facts(plan, part, accounted), place)
-        self._land_messages(landing, part.messages)
-        rejections = _land_quarantine(landing)
+        landing = Landing(plan.source, name_of(plan, part), facts_of(plan, part, accounted), place)
+        if refusal:
+            landing.rejected += [Rejected(message, refusal) for message in part.messages]
+        else:
+            with self._timed(plan, accounted.bytes):
+                self._land_messages(landing, part.messages)
+        rejections = land_quarantine(landing)
         return LandedPart(
             part=part.number,
             files=tuple(landing.files),
@@ -162,7 +177,13 @@ class Lander:
             last_timestamp_ms=accounted.last_timestamp_ms,
         )
 
-    def _land_messages(self, landing: _Landing, messages: list[Message]) -> None:
+    def _timed(self, plan: SegmentPlan, size: int) -> AbstractContextManager[None]:
+        if self._bounds is None:
+            return nullcontext()
+        seconds = self._bounds.timeout_s + size * S_PER_BYTE
+        return deadline(seconds, f"decoding plan {plan.number} of {plan.source.topic}")
+
+    def _land_messages(self, landing: Landing, messages: list[Message]) -> None:
         groups = self._group(landing, messages)
         messages.clear()  # the groups have them now, and give them up one by one
         for group, mine in groups:
@@ -172,7 +193,7 @@ class Lander:
             self._set_bad_aside(landing, group, mine)
             self._land_group(landing, group, mine)
 
-    def _group(self, landing: _Landing, messages: list[Message]) -> list[tuple[SchemaGroup, list[Message]]]:
+    def _group(self, landing: Landing, messages: list[Message]) -> list[tuple[SchemaGroup, list[Message]]]:
         """Part messages by writer schema, each group with its own; those without a schema are rejected."""
         grouped = self._resolver.group(landing.source.topic, messages)
         landing.rejected += [Rejected(messages[i], reason) for i, reason in grouped.rejected]
@@ -180,21 +201,21 @@ class Lander:
 
     def _topic_schema(self, topic: str) -> bytes | None:
         try:
-            return self._source.first_key(f"{topic}_schema")
+            with untimed():
+                return self._source.first_key(f"{topic}_schema")
         except UnknownTopicError:
             return None
 
     def _refusal(self, schema: WriterSchema) -> str:
         """Return why no message of a schema can be checked or decoded; empty if they can."""
         try:
-            self._checker(schema)
-            self._decoder(schema)
+            self._tools.of(schema)
         except SchemaError as error:
             return str(error)
         return ""
 
-    def _set_bad_aside(self, landing: _Landing, group: SchemaGroup, messages: list[Message]) -> None:
-        verdicts = self._checker(group.schema).check(group.datums)
+    def _set_bad_aside(self, landing: Landing, group: SchemaGroup, messages: list[Message]) -> None:
+        verdicts = self._tools.of(group.schema)[0].check(group.datums)
         bad = np.flatnonzero(verdicts.status)
         for i in bad:
             reason, at = REASONS[int(verdicts.status[i])], int(verdicts.position[i])
@@ -202,23 +223,23 @@ class Lander:
         for i in reversed(bad):
             del messages[i], group.datums[i]
 
-    def _land_group(self, landing: _Landing, group: SchemaGroup, messages: list[Message]) -> None:
+    def _land_group(self, landing: Landing, group: SchemaGroup, messages: list[Message]) -> None:
         """Archive and tables of the good messages of one writer schema."""
         if not messages:
             return
         name = landing.name.with_ordinal(next(landing.ordinals))
         survey = surveys.survey_of_avro(group.schema.parsed)
-        stored = _store(landing, name, group, messages, survey)
+        stored = store(landing, name, group, messages, survey)
         messages.clear()
         alerts = self._decode(group, stored, surveys.cutout_columns(survey))
         description = surveys.describe(alerts, survey)
         if description.rejected:
             self._land_rest(landing, stored, description.rejected)
             return
-        _keep_archive(landing, stored, group.schema)
-        _land_tables(landing, name, stored, alerts, description)
+        keep_archive(landing, stored, group.schema)
+        land_tables(landing, name, stored, alerts, description)
 
-    def _land_rest(self, landing: _Landing, stored: _Stored, rejected: Mapping[int, str]) -> None:
+    def _land_rest(self, landing: Landing, stored: Stored, rejected: Mapping[int, str]) -> None:
         """Begin again without alerts that have no identity, position or time; the first file is dropped."""
         messages = list(read_archive(stored.aside).messages)
         landing.rejected += [Rejected(messages[i], reason) for i, reason in rejected.items()]
@@ -226,8 +247,8 @@ class Lander:
         for group, mine in self._group(landing, rest):
             self._land_group(landing, group, mine)
 
-    def _decode(self, group: SchemaGroup, stored: _Stored, dropped: Sequence[str]) -> pa.Table:
-        decoder = self._decoder(group.schema)
+    def _decode(self, group: SchemaGroup, stored: Stored, dropped: Sequence[str]) -> pa.Table:
+        _, decoder = self._tools.of(group.schema)
         columns = [name for name in decoder.arrow_schema.names if name not in dropped]
         if group.framing is not Framing.BARE:
             return decoder.decode(group.datums, columns)
@@ -238,140 +259,4 @@ class Lander:
             if not decoder.bulk:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
-            self._decoders[group.schema.fingerprint] = careful = Decoder(group.schema, "fastavro")
-            return careful.decode_file(stored.aside, stored.origin.rows, columns)
-
-    def _decoder(self, schema: WriterSchema) -> Decoder:
-        if schema.fingerprint not in self._decoders:
-            self._decoders[schema.fingerprint] = Decoder(schema, self._engine)
-        return self._decoders[schema.fingerprint]
-
-    def _checker(self, schema: WriterSchema) -> Checker:
-        if schema.fingerprint not in self._checkers:
-            self._checkers[schema.fingerprint] = Checker(schema)
-        return self._checkers[schema.fingerprint]
-
-
-def _name(plan: SegmentPlan, part: Part) -> SegmentName:
-    first, source = part.ranges[0], plan.source
-    return SegmentName(
-        source.topic, source.generation, first.partition, first.start, plan.number, part.number
-    )
-
-
-def _facts(plan: SegmentPlan, part: Part, accounted: Account) -> dict[str, Any]:
-    """Return what a file's header says of its segment, so that the ledger could be made again from it."""
-    return {
-        "cluster": plan.source.cluster,
-        "topic": plan.source.topic,
-        "generation": plan.source.generation,
-        "plan": plan.number,
-        "part": part.number,
-        "planned": [[r.partition, r.start, r.end] for r in plan.ranges],
-        "ranges": [[r.partition, r.start, r.end] for r in part.ranges],
-        "holes": [[h.partition, h.start, h.end] for found in accounted.holes.values() for h in found],
-    }
-
-
-def _store(
-    landing: _Landing, name: SegmentName, group: SchemaGroup, messages: list[Message], survey: str
-) -> _Stored:
-    aside = landing.place.new(".avro")
-    schema_id = group.schema.fingerprint
-    written = write_archive(aside, group.schema, group.framing, messages, landing.facts)
-    landing.place.written(aside)
-    times = np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64)
-    path = layout.archive_path(name, int(times[times >= 0].min()) if (times >= 0).any() else None)
-    origin = tables.Origin(
-        source=landing.source,
-        partition=np.array([m.partition for m in messages], np.int64),
-        offset=np.array([m.offset for m in messages], np.int64),
-        timestamp_ms=times,
-        archive_file=path,
-        archive_pos=written.positions,
-        archive_len=written.lengths,
-        schema_id=schema_id,
-    )
-    file = LandedFile(
-        path, "archive", survey, None, len(messages), written.bytes, written.checksum, schema_id
-    )
-    return _Stored(aside, file, origin)
-
-
-def _datums(archive: Archive) -> list[bytes]:
-    """Return what is not in the file as the decoder wants it; bare datums are read from the file."""
-    if archive.framing is Framing.BARE:
-        return []
-    values = [message.value or b"" for message in archive.messages]
-    return [unwrap(value, read_header(value)) for value in values]
-
-
-def _origin(source: TopicGeneration, file: LandedFile, archive: Archive) -> tables.Origin:
-    messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
-    return tables.Origin(
-        source=source,
-        partition=np.array([m.partition for m in messages], np.int64),
-        offset=np.array([m.offset for m in messages], np.int64),
-        timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
-        archive_file=file.path,
-        archive_pos=spans[:, 0],
-        archive_len=spans[:, 1] - spans[:, 0],
-        schema_id=file.schema_id,
-    )
-
-
-def _keep_archive(landing: _Landing, stored: _Stored, schema: WriterSchema) -> None:
-    # a night's archive would drive all else out of the system's cache, and nobody queries it
-    landing.place.keep(stored.aside, stored.file.path, is_read_soon=False)
-    landing.files.append(stored.file)
-    landing.schemas.append(KnownSchema(schema.fingerprint, "avro", schema.text))
-
-
-def _land_tables(
-    landing: _Landing, name: SegmentName, stored: _Stored, alerts: pa.Table, description: surveys.Description
-) -> None:
-    survey, origin = stored.file.survey, stored.origin
-    night = night_of_timestamp_ms(origin.timestamp_ms) if survey == "other" else description.night
-    deliveries = tables.deliveries_of(description, origin)
-    packets = tables.packets_of(alerts, description, origin)
-    for rows in tables.by_night(deliveries, packets, night):
-        path = layout.deliveries_path(name, survey, rows.night)
-        _land_table(landing, path, survey, rows.deliveries, tables.DELIVERIES)
-        path = layout.packets_path(name, survey, rows.night)
-        _land_table(landing, path, survey, rows.packets, tables.PACKETS)
-
-
-def _land_table(landing: _Landing, path: str, survey: str, rows: pa.Table, style: tables.TableStyle) -> None:
-    aside = landing.place.new(".parquet")
-    summary = tables.Summary(style)
-    written = parquet.write(summary.watch([rows]), rows.schema, aside, style.parquet, rows.num_rows)
-    landing.place.keep(aside, path)
-    landing.schemas.append(parquet.known_schema(rows.schema))
-    landing.files.append(tables.landed(path, survey, written, rows.schema, summary))
-
-
-def _land_quarantine(landing: _Landing) -> tuple[Rejection, ...]:
-    if not landing.rejected:
-        return ()
-    rejected = sorted(landing.rejected, key=lambda r: (r.message.partition, r.message.offset))
-    path = layout.quarantine_path(landing.name)
-    aside = landing.place.new(".avro")
-    written = write_quarantine(aside, rejected, landing.facts)
-    landing.place.keep(aside, path)
-    landing.files.append(
-        LandedFile(path, "quarantine", "", None, len(rejected), written.bytes, written.checksum, "")
-    )
-    return tuple(_rejection(r, path) for r in rejected)
-
-
-def _rejection(rejected: Rejected, path: str) -> Rejection:
-    m = rejected.message
-    return Rejection(
-        m.partition,
-        m.offset,
-        m.timestamp_ms,
-        rejected.reason,
-        rejected.byte_position,
-        rejected.reference,
-        path,
-    )
+            return self._tools.careful(group.schema).decode_file(stored.aside, stored.origin.rows, columns)

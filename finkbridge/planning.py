@@ -27,6 +27,9 @@ EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
 DELETED = "the topic was deleted before it was drained"
 
+SPLIT_INTO = 4
+"""Pieces of a plan that kills its worker: more of them find the message sooner, and leave more files."""
+
 Key = tuple[str, str]
 """Cluster and topic."""
 
@@ -116,6 +119,17 @@ class Planner:
         self._record_gaps(generation, states)
         rest = tuple(ranges_waiting(states))
         made = self._coordinator.add_plans(generation, [rest] if rest else [], plan.byte_limit)
+        for new in made:
+            self._report.planned(new)
+        return made
+
+    def split(self, plan: SegmentPlan) -> list[SegmentPlan]:
+        """Put a plan off in favour of smaller ones of the same offsets, which land or fail by themselves."""
+        generation = self.generations[_key(plan)]
+        self._abandon([plan])
+        self._report.replanned(plan)
+        piece = -(-sum(r.offsets for r in plan.ranges) // SPLIT_INTO)
+        made = self._coordinator.add_plans(generation, segments(plan.ranges, piece, 1.0), plan.byte_limit)
         for new in made:
             self._report.planned(new)
         return made

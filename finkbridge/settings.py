@@ -166,6 +166,9 @@ class Settings(_Values):
     """Worker processes; None: as many as cores, memory and work allow; 0: work in this process."""
     memory_bytes: Bytes = 2**30
     """Bytes of memory that all processes together may use; bounds workers and segments in flight."""
+    worker_timeout_s: PositiveFloat = 60.0
+    """Seconds that decoding a segment may take, and one more per MB, before its process is ended as one that
+    hangs. The message that does it goes to quarantine."""
     broker_timeout_s: PositiveFloat = 10.0
     """Seconds without an answer after which a cluster counts as unreachable."""
     drain: DrainSettings = DrainSettings()

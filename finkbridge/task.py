@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finkbridge.broker.client import Broker
-from finkbridge.land import Lander
+from finkbridge.land import Bounds, Lander
 from finkbridge.values import LandedPart
 from finkbridge.workers import Task
 
@@ -16,7 +16,7 @@ _landers: dict[tuple[Path, str], tuple[Task, Broker, Lander]] = {}
 
 def land_task(task: Task) -> tuple[LandedPart, ...]:
     """Fetch a plan's messages from its cluster and leave them on disk, ready to be committed."""
-    return _lander(task).land(task.plan)
+    return _lander(task).land(task.plan, task.refusal)
 
 
 def forget_landers() -> None:
@@ -31,11 +31,11 @@ def _lander(task: Task) -> Lander:
     key = (task.lake, task.plan.source.cluster)
     if key in _landers:
         before, broker, lander = _landers[key]
-        if replace(before, plan=task.plan) == task:
+        if replace(before, plan=task.plan, refusal=task.refusal) == task:
             return lander
         del _landers[key]
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-    lander = Lander(task.lake, broker, task.engine, task.schema_override)
+    lander = Lander(task.lake, broker, task.engine, task.schema_override, Bounds(task.timeout_s))
     _landers[key] = task, broker, lander
     return lander

@@ -17,7 +17,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -57,6 +57,10 @@ class Task:
     engine: Literal["auto", "fastavro"]
     schema_override: bytes | None
     broker_timeout_s: float
+    timeout_s: float = 60.0
+    """Of a part that has no bytes; see `finkbridge.deadline`."""
+    refusal: str = ""
+    """Why the plan's messages go to quarantine unseen; empty: they are decoded."""
 
 
 class InProcessExecutor(Executor):
@@ -88,7 +92,7 @@ def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
-    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=_prepare_worker)
+    return ProcessPoolExecutor(workers, mp_context=context(), initializer=prepare_worker)
 
 
 def expect_work(settings: Settings) -> None:
@@ -104,12 +108,13 @@ def expect_work(settings: Settings) -> None:
     with suppress(FileNotFoundError):
         if time.time() - (settings.lake / layout.CATALOG).stat().st_mtime < QUIET_S:
             return
-    _context()
+    context()
 
 
-def _context() -> BaseContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+def context() -> ForkServerContext:
+    """Return the context of worker processes, whose server begins to load what they need."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
     # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -117,7 +122,7 @@ def _context() -> BaseContext:
         forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
+    return made
 
 
 def stop_executor(executor: Executor) -> None:
@@ -134,7 +139,8 @@ def run_task(task: Task) -> tuple[LandedPart, ...]:
     return landed
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
+    """Make a new process a worker: it shares what it can, and ends with its coordinator."""
     gc.freeze()  # the collector would touch, and so copy, all that is shared with the server
     threading.Thread(target=_die_with_coordinator, daemon=True).start()
 

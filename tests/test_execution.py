@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from finkbridge import execution, parts, workers
+from finkbridge import execution, layout, parts, workers
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
 from finkbridge.errors import (
@@ -84,12 +84,16 @@ def test_sasl_with_the_right_and_the_wrong_password(kafka: Kafka, lake: Path) ->
     topic = kafka.topic("secret")
     kafka.produce(topic, points(1, 2))
     cluster = {"servers": kafka.sasl_bootstrap, "username": kafka.username, "topics": [topic]}
-    wrong = drain(several(lake, {"ztf": {**cluster, "password": "no-such-word"}}))
+    bad = several(lake, {"ztf": {**cluster, "password": "no-such-word"}})
+    with pytest.raises(BrokerError, match="credentials are refused") as refused:
+        drain(bad)
+    assert "no-such-word" not in str(refused.value)
+    assert not (lake / layout.LEDGER).exists()
+    assert drained(several(lake, {"ztf": {**cluster, "password": kafka.password}})).total("rows") == 2
+    wrong = drain(bad)
     assert not wrong.succeeded
     assert "credentials are refused" in wrong.problems[0]
     assert "no-such-word" not in str(wrong)
-    assert alive_files(lake) == set()
-    assert drained(several(lake, {"ztf": {**cluster, "password": kafka.password}})).total("rows") == 2
     written = b"".join(p.read_bytes() for p in lake.rglob("*") if p.is_file())
     assert kafka.password.encode() not in written
 
@@ -148,7 +152,7 @@ def test_newer_lake_is_left_alone(kafka: Kafka, lake: Path) -> None:
 def test_lake_that_cannot_be_made_is_one_line(kafka: Kafka, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LakeAccessError, match="cannot be made"):
-        drain(make_settings(tmp_path / "file" / "lake", kafka.bootstrap, "any"))
+        drain(make_settings(tmp_path / "file" / "lake", kafka.bootstrap, kafka.topic("any")))
 
 
 def test_holes_are_accounted_for(kafka: Kafka, lake: Path) -> None:
@@ -348,7 +352,7 @@ def die(_: workers.Task) -> None:
 
 
 @pytest.mark.slow
-def test_dead_worker_fails_its_run_and_the_bridge_goes_on(
+def test_workers_that_always_die_fail_their_run_and_the_bridge_goes_on(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topics = [kafka.topic("dies") for _ in range(4)]
@@ -359,7 +363,8 @@ def test_dead_worker_fails_its_run_and_the_bridge_goes_on(
             patch.setattr(execution, "run_task", die)
             report = bridge.run()
         assert len(report.problems) == 4
-        assert all("a worker process died" in problem for problem in report.problems)
+        said = "the message at 0:0 cannot even be fetched: its process was killed by SIGKILL"
+        assert all(said in problem for problem in report.problems)
         assert bridge.run().total("rows") == 4
     assert_consistent(lake)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finkbridge import land
+from finkbridge import landing
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
 from finkbridge.avro.decode import Decoder
@@ -310,7 +310,7 @@ def test_full_disk_is_one_line(lake: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(land.parquet, "write", full)
+    monkeypatch.setattr(landing.parquet, "write", full)
     with pytest.raises(LakeAccessError, match="No space left on device: make room"):
         Lander(lake, Source([point(0)])).land(plan_of(Source([point(0)])))
     assert data_files(lake) == set()

@@ -20,7 +20,7 @@ from finkbridge.workers import QUIET_S, WORTH_A_PROCESS_BYTES, expect_work, work
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note each start of the server in place of starting it."""
     starts: list[str] = []
-    monkeypatch.setattr(workers, "_context", lambda: starts.append("server"))
+    monkeypatch.setattr(workers, "context", lambda: starts.append("server"))
     return starts
 
 
@@ -60,7 +60,7 @@ def test_server_waits_where_little_is_asked(
 def test_ctrl_c_does_not_reach_a_server_that_starts(tmp_path: Path) -> None:
     code = (
         "import sys, time; from multiprocessing import forkserver; from finkbridge import workers;"
-        "workers._PRELOAD[:] = ['slow_module']; workers._context(); print('started', flush=True);"
+        "workers._PRELOAD[:] = ['slow_module']; workers.context(); print('started', flush=True);"
         "time.sleep(1);"
         "print(workers.open_executor(1).submit(int, '7').result())"
     )

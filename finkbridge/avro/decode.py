@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ BATCH_ROWS = 128
 """Rows that DataFusion decodes at once: 256 takes a fifth longer, as a batch then outgrows the cache."""
 REFERENCE_ROWS = 32
 """Rows that fastavro decodes at once: an LSST alert is 3 MB of Python's dicts."""
+REFERENCE_BYTES = 2_000_000
+"""Of datums that fastavro decodes at once, if they are more than one: it may make 200 bytes of one."""
 MAX_BULK_DEPTH = 20
 """Nesting up to which the bulk engine was proven."""
 
@@ -119,10 +121,8 @@ class Decoder:
             ) from error
 
     def _reference(self, datums: Iterator[bytes], names: list[str]) -> Any:
-        tables = [self._mapping.table([], names)]
-        while records := [self._read(datum) for datum in islice(datums, REFERENCE_ROWS)]:
-            tables.append(self._mapping.table(records, names))
-        return pa.concat_tables(tables)
+        batches = ([self._read(datum) for datum in some] for some in _few(datums))
+        return pa.concat_tables(self._mapping.table(records, names) for records in chain([[]], batches))
 
     def _read(self, datum: bytes) -> Any:
         stream = io.BytesIO(datum)
@@ -171,6 +171,20 @@ def _refusal(  # noqa: PLR0911 - one line for each thing that is refused
 def _quoted(name: str) -> str:
     """Return a column's name for DataFusion, which lowercases and splits what is not quoted."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _few(datums: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Part datums into as many as fastavro decodes at once."""
+    some: list[bytes] = []
+    size = 0
+    for datum in datums:
+        if len(some) == REFERENCE_ROWS or (some and size + len(datum) > REFERENCE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(datum)
+        size += len(datum)
+    if some:
+        yield some
 
 
 def _datums(path: Path) -> Iterator[bytes]:

@@ -49,6 +49,11 @@ class Coordinator:
             self.epoch: int = connection.execute(mine).scalar_one()
             rows.note_dead_runs(connection)
 
+    def is_after_death(self) -> bool:
+        """Whether the newest run died, and left plans: one of them may be why."""
+        run = self.ledger.last_run()
+        return run is not None and run["state"] == "dead" and bool(self.ledger.pending_plans())
+
     def add_generation(self, cluster: str, topic: str, topic_id: str | None) -> KnownGeneration:
         """Begin the next life of a topic."""
         g = s.generations.c

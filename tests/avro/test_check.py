@@ -284,3 +284,25 @@ def test_it_compiles_where_no_folder_is_writable(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.stdout.strip() == "[0, 13]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "datum"),
+    [
+        (LOOP, b"\0"),
+        (TREE, b"\2" * 1_000_000),
+        (record_of(a=NULLS), encode_long(2**60) + b"\0"),
+        (record_of(a={"type": "array", "items": {"type": "record", "name": "e", "fields": []}}), b"\xfe" * 9),
+    ],
+)
+def test_fastavro_is_not_asked_where_it_would_die_or_never_answer(kind: Any, datum: bytes) -> None:
+    schema = schema_of(kind)
+    assert Checker(schema).check([datum]).status[0] != 0
+    assert why(schema, datum).startswith("not asked: ")
+
+
+def test_fastavro_is_asked_where_types_are_used_often_and_not_inside_themselves() -> None:
+    leaf = {"type": "record", "name": "leaf", "fields": [{"name": "x", "type": "int"}]}
+    schema = schema_of(record_of(a=leaf, b="leaf", c={"type": "array", "items": "leaf"}))
+    assert "EOF" in why(schema, b"\2\2") or "Error" in why(schema, b"\2\2")
+    assert why(schema, b"\2\2\2\2\0") == "accepted"

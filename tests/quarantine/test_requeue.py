@@ -182,7 +182,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool
 
 STEPS = [
     ("finkbridge.ledger.quarantined", "begin_requeue"),
-    ("finkbridge.land", "write_archive"),
+    ("finkbridge.landing", "write_archive"),
     ("finkbridge.parquet", "write"),
     ("finkbridge.ledger.quarantined", "announce"),
     ("finkbridge.disk", "sync_folder"),
@@ -284,7 +284,7 @@ def test_full_disk_changes_nothing(lake: Path, monkeypatch: pytest.MonkeyPatch) 
 
     before = states(lake)
     with monkeypatch.context() as patch:
-        patch.setattr("finkbridge.land.parquet.write", full)
+        patch.setattr("finkbridge.landing.parquet.write", full)
         with pytest.raises(LakeAccessError, match="No space"):
             requeue(lake)
     assert states(lake) == before

@@ -1,0 +1,118 @@
+"""Those who land plans: this process, or worker processes of which some may die.
+
+A pool of processes is broken as a whole when one of them dies, and cannot tell which call did it. So each
+call that was under way is made again in a process of its own, whose end is then told exactly.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar, cast
+
+from finkbridge.errors import WorkerError
+from finkbridge.workers import context, open_executor, prepare_worker, stop_executor
+
+T = TypeVar("T")
+
+START_S = 300.0
+"""How long a process may take to start: a second, and much longer on a machine that swaps."""
+
+
+class WorkerDiedError(Exception):
+    """A process that did nothing but one call ended before it returned."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether the kernel ended it by its deadline."""
+        return self.exit_code == -signal.SIGALRM
+
+    def __str__(self) -> str:
+        if self.exit_code is not None and self.exit_code < 0:
+            return f"was killed by {signal.Signals(-self.exit_code).name}"
+        return f"ended with exit code {self.exit_code}"
+
+
+class Workforce:
+    """Where plans are landed: in this process, or in several, which are made anew when one of them dies."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        """0: the work is done in this process."""
+        self._pool = open_executor(count)
+        self._alone: ThreadPoolExecutor | None = None
+        self._process: BaseProcess | None = None
+
+    def submit(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run a call where there is room."""
+        try:
+            return self._pool.submit(fn, *args)
+        except BrokenExecutor:
+            stop_executor(self._pool)
+            self._pool = open_executor(self.count)
+            return self._pool.submit(fn, *args)
+
+    def submit_alone(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run a call in a new process that does nothing else, one after the other.
+
+        The future raises WorkerDiedError when the process dies, and WorkerError when none can be started.
+        """
+        if self._alone is None:
+            self._alone = ThreadPoolExecutor(1, "alone")
+        return self._alone.submit(self._call_alone, fn, *args)
+
+    def close(self) -> None:
+        """End all processes now, whatever they are doing: nothing that they left is committed."""
+        stop_executor(self._pool)
+        if self._alone is not None:
+            self._alone.shutdown(wait=False, cancel_futures=True)
+            if self._process is not None:
+                self._process.kill()
+            self._alone.shutdown()
+
+    def _call_alone(self, fn: Callable[..., T], /, *args: Any) -> T:
+        receiver, sender = context().Pipe(duplex=False)
+        self._process = process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
+        process.start()
+        sender.close()
+        with receiver:
+            is_ready = receiver.poll(START_S) and _receive(receiver) is not None
+            received = _receive(receiver) if is_ready else None
+        if received is None:
+            process.kill()  # where it has not died
+        process.join()
+        if not is_ready:
+            raise WorkerError(
+                f"no worker process can be started (one {WorkerDiedError(process.exitcode)}): run again"
+            )
+        if received is None:
+            raise WorkerDiedError(process.exitcode)
+        result, error = received
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+
+def _receive(receiver: Connection) -> Any:
+    """Return what the other process sends; None when it dies first."""
+    try:
+        return receiver.recv()
+    except (EOFError, ConnectionError):
+        return None
+
+
+def _serve(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Make one call in this process and send what comes of it."""
+    prepare_worker()
+    sender.send(True)
+    try:
+        sender.send((fn(*args), None))
+    except Exception as error:  # noqa: BLE001 - it is the caller's
+        sender.send((None, error))

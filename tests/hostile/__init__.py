@@ -1,0 +1,1 @@
+"""Messages that mean harm: nothing is lost, nothing hangs, nothing dies but for the message itself."""

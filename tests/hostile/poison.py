@@ -1,0 +1,43 @@
+"""A checker with faults, for worker processes: it imports little, as each of them imports it anew."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from finkbridge import workers
+from finkbridge.avro.check import Checker, Verdicts
+from finkbridge.workers import Task
+
+check = Checker.check
+
+
+def poisoned(self: Checker, datums: Sequence[bytes]) -> Verdicts:
+    """Check datums as native code would that has a fault: it dies, or never gives Python's lock back."""
+    for datum in datums:
+        if b"KILL" in datum:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"EXIT" in datum:
+            os._exit(0)
+        if b"HANG" in datum:
+            ctypes.PyDLL(None).sleep(600)
+    return check(self, datums)
+
+
+def run_poisoned(task: Task) -> Any:
+    """Land a plan with a faulty checker; nothing but this function is sent to a worker."""
+    Checker.check = poisoned  # type: ignore[method-assign]
+    return workers.run_task(task)
+
+
+def run_but_die_once(task: Task) -> Any:
+    """Land a plan; the first worker that is asked to is killed instead."""
+    try:
+        (task.lake / "died").touch(exist_ok=False)
+    except FileExistsError:
+        return workers.run_task(task)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
