@@ -112,8 +112,10 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection in a transaction that only reads."""
+        """Open a connection in a transaction that only reads, and sees the ledger as of one moment."""
         with translated(self.lake), self.engine.connect() as connection:
+            if not self.is_sqlite:  # whose transactions do so anyway
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             yield connection
 
     def generations(self) -> dict[tuple[str, str], KnownGeneration]:

@@ -29,3 +29,8 @@ def test_on_both_ledgers(open_ledger: OpenLedger, url: str | None) -> None:
         connection.execute(s.partitions.update().values(next_offset=6))
     (found,) = verify(ledger.lake, url).findings
     assert found.problem == "segments and gaps end at offset 5, and the ledger's end is 6"
+    with ledger.engine.begin() as connection:
+        connection.execute(s.partitions.update().values(next_offset=5))
+        connection.execute(s.commits.update().values(kind="merge"))
+    problems = [found.problem for found in verify(ledger.lake, url).findings]
+    assert any("by +5 in replacing files" in problem for problem in problems)

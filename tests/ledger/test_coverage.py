@@ -1,0 +1,63 @@
+"""What the ledger tells of nights, on both databases, and that it is told as of one moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from finkbridge.errors import LakeAccessError
+from finkbridge.land import Lander
+from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger import schema as s
+from finkbridge.ledger.coverage import drained, read_coverage
+from finkbridge.nights import Rules, verdicts
+from finkbridge.values import OffsetRange
+from tests.ledger.conftest import OpenLedger
+from tests.support.offline import POINT_KEY, TIME_MS, Given, generation_of, messages_of, plan_of, point
+
+
+def test_gaps_and_quarantine(open_ledger: OpenLedger) -> None:
+    ledger = open_ledger()
+    given = messages_of([point(0.0), (POINT_KEY, b"\xff" * 9), *(point(float(n)) for n in range(8))])
+    with coordinate(ledger) as coordinator:
+        for span in (OffsetRange(0, 0, 3), OffsetRange(0, 6, 10)):
+            plan = plan_of(coordinator, "t", [span])
+            coordinator.commit_segment(plan, Lander(ledger.lake, Given(given)).land(plan))
+            if span.start == 0:
+                known = generation_of(coordinator, "t")
+                coordinator.commit_gap(known, OffsetRange(0, 3, 6), "expired")
+    coverage = read_coverage(ledger)
+    (lost,), (waiting,), (reach,) = coverage.lost, coverage.waiting, coverage.reaches
+    assert (lost.after, lost.before) == ((TIME_MS + 2) / 1000, (TIME_MS + 6) / 1000)
+    assert (waiting.messages, waiting.first, waiting.last) == (
+        1,
+        (TIME_MS + 1) / 1000,
+        (TIME_MS + 1) / 1000,
+    )
+    assert reach.passed_at == (TIME_MS + 6) / 1000
+    told = [(d.range.start, d.range.end, d.rows, d.quarantined, d.holes) for d in drained(ledger)]
+    assert told == [(0, 3, 2, 1, 0), (6, 10, 4, 0, 0)]
+    (verdict,) = verdicts(ledger, Rules())
+    assert (verdict.rows, verdict.gaps, verdict.quarantined, verdict.complete) == (6, 1, 1, False)
+
+
+def test_a_reader_sees_the_ledger_as_of_one_moment(open_ledger: OpenLedger) -> None:
+    ledger, count = open_ledger(), select(func.count()).select_from(s.generations)
+    with coordinate(ledger) as coordinator:
+        with ledger.reading() as connection:
+            assert connection.scalar(count) == 0
+            coordinator.add_generation("ztf", "t", None)
+            assert connection.scalar(count) == 0
+        with ledger.reading() as connection:
+            assert connection.scalar(count) == 1
+        coordinator.add_generation("ztf", "u", None)  # connections that were read with can be written with
+
+
+def test_a_reader_cannot_write_to_postgresql(tmp_path: Path, database: str) -> None:
+    with Ledger(tmp_path, database, create=True) as ledger:
+        with pytest.raises(LakeAccessError, match="read-only"), ledger.reading() as connection:
+            connection.execute(s.meta.update().values(value=9))
+        with ledger.engine.connect() as connection:
+            assert connection.get_isolation_level() == "READ COMMITTED"
