@@ -17,6 +17,7 @@ from finkbridge.broker.reader import RangeReader
 from finkbridge.drain import drain
 from finkbridge.errors import BrokerTimeoutError
 from finkbridge.execution import Execution
+from finkbridge.ledger import Ledger
 from finkbridge.report import DrainReport
 from finkbridge.settings import Settings
 from tests.support.kafka import Kafka
@@ -49,7 +50,9 @@ def topic(frozen: Kafka) -> str:
 
 @pytest.fixture
 def settings(frozen: Kafka, topic: str, tmp_path: Path) -> Settings:
-    return make_settings(tmp_path / "lake", frozen.bootstrap, topic, broker_timeout_s=TIMEOUT_S)
+    lake = tmp_path / "lake"
+    Ledger(lake, create=True).close()  # where there is no lake, none is made
+    return make_settings(lake, frozen.bootstrap, topic, broker_timeout_s=TIMEOUT_S)
 
 
 Freeze = Callable[[Any, str], None]
