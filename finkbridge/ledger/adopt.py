@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -15,6 +16,7 @@ from finkbridge.ledger import landed, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
 from finkbridge.ledger.quarantined import land_entries, waiting_of
+from finkbridge.ledger.rebuilt import TABLES_MISSING, tables_missing
 from finkbridge.ledger.seen import note_surveys
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import LandedPart, OffsetRange, SegmentPlan, TopicGeneration
@@ -24,7 +26,7 @@ UNKNOWN = "unknown: not in the archive after the ledger was rebuilt"
 
 @dataclass(frozen=True, slots=True)
 class AdoptedPlan:
-    """A plan that was committed, with its parts in order."""
+    """A plan that was committed, or one part of it, with its parts in order."""
 
     plan: SegmentPlan
     parts: tuple[LandedPart, ...]
@@ -49,6 +51,9 @@ class Adoption:
     plans: Sequence[AdoptedPlan]
     """Those of a partition in the order of their offsets."""
     abandoned: Sequence[SegmentPlan]
+    """All their offsets are in others."""
+    left: Sequence[SegmentPlan]
+    """Nothing of them could be taken, and some of their offsets are in no other."""
     requeues: Sequence[AdoptedRequeue]
     """The newest first."""
     gaps: Sequence[tuple[TopicGeneration, OffsetRange]]
@@ -62,17 +67,34 @@ def is_blank(ledger: Ledger) -> bool:
         return _is_blank(connection)
 
 
-def refuse_if_lost(ledger: Ledger) -> None:
-    """Raise LakeAccessError where a lake has an archive and its ledger knows of nothing: it was lost.
+def has_archive(lake: Path) -> bool:
+    """Whether there is a file of archive or quarantine in a lake."""
+    folders = [lake / name for name in ("archive", "quarantine")]
+    return any(path.is_file() for folder in folders for path in folder.rglob("*.avro"))
+
+
+def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
+    """Raise LakeAccessError where a lake's ledger was lost, or made again and its tables not yet.
 
     A drain would begin with the topics anew, and give names to files that files of the archive have.
+
+    Parameters
+    ----------
+    ledger
+        It knows of nothing, and the lake has an archive: it was lost.
+    to_rebuild
+        The tables are about to be made: it is no hindrance that they are missing.
     """
-    folders = [ledger.lake / name for name in ("archive", "quarantine")]
-    if is_blank(ledger) and any(path.is_file() for folder in folders for path in folder.rglob("*.avro")):
+    if is_blank(ledger) and has_archive(ledger.lake):
         raise LakeAccessError(
             f"{ledger.lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
             "or run finkbridge rebuild --ledger"
         )
+    with ledger.reading() as connection:
+        if not to_rebuild and tables_missing(connection):
+            raise LakeAccessError(
+                f"{ledger.lake} has a new ledger, and its tables are not made yet: run finkbridge rebuild"
+            )
 
 
 def adopt(
@@ -104,6 +126,8 @@ def adopt(
             raise CommitConflictError("the ledger is not empty: nothing was changed")
         _start_numbers(connection, adoption.last_number)
         ids = _add_generations(connection, adoption)
+        rows.note_fact(connection, TABLES_MISSING, 1)
+        _add_plans(connection, adoption, ids)
         gaps = {(source, gap.partition, gap.end): gap for source, gap in adoption.gaps}
         for adopted in adoption.plans:
             source = adopted.plan.source
@@ -112,10 +136,6 @@ def adopt(
                     _add_gap(connection, coordinator.epoch, ids[source], gap)
             commit = rows.add_commit(connection, "adopt", coordinator.epoch)
             _add_plan(connection, commit, ids[source], adopted, complete)
-        for abandoned in adoption.abandoned:
-            if abandoned.source in ids:
-                rows.add_plans(connection, [abandoned], ids[abandoned.source])
-                rows.close_plan(connection, abandoned, "abandoned")
         epoch = coordinator.epoch
         return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
 
@@ -154,6 +174,20 @@ def _add_generations(connection: Connection, adoption: Adoption) -> dict[TopicGe
     return ids
 
 
+def _add_plans(connection: Connection, adoption: Adoption, ids: dict[TopicGeneration, int]) -> None:
+    """Write plans down, closed; of those that are not whole, the ranges of the parts that are there."""
+    ranges: dict[tuple[int, TopicGeneration], list[OffsetRange]] = {}
+    for adopted in adoption.plans:
+        plan = adopted.plan
+        ranges.setdefault((plan.number, plan.source), []).extend(plan.ranges)
+    made = [SegmentPlan(number, source, tuple(r), 0) for (number, source), r in ranges.items()]
+    for state, plans in (("committed", made), ("abandoned", adoption.abandoned), ("left", adoption.left)):
+        for plan in plans:
+            if plan.source in ids:
+                rows.add_plans(connection, [plan], ids[plan.source])
+                rows.close_plan(connection, plan, state)
+
+
 def _add_plan(
     connection: Connection,
     commit: int,
@@ -161,8 +195,6 @@ def _add_plan(
     adopted: AdoptedPlan,
     complete: Callable[[LandedPart], LandedPart],
 ) -> None:
-    rows.add_plans(connection, [adopted.plan], generation_id)
-    rows.close_plan(connection, adopted.plan, "committed")
     owner = landed.Owner(commit, adopted.plan, generation_id)
     for part in map(complete, adopted.parts):
         landed.add_part(connection, owner, part)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 
 from finkbridge.errors import ReconciliationError
 from finkbridge.ledger import landed, rows
@@ -17,6 +17,8 @@ from finkbridge.ledger.store import Ledger
 from finkbridge.values import KnownSchema, LandedFile
 
 TABLES = ("deliveries", "packets")
+TABLES_MISSING = "tables_missing"
+"""Fact of a ledger that was made again: no table has a file yet, until the first rebuild is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Source:
     file: LandedFile
     segment_id: int | None
     """That its tables' files are to have; None where the ledger knows the first ones that it had."""
+
+
+def tables_missing(connection: Connection) -> bool:
+    """Whether the ledger was made again, and the tables not yet."""
+    return bool(connection.scalar(select(s.meta.c.value).where(s.meta.c.key == TABLES_MISSING)))
 
 
 def prepare(coordinator: Coordinator) -> None:
@@ -48,10 +55,9 @@ def sources(ledger: Ledger) -> list[Source]:
     f = s.files.c
     done = select(s.rebuilt.c.archive_id)
     query = select(s.files).where(f.table == "archive", f.removed.is_(None), f.rows > 0, f.id.not_in(done))
-    had = select(f.segment_id).where(f.table.in_(TABLES), f.segment_id.is_not(None)).distinct()
     with ledger.reading() as connection:
-        known = set(connection.scalars(had))
-        return [_source(row, known) for row in connection.execute(query.order_by(f.id))]
+        is_first = tables_missing(connection)
+        return [_source(row, is_first=is_first) for row in connection.execute(query.order_by(f.id))]
 
 
 def take_numbers(coordinator: Coordinator, count: int) -> range:
@@ -87,36 +93,38 @@ def forget(coordinator: Coordinator, archive_ids: Iterable[int]) -> None:
 def commit_rebuild(coordinator: Coordinator) -> int:
     """Replace all files of the tables by those that were made anew, in one transaction.
 
-    Those of segments that never had any, as their ledger is new, are a commit of their own in it.
+    Where the ledger is new, and there were none, the new ones are a commit of their own in it.
 
     Raises
     ------
     ReconciliationError
         They do not have each row of the archive once.
     """
-    f, is_first = s.files.c, s.rebuilt.c.segment_id.is_not(None)
+    f = s.files.c
     with coordinator.writing() as connection:
         _reconcile(connection)
-        if connection.scalar(select(s.rebuilt.c.path).where(is_first).limit(1)) is not None:
-            _add(connection, rows.add_commit(connection, "adopt", coordinator.epoch), is_first)
+        first = None
+        if tables_missing(connection):
+            first = rows.add_commit(connection, "adopt", coordinator.epoch)
+            rows.note_fact(connection, TABLES_MISSING, 0)
         commit = rows.add_commit(connection, "rebuild", coordinator.epoch)
         older = f.table.in_(TABLES), f.removed.is_(None), f.path.not_in(select(s.rebuilt.c.path))
         connection.execute(update(s.files).where(*older).values(removed=commit))
-        _add(connection, commit, ~is_first)
+        _add(connection, first or commit)
         connection.execute(delete(s.rebuilt))
     return commit
 
 
-def _add(connection: Connection, commit: int, which: ColumnElement[bool]) -> None:
+def _add(connection: Connection, commit: int) -> None:
     r, columns = s.rebuilt.c, ["path", *s.LANDED_COLUMNS]
-    new = select(*(r[name] for name in columns), literal(commit)).where(which).order_by(r.archive_id, r.path)
+    new = select(*(r[name] for name in columns), literal(commit)).order_by(r.archive_id, r.path)
     connection.execute(insert(s.files).from_select([*columns, "added"], new))
 
 
-def _source(row: Row[Any], known: set[int]) -> Source:
+def _source(row: Row[Any], *, is_first: bool) -> Source:
     what = (row.survey, row.night, row.rows, row.bytes, row.checksum, row.schema_id)
     file = LandedFile(row.path, row.table, *what)
-    return Source(row.id, file, None if row.segment_id in known else row.segment_id)
+    return Source(row.id, file, row.segment_id if is_first else None)
 
 
 def _reconcile(connection: Connection) -> None:

@@ -119,8 +119,8 @@ looks = Table(
     Column("gone_at", Double),
 )
 
-# one row a planned segment; state: pending, committed, abandoned, left (files of it were found by a rebuild of
-# the ledger and could not be taken)
+# one row a planned segment; state: pending, committed, abandoned, left (a rebuild of the ledger found files
+# of it, and could not take them)
 plans = Table(
     "plans",
     metadata,

@@ -1,8 +1,10 @@
 """Pure choice: which of the plans whose files are found were committed, when the ledger that knew is lost.
 
-Two rules of planning decide. A plan begins where the lake ends, or behind plans that are pending: so of two
-plans of the same offsets, the one with the lower number had been given up when the other was made. And a plan
-is committed whole: one of which a part is missing never was.
+A plan begins where the lake ends, or behind plans that are pending: so of two plans of the same offsets, the
+one with the lower number had been given up when the other was made. Plans of which all parts are there come
+first. Then each part that proves its own ranges fills what they leave: a plan of which a part is missing was
+committed, and a file of it was lost or damaged since; or its run died while it gave the parts their names,
+one after the other. Either way the messages are those of their offsets, and maybe nowhere else.
 
 Files of one generation that overlap hold the same messages, whichever is taken: so a choice that should be
 wrong about history is still right about content.
@@ -25,7 +27,7 @@ _Covered = defaultdict[tuple[TopicGeneration, int], list[OffsetRange]]
 
 @dataclass(frozen=True, slots=True)
 class FoundPlan:
-    """The files of one plan, as far as a choice must know them."""
+    """The files of one plan, or of a part of it, as far as a choice must know them."""
 
     number: int
     source: TopicGeneration
@@ -33,38 +35,79 @@ class FoundPlan:
     """Of all its parts, joined where they follow each other; none is empty."""
     is_whole: bool
     """All its parts are there, and undamaged."""
+    parts: tuple[FoundPlan, ...] = ()
+    """Of a plan: each part, with its own ranges."""
+    name: str = ""
+    """Tells the plan, and its parts, from another one with the same number."""
+    part: int | None = None
+    """Which one of `parts` it is; None for a plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Plans that make a ledger, and the others."""
+    """Plans, and parts of plans that are not whole, which make a ledger; and the others."""
 
     taken: tuple[FoundPlan, ...]
-    """By number; no two overlap."""
+    """By number, parts as they were given; no two overlap."""
     superseded: tuple[FoundPlan, ...]
     """All their offsets are in taken plans."""
     left: tuple[FoundPlan, ...]
-    """Not whole, or overlapping in part: some of their offsets are in no taken plan."""
+    """Not whole, or overlapping in part: some of their offsets are in nothing that was taken."""
     gaps: tuple[tuple[TopicGeneration, OffsetRange], ...]
     """Between taken plans."""
 
 
 def choose(found: Iterable[FoundPlan]) -> Choice:
-    """Choose the plans that were committed: whole ones, the highest number first, as long as none overlap."""
-    taken: list[FoundPlan] = []
-    rest: list[FoundPlan] = []
-    covered: _Covered = defaultdict(list)
-    for plan in sorted(found, key=lambda p: p.number, reverse=True):
-        if plan.is_whole and not any(_overlaps(r, covered[plan.source, r.partition]) for r in plan.ranges):
-            taken.append(plan)
-            for r in plan.ranges:
-                insort(covered[plan.source, r.partition], r)
-        else:
-            rest.append(plan)
+    """Choose what makes a ledger: whole plans, highest number first, then parts; none may overlap."""
+    taken = _Taken()
+    plans = sorted(found, key=lambda p: (p.number, p.name), reverse=True)
+    rest = [plan for plan in plans if not (plan.is_whole and taken.take(plan))]
+    torn = [plan for plan in rest if not plan.is_whole and taken.is_apart(plan)]
+    for plan in torn:
+        for part in plan.parts:
+            taken.take(part)
+    for plan in rest:
+        for part in plan.parts:
+            if taken.is_inside(part):  # behind the end, the next drain can have more than given up plans have
+                taken.take(part)
+    rest = [unit for plan in rest for unit in taken.not_taken(plan)]
+    covered = taken.covered
     superseded = [p for p in rest if _is_covered(p, covered)]
     left = [p for p in rest if not _is_covered(p, covered)]
     gaps = sorted((source, gap) for (source, _), spans in covered.items() for gap in _between(spans))
-    return Choice(tuple(taken[::-1]), tuple(superseded[::-1]), tuple(left[::-1]), tuple(gaps))
+    units = sorted(taken.units, key=lambda p: (p.number, p.name, p.part or 0))
+    return Choice(tuple(units), tuple(superseded[::-1]), tuple(left[::-1]), tuple(gaps))
+
+
+class _Taken:
+    """What was taken so far."""
+
+    def __init__(self) -> None:
+        self.units: dict[FoundPlan, None] = {}
+        self.covered: _Covered = defaultdict(list)
+
+    def take(self, unit: FoundPlan) -> bool:
+        """Take a plan or part if it is whole and overlaps with nothing."""
+        if not unit.is_whole or not self.is_apart(unit):
+            return False
+        self.units[unit] = None
+        for r in unit.ranges:
+            insort(self.covered[unit.source, r.partition], r)
+        return True
+
+    def is_apart(self, unit: FoundPlan) -> bool:
+        """Whether no offset of it is taken."""
+        return not any(_overlaps(r, self.covered[unit.source, r.partition]) for r in unit.ranges)
+
+    def is_inside(self, unit: FoundPlan) -> bool:
+        """Whether it ends, in each partition, before the end of what is taken."""
+        spans = ((r, self.covered[unit.source, r.partition]) for r in unit.ranges)
+        return all(mine and r.end <= mine[-1].end for r, mine in spans)
+
+    def not_taken(self, plan: FoundPlan) -> list[FoundPlan]:
+        """Return the parts of a plan that are left; the plan itself where nothing of it is taken."""
+        parts = [part for part in plan.parts if part not in self.units]
+        return [plan] if len(parts) == len(plan.parts) else parts
 
 
 def in_order(plans: Sequence[FoundPlan]) -> list[FoundPlan]:

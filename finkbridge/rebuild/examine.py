@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class ExamineTask:
 
     lake: Path
     paths: tuple[str, ...]
-    """Of all files of one part, relative to the lake."""
+    """Of all files of one part of one number, relative to the lake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class _File:
     messages: tuple[Message, ...]
 
 
-def examine(task: ExamineTask) -> Examined:
-    """Read all files of one part.
+def examine(task: ExamineTask) -> list[Examined]:
+    """Read all files of one part; there is more than one where a number was given to several plans.
 
     Raises
     ------
@@ -67,11 +68,11 @@ def examine(task: ExamineTask) -> Examined:
         A file is damaged, cannot be read, or is not what its name says.
     """
     files = [_read(task.lake, path) for path in task.paths]
-    facts = files[0].facts
-    if any(file.facts != facts for file in files):
-        raise DecodeError(f"{task.paths[0]} and other files of its segment contradict each other")
+    groups: dict[str, list[_File]] = {}
+    for file in files:
+        groups.setdefault(json.dumps(file.facts, sort_keys=True), []).append(file)
     try:
-        return _examined(facts, files)
+        return [_examined(mine[0].facts, mine) for mine in groups.values()]
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"{task.paths[0]}: its header does not say what it is of: {error!r}") from None
 

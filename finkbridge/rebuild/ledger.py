@@ -1,22 +1,23 @@
 """Rebuilds a ledger that is lost, from what the archive and quarantine files say, then the tables.
 
-    1 aside      if asked: a ledger that is there gets another name; none is ever written over
-    2 examine    every archive and quarantine file, byte for byte, on any worker
-    3 choose     the plans that were committed (`finkbridge.rebuild.choose`)
+    1 examine    every archive and quarantine file, byte for byte, on any worker
+    2 choose     the plans that were committed (`finkbridge.rebuild.choose`)
+    3 aside      if asked: a ledger that is there gets another name; none is ever written over
     4 adopt      one transaction: generations, ranges, segments, files, schemas, quarantine, gaps
     5 rebuild    the tables and the catalog, as ever (`finkbridge.rebuild.tables`)
 
-A file that is damaged ends it after 2: restored, or moved out of the lake, it is no hindrance any more. The
-tables' old files are not trusted, as only the lost ledger had their checksums: they are made again.
+The lake is held all the time. A file that is damaged ends it after 1, with nothing changed: restored, or
+moved out of the lake, it is no hindrance any more. The tables' old files are not trusted, as only the lost
+ledger had their checksums: they are made again.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,18 +26,20 @@ from typing import Any
 from finkbridge import disk, layout
 from finkbridge.avro.archive import read_schema_text
 from finkbridge.avro.quarantine import read_quarantine
-from finkbridge.errors import SettingsError
+from finkbridge.disk import clear_scratch
+from finkbridge.drain import Bridge
+from finkbridge.errors import NoLakeError, SettingsError
 from finkbridge.lakefiles import data_paths
 from finkbridge.layout import DataPath
-from finkbridge.ledger import Ledger
-from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, is_blank
-from finkbridge.ledger.locks import flock
+from finkbridge.ledger import Coordinator, Ledger
+from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, has_archive, is_blank
+from finkbridge.ledger.locks import flock, held
 from finkbridge.rebuild.choose import Choice, FoundPlan, choose, in_order, joined
 from finkbridge.rebuild.examine import Examined, ExamineTask, examine
 from finkbridge.rebuild.report import LedgerReport
-from finkbridge.rebuild.tables import Watch, holding, rebuild_tables, unwatched, zip_done
+from finkbridge.rebuild.tables import Watch, rebuild_tables, unwatched, zip_done
 from finkbridge.settings import Settings
-from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan, TopicGeneration
+from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan
 
 
 def rebuild_ledger(
@@ -60,31 +63,52 @@ def rebuild_ledger(
     LakeError
         Another coordinator has the lake, or it cannot be written.
     """
-    report = LedgerReport()
-    paths = sorted(data_paths(settings.lake))
-    groups, last = _parts(paths, report)
-    if not groups:
+    report, began = LedgerReport(), time.monotonic()
+    if replace_old and settings.ledger_url is not None:
+        raise SettingsError("--replace is for a ledger in the lake: empty the PostgreSQL database yourself")
+    if not has_archive(settings.lake):
         raise SettingsError(f"{settings.lake} has no archive: there is nothing to make a ledger from")
-    if replace_old:
-        report.aside = _set_aside(settings)  # 1
-    Ledger(settings.lake, settings.ledger_url, create=True).close()
-    began = time.monotonic()
-    with holding(settings) as bridge:
-        if not is_blank(bridge.coordinator.ledger):
+    with _locked(settings):
+        if not replace_old:
+            _refuse_to_replace(settings)
+        groups, last = _parts(sorted(data_paths(settings.lake)), report)
+        found = _examine_all(settings, groups, report, watch)  # 1
+        if report.problems:
+            return report
+        adoption = _adoption(found, last, report)  # 2
+        if replace_old:
+            report.aside = _set_aside(settings.lake)  # 3
+        with Ledger(settings.lake, settings.ledger_url, create=True) as ledger:
+            bridge = Bridge(settings, Coordinator(ledger), {})
+            clear_scratch(settings.lake)
+            completing = _Completing(settings.lake)
+            for requeue in adopt(bridge.coordinator, adoption, completing.complete):  # 4
+                report.add_strays(
+                    _paths(requeue.part), "its messages landed by another requeue, or are unknown"
+                )
+            report.tables = rebuild_tables(bridge, watch)  # 5
+        report.tables.seconds = time.monotonic() - began
+    return report
+
+
+@contextmanager
+def _locked(settings: Settings) -> Iterator[None]:
+    """Hold the lake, whether or not it has a ledger."""
+    if settings.ledger_url is None:
+        with flock(settings.lake):
+            yield
+        return
+    with Ledger(settings.lake, settings.ledger_url, create=True) as ledger, held(ledger):
+        yield
+
+
+def _refuse_to_replace(settings: Settings) -> None:
+    with suppress(NoLakeError), Ledger(settings.lake, settings.ledger_url) as ledger:
+        if not is_blank(ledger):
             raise SettingsError(
                 f"{settings.lake} has a ledger: nothing was changed; --replace gives it another name and "
                 "makes a new one, `finkbridge rebuild` without --ledger makes the tables again"
             )
-        found = _examine_all(settings, groups, report, watch)  # 2
-        if report.problems:
-            return report
-        adoption = _adoption(found, last, report)  # 3
-        completing = _Completing(settings.lake)
-        for requeue in adopt(bridge.coordinator, adoption, completing.complete):  # 4
-            report.add_strays(_paths(requeue.part), "its messages landed by another requeue, or are unknown")
-        report.tables = rebuild_tables(bridge, watch)  # 5
-        report.tables.seconds = time.monotonic() - began
-    return report
 
 
 def _parts(paths: Iterable[str], report: LedgerReport) -> tuple[list[tuple[str, ...]], int]:
@@ -107,12 +131,10 @@ def _parts(paths: Iterable[str], report: LedgerReport) -> tuple[list[tuple[str, 
     return [tuple(mine) for mine in groups.values()], last
 
 
-def _set_aside(settings: Settings) -> str:
+def _set_aside(lake: Path) -> str:
     """Give the files of a ledger another name, with the date; return the new one."""
-    if settings.ledger_url is not None:
-        raise SettingsError("--replace is for a ledger in the lake: empty the PostgreSQL database yourself")
-    old = settings.lake / layout.LEDGER
-    with flock(settings.lake), disk.writing(settings.lake):
+    old = lake / layout.LEDGER
+    with disk.writing(lake):
         if not old.exists():
             return ""
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(old)) as connection:
@@ -121,7 +143,7 @@ def _set_aside(settings: Settings) -> str:
         for suffix in ("", "-wal", "-shm"):  # of one that is no database; a log is found by its name
             if (file := old.with_name(old.name + suffix)).exists():
                 file.rename(new.with_name(new.name + suffix))
-        disk.sync_folder(settings.lake)
+        disk.sync_folder(lake)
     return new.name
 
 
@@ -142,55 +164,100 @@ def _examine_all(
     for size, outcome in zip_done(settings, sum(sizes), examine, sizes, tasks):
         done += size
         watch(done, sum(sizes))
-        if isinstance(outcome, Examined):
-            found.append(outcome)
+        if isinstance(outcome, list):
+            found += outcome
         else:
             report.problems.append(str(outcome))
     return found
 
 
 def _adoption(found: Sequence[Examined], last: int, report: LedgerReport) -> Adoption:
-    by_plan: defaultdict[tuple[TopicGeneration, int], list[Examined]] = defaultdict(list)
+    by_plan: defaultdict[tuple[Any, ...], list[Examined]] = defaultdict(list)
     for part in found:
         if part.requeued is None:
-            by_plan[part.source, part.plan].append(part)
+            by_plan[part.source, part.plan, part.planned].append(part)
+    units: dict[FoundPlan, list[Examined]] = {}
     for parts in by_plan.values():
         parts.sort(key=lambda p: p.landed.part)
-    plans = {_found_plan(parts): parts for parts in by_plan.values()}
-    choice = choose(plans)
-    _tell(choice, plans, report)
+        plan = _found_plan(parts)
+        units[plan] = parts
+        units |= {piece: [part] for piece, part in zip(plan.parts, parts, strict=True)}
+    choice = choose(plan for plan in units if plan.part is None)
+    _tell(choice, units, report)
+    numbers = _numbers(choice.taken, last)
     adopted = [
-        AdoptedPlan(_segment_plan(plan), tuple(p.landed for p in plans[plan]))
-        for plan in in_order(choice.taken)
+        AdoptedPlan(
+            SegmentPlan(numbers[unit.name], unit.source, unit.ranges, 0),
+            tuple(p.landed for p in units[unit]),
+        )
+        for unit in in_order(choice.taken)
     ]
+    used = set(numbers.values())
     requeues = sorted((p for p in found if p.requeued is not None), key=lambda p: -p.plan)
     return Adoption(
         adopted,
-        [_segment_plan(plan) for plan in choice.superseded],
+        _closed(choice.superseded, used),
+        _closed(choice.left, used),
         [AdoptedRequeue(p.source, frozenset(p.messages), p.landed) for p in requeues],
         choice.gaps,
-        last,
+        max(last, *used) if used else last,
     )
+
+
+def _numbers(taken: Sequence[FoundPlan], last: int) -> dict[str, int]:
+    """Return the number of each plan, by its name: a new one for all but the first that have the same.
+
+    A ledger that was restored from an older copy had given numbers a second time.
+    """
+    numbers: dict[str, int] = {}
+    used: set[int] = set()
+    for unit in taken:
+        if unit.name in numbers:
+            continue
+        number = unit.number
+        if number in used:
+            last = number = last + 1
+        numbers[unit.name] = number
+        used.add(number)
+    return numbers
+
+
+def _closed(plans: Iterable[FoundPlan], used: set[int]) -> list[SegmentPlan]:
+    """Return plans whose numbers are free, which are used from now on."""
+    found = []
+    for plan in plans:
+        if plan.number not in used:
+            used.add(plan.number)
+            found.append(SegmentPlan(plan.number, plan.source, plan.ranges, 0))
+    return found
 
 
 def _found_plan(parts: Sequence[Examined]) -> FoundPlan:
     first = parts[0]
     ranges = joined(count.range for part in parts for count in part.landed.counts)
-    numbers = [part.landed.part for part in parts]
-    is_whole = all(part.is_whole for part in parts) and numbers == list(range(len(parts)))
+    numbers = Counter(part.landed.part for part in parts)
+    is_whole = all(part.is_whole for part in parts) and list(numbers) == list(range(len(parts)))
     if first.planned is not None:
         is_whole = is_whole and joined(first.planned) == ranges
-    return FoundPlan(first.plan, first.source, ranges, is_whole)
+    name = first.landed.files[0].path
+    pieces = tuple(
+        FoundPlan(
+            first.plan,
+            first.source,
+            joined(count.range for count in part.landed.counts),
+            part.is_whole and numbers[part.landed.part] == 1,
+            name=name,
+            part=at,
+        )
+        for at, part in enumerate(parts)
+    )
+    return FoundPlan(first.plan, first.source, ranges, is_whole, pieces, name)
 
 
-def _segment_plan(plan: FoundPlan) -> SegmentPlan:
-    return SegmentPlan(plan.number, plan.source, plan.ranges, 0)
-
-
-def _tell(choice: Choice, plans: dict[FoundPlan, list[Examined]], report: LedgerReport) -> None:
-    taken = [part.landed for plan in choice.taken for part in plans[plan]]
+def _tell(choice: Choice, units: dict[FoundPlan, list[Examined]], report: LedgerReport) -> None:
+    taken = [part.landed for unit in choice.taken for part in units[unit]]
     counts = [count for part in taken for count in part.counts]
-    report.plans, report.segments = len(choice.taken), len(taken)
+    report.plans, report.segments = len({unit.name for unit in choice.taken}), len(taken)
     report.quarantined = sum(c.quarantined for c in counts)
     report.messages = sum(c.rows for c in counts) + report.quarantined
     report.gaps = [
@@ -198,13 +265,17 @@ def _tell(choice: Choice, plans: dict[FoundPlan, list[Examined]], report: Ledger
         f"{gap.partition}: offsets [{gap.start}, {gap.end})"
         for source, gap in choice.gaps
     ]
-    for plan in choice.superseded:
-        what = f"plan {plan.number} was given up: its messages are in others"
-        report.add_strays((path for part in plans[plan] for path in _paths(part.landed)), what)
-    for plan in choice.left:
-        why = "overlaps with a later plan" if plan.is_whole else "is not whole, so it was never committed"
-        what = f"plan {plan.number} {why}; some of its offsets are in no other"
-        report.add_strays((path for part in plans[plan] for path in _paths(part.landed)), what)
+    for unit in choice.superseded:
+        what = f"plan {unit.number} was given up: its messages are in others"
+        report.add_strays((path for part in units[unit] for path in _paths(part.landed)), what)
+    for unit in choice.left:
+        why = "overlaps with others" if unit.is_whole else "is not whole"
+        what = f"{_name(unit)} {why}; some of its offsets are in no other: keep it"
+        report.add_strays((path for part in units[unit] for path in _paths(part.landed)), what)
+
+
+def _name(unit: FoundPlan) -> str:
+    return f"plan {unit.number}" if unit.part is None else f"a part of plan {unit.number}"
 
 
 def _paths(part: LandedPart) -> Iterator[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from finkbridge import disk
-from finkbridge.avro.archive import read_archive
+from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.disk import Staging
-from finkbridge.errors import DecodeError
-from finkbridge.land import Lander
+from finkbridge.errors import DecodeError, FinkbridgeError
+from finkbridge.land import Again, Lander
 from finkbridge.layout import SegmentName
 from finkbridge.values import KnownSchema, LandedFile, Message, OffsetRange
 
@@ -79,11 +79,23 @@ def remake(task: RemakeTask) -> Remade:
     with disk.writing(task.lake):
         place = Staging(task.lake)
         try:
-            again = _lander(task).land_archived(archive, task.file, name, place)
+            again = _land(task, archive, name, place)
         except BaseException:
             place.discard()
             raise
     return Remade(again.files, again.schemas, tuple(place.kept()))
+
+
+def _land(task: RemakeTask, archive: Archive, name: SegmentName, place: Staging) -> Again:
+    try:
+        return _lander(task).land_archived(archive, task.file, name, place)
+    except (FinkbridgeError, OSError):
+        raise
+    except Exception as error:  # what no code foresaw in one file must not end all the others
+        told = " ".join(str(error).split())[:200]
+        raise DecodeError(
+            f"{task.file.path}: its rows cannot be made: {type(error).__name__}: {told}"
+        ) from error
 
 
 def _lander(task: RemakeTask) -> Lander:

@@ -27,6 +27,7 @@ from finkbridge.drain import Bridge
 from finkbridge.errors import DecodeError, FinkbridgeError, LakeError
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import rebuilt as r
+from finkbridge.ledger.adopt import refuse_if_lost
 from finkbridge.rebuild.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
@@ -71,16 +72,24 @@ def rebuild(settings: Settings, watch: Watch = unwatched) -> RebuildReport:
         Another coordinator has the lake, or it cannot be written. What was made is kept for the next try.
     """
     began = time.monotonic()
-    with holding(settings) as bridge:
+    with holding(settings, to_rebuild=True) as bridge:
         report = rebuild_tables(bridge, watch)
     report.seconds = time.monotonic() - began
     return report
 
 
 @contextmanager
-def holding(settings: Settings) -> Iterator[Bridge]:
-    """Hold the lake, with no connection to any cluster."""
+def holding(settings: Settings, *, to_rebuild: bool = False) -> Iterator[Bridge]:
+    """Hold the lake, with no connection to any cluster.
+
+    Raises
+    ------
+    LakeError
+        Another coordinator has the lake, its ledger is lost, or its tables are missing and nobody is about
+        `to_rebuild` them.
+    """
     with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
+        refuse_if_lost(ledger, to_rebuild=to_rebuild)
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
         yield Bridge(settings, coordinator, {})

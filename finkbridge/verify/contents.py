@@ -64,13 +64,16 @@ def check_contents(
 
 def check_file(lake: Path, file: Row[Any]) -> Checked:
     """Read one file whole."""
-    path = lake / file.path
     try:
-        size, checksum = path.stat().st_size, disk.checksum(path)
+        return _check_file(lake / file.path, file)
     except FileNotFoundError:
         return Checked(file, "is not there", is_missing=True)
     except OSError as error:
-        return Checked(file, f"cannot be read ({error.strerror})")
+        return Checked(file, f"cannot be read ({error.strerror or error})")
+
+
+def _check_file(path: Path, file: Row[Any]) -> Checked:
+    size, checksum = path.stat().st_size, disk.checksum(path)
     if size != file.bytes:
         return Checked(file, f"has {size} bytes, and {file.bytes} were written")
     if checksum != file.checksum:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from finkbridge.errors import SettingsError
+from finkbridge.nights import parse_night
 
 RESTORE = "restore it from a copy"
 RESTORE_LEDGER = "restore the ledger from a copy, or make it anew with `finkbridge rebuild --ledger`"
@@ -43,10 +42,7 @@ class Scope:
     @classmethod
     def parse(cls, nights: Collection[str], topics: Collection[str]) -> Scope:
         """Make a scope of a command's words; a night that is none raises SettingsError."""
-        for night in nights:
-            if not re.fullmatch(r"\d{8}|\d{4}-\d{2}-\d{2}", night):
-                raise SettingsError(f"{night!r} is no night: write YYYYMMDD, as in the column `night`")
-        return cls(frozenset(int(night.replace("-", "")) for night in nights), tuple(topics))
+        return cls(frozenset(map(parse_night, nights)), tuple(topics))
 
     @property
     def is_all(self) -> bool:

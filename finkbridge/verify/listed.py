@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, text
 
 from finkbridge import layout
+from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.locks import ADVISORY_LOCK
@@ -52,6 +53,8 @@ def select_scope(ledger: Ledger, scope: Scope) -> Selection:
             for r in connection.execution_options(yield_per=PAGE_ROWS).execute(query)
             if scope.has_topic(r.topic) and scope.has_night(r.night)
         ]
+    if not rows:
+        raise SettingsError(f"the lake has nothing of {scope}: finkbridge certificate lists its nights")
     nights = frozenset((r.survey, r.night) for r in rows if r.night is not None)
     return Selection(frozenset(r.segment_id for r in rows), nights)
 
@@ -89,8 +92,9 @@ def listed_now(ledger: Ledger, paths: Iterable[str]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     f, rest = s.files.c, iter(paths)
     while some := list(islice(rest, _IDS_AT_ONCE)):
+        ours = [path for path in some if path.isprintable()]  # surrogates, for one, are in no database
         with ledger.reading() as connection:
-            rows = connection.execute(select(f.path, f.deleted_at).where(f.path.in_(some)))
+            rows = connection.execute(select(f.path, f.deleted_at).where(f.path.in_(ours)))
             found |= {row.path: row.deleted_at for row in rows}
     return found
 

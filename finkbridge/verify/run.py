@@ -24,10 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from finkbridge import later, layout
 from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
 from finkbridge.verify.database import check_database
-from finkbridge.verify.findings import RESTORE_LEDGER, Finding, Scope
+from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope
 from finkbridge.verify.listed import is_held, select_scope, total_bytes
 from finkbridge.verify.offsets import check_offsets
 from finkbridge.verify.report import Report, Unwatched, Watcher
@@ -35,6 +36,10 @@ from finkbridge.verify.strays import Stray, find_strays, prune
 
 SETTLE_S = 1.0
 """Between two looks at what a running coordinator may be about to delete."""
+
+NO_TABLES = Finding(
+    "rows", "deliveries and packets", "are not made yet, as the ledger was made anew", REBUILD
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,8 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
         report.add("the files were not looked at, as the ledger does not tell which there are")
         return
     damaged = _check_files(ledger, options.scope, report, watcher)  # 3
+    if any(finding == NO_TABLES for finding in report.findings):
+        return
     for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 4
         report.add(found)
     if options.deep:
@@ -114,7 +121,10 @@ def _check_ledger(ledger: Ledger) -> Iterator[Finding]:
         with ledger.reading() as connection:
             yield from check_offsets(connection)
         with ledger.reading() as connection:
-            yield from check_accounts(connection)
+            if tables_missing(connection):
+                yield NO_TABLES
+            else:
+                yield from check_accounts(connection)
     except LakeAccessError as error:
         yield _lost(str(error))
     except (TypeError, ValueError, SQLAlchemyError) as error:  # SQLite keeps a text where a number is due

@@ -205,12 +205,10 @@ def _kept(path: str, named: DataPath, known: Known) -> Stray:
         problem = "is named as of a merge, and rows of it are not known to be committed"
         return Stray(path, Fate.KEEP, problem, "move it out of the lake, or delete it yourself")
     if (segment.topic, segment.generation) in known.sources and not known.is_of_other(segment):
-        problem = (
-            f"plan {segment.plan} is not committed, and offsets of this file are in no committed segment"
-        )
-        remedy = (
-            "keep it: it may be the only copy; `finkbridge rebuild --ledger --replace` takes in what it can"
-        )
+        problem = "no commit has it, and it is not sure that all that it holds is committed"
+        take_in = "`finkbridge rebuild --ledger --replace` may take it in"
+        choice = "delete it yourself" if named.table in {"deliveries", "packets"} else take_in
+        remedy = f"keep it, it may be the only copy; or {choice}"
         return Stray(path, Fate.KEEP, problem, remedy)
     problem = f"is named as of plan {segment.plan}, which in this lake is of something else"
     return Stray(path, Fate.KEEP, problem, "move it to the lake that it is of, or delete it yourself")

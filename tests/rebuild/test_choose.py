@@ -48,6 +48,34 @@ def test_earlier_plan_is_taken_where_the_later_one_is_torn() -> None:
     assert choice.superseded == (torn,)
 
 
+def torn(number: int, *parts: tuple[tuple[int, int, int], bool], is_whole: bool = False) -> FoundPlan:
+    name = f"plan {number}"
+    made = tuple(
+        FoundPlan(number, SOURCE, (OffsetRange(*r),), whole, name=name, part=at)
+        for at, (r, whole) in enumerate(parts)
+    )
+    ranges = joined(OffsetRange(*r) for r, _ in parts)
+    return FoundPlan(number, SOURCE, ranges, is_whole, made, name)
+
+
+def test_whole_parts_of_a_torn_plan_are_taken_each_for_itself() -> None:
+    plan2 = torn(2, ((0, 5, 7), True), ((0, 7, 8), False), ((0, 8, 9), True))
+    choice = choose([plan(1, (0, 0, 5)), plan2, plan(3, (0, 9, 12))])
+    assert choice.taken == (plan(1, (0, 0, 5)), plan2.parts[0], plan2.parts[2], plan(3, (0, 9, 12)))
+    assert choice.left == (plan2.parts[1],)
+    assert choice.gaps == ((SOURCE, OffsetRange(0, 7, 8)),)
+    assert [unit.ranges[0].start for unit in in_order(choice.taken)] == [0, 5, 8, 9]
+
+
+def test_parts_of_given_up_plans_fill_gaps_and_make_none() -> None:
+    given_up = torn(1, ((0, 0, 5), True), ((0, 5, 7), True), ((0, 7, 9), True), is_whole=True)
+    cut = torn(3, ((0, 7, 8), True), ((0, 6, 7), False))
+    choice = choose([given_up, plan(2, (0, 0, 5)), cut])
+    assert choice.taken == (given_up.parts[1], plan(2, (0, 0, 5)), cut.parts[0])
+    assert choice.gaps == ()
+    assert given_up.parts[2] in choice.left
+
+
 def test_other_lives_and_clusters_do_not_overlap() -> None:
     others = [
         FoundPlan(n, TopicGeneration(c, t, g), (OffsetRange(0, 0, 9),), True)

@@ -19,6 +19,7 @@ from finkbridge.ledger import schema as s
 from finkbridge.ledger.quarantined import Selection
 from finkbridge.rebuild import LedgerReport
 from finkbridge.values import Message, OffsetRange
+from finkbridge.verify import Options, verify
 from tests.rebuild.test_tables import Died, contents, die_at, make
 from tests.support.lake import (
     POINT,
@@ -41,6 +42,7 @@ from tests.support.offline import (
     point,
     settings_of,
 )
+from tests.verify.test_strays import copy_ledger, restore_ledger
 
 NO_KEY = (None, encode(POINT, {"x": 9.0}))
 
@@ -250,20 +252,70 @@ def test_files_of_abandoned_plans_are_told_from_committed_ones(tmp_path: Path) -
     }  # fmt: skip
 
 
-def test_plan_of_which_a_part_is_missing_is_not_committed(tmp_path: Path) -> None:
-    lake, messages = tmp_path / "lake", messages_of(RECORDS)
+ALL_GOOD = [point(i) for i in range(12)]
+
+
+@pytest.mark.parametrize("gone", [0, 2, 5])
+def test_each_part_of_a_plan_proves_its_own_offsets(tmp_path: Path, gone: int) -> None:
+    """One damaged file is moved out of the lake: all the others are the only copy of their messages."""
+    lake, messages = tmp_path / "lake", messages_of(ALL_GOOD)
     give_up(lake, messages, OffsetRange(0, 0, 3), commit=True)
-    torn = give_up(lake, messages, OffsetRange(0, 3, 9))
+    torn = give_up(lake, messages, OffsetRange(0, 3, 9), commit=True)
+    give_up(lake, messages, OffsetRange(0, 9, 12), commit=True)
     parts = sorted((lake / "archive").rglob(f"*-n{torn:08d}-*.avro"))
-    assert len(parts) > 1
-    parts[-1].unlink()
+    assert len(parts) == 6
+    parts[gone].unlink()
+    rest = set((lake / "archive").rglob("*.avro"))
     lose(lake)
     report = run(lake)
-    assert all("is not whole" in stray for stray in report.strays)
-    assert report.strays
-    (partition,) = ledger_rows(lake, s.partitions)
-    assert partition.next_offset == 3
-    assert report.gaps == []
+    assert (report.problems, report.strays) == ([], [])
+    assert report.gaps == [f"t (cluster ztf, generation 1), partition 0: offsets [{3 + gone}, {4 + gone})"]
+    offsets = [(o,) for o in range(12) if o != 3 + gone]
+    assert sql(lake, "SELECT kafka_offset FROM deliveries ORDER BY 1") == offsets
+    pruned = verify(lake, None, Options(prune=True)).pruned
+    assert all((lake / path).exists() for path in rest)
+    lost = f"-o{3 + gone:019d}-"
+    assert not any(lost in path for path in pruned)
+    kinds = {x.kind for x in verify(lake, None, Options(deep=True, sample=None)).findings}
+    assert kinds == {"stray"}  # the rows of the file that is gone are not deleted either
+
+
+def test_part_without_its_quarantine_file_is_left_and_kept(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    fill(lake, {"t": messages_of([point(0), NO_KEY, point(2), point(3), NO_KEY, point(5)])}, offsets=3)
+    (gone, *_) = sorted((lake / "quarantine").rglob("*.avro"))
+    (kept,) = (lake / "archive").rglob("*-n00000001-*.avro")
+    gone.unlink()
+    lose(lake)
+    report = run(lake)
+    (stray,) = report.strays
+    assert "is not whole" in stray
+    assert kept.name in stray
+    assert [(p.number, p.state) for p in ledger_rows(lake, s.plans)] == [(2, "committed"), (1, "left")]
+    assert sql(lake, "SELECT kafka_offset FROM deliveries ORDER BY 1") == [(3,), (5,)]
+    findings = verify(lake, None, Options(prune=True)).findings
+    assert kept.exists()
+    assert {x.kind for x in findings} == {"stray"}
+    assert any("only copy" in x.remedy for x in findings)
+
+
+def test_number_that_two_plans_have_is_given_to_one(tmp_path: Path) -> None:
+    """A ledger that was restored from an older copy gives numbers again, and then it is lost, too."""
+    lake, messages = tmp_path / "lake", messages_of(ALL_GOOD)
+    give_up(lake, messages, OffsetRange(0, 0, 3), commit=True)
+    copy_ledger(lake, tmp_path / "copy.db")
+    number = give_up(lake, messages, OffsetRange(0, 3, 9), commit=True)
+    restore_ledger(lake, tmp_path / "copy.db")
+    with Ledger(lake) as ledger, coordinate(ledger) as coordinator:
+        coordinator.commit_gap(ledger.generations()["ztf", "t"], OffsetRange(0, 3, 9), "expired")
+    assert give_up(lake, messages, OffsetRange(0, 9, 12), commit=True) == number
+    lose(lake)
+    report = run(lake)
+    assert (report.problems, report.gaps, report.strays) == ([], [], [])
+    assert sql(lake, "SELECT kafka_offset FROM deliveries ORDER BY 1") == [(o,) for o in range(12)]
+    assert_verified(lake, prune=True)
+    assert_consistent(lake)
+    assert give_up(lake, messages_of(ALL_GOOD + ALL_GOOD), OffsetRange(0, 12, 14), commit=True) > number + 1
 
 
 def test_offsets_that_no_file_has_are_a_gap(tmp_path: Path) -> None:
@@ -278,8 +330,10 @@ def test_offsets_that_no_file_has_are_a_gap(tmp_path: Path) -> None:
     (gap,) = ledger_rows(lake, s.gaps)
     assert (gap.start_offset, gap.end_offset) == (4, 8)
     assert gap.reason.startswith("unknown: not in the archive")
-    assert_verified(lake, prune=True)
-    assert_consistent(lake)
+    verify(lake, None, Options(prune=True))
+    left = data_files(lake) - alive_files(lake)
+    assert {path.split("-n")[1][:8] for path in left} == {"00000002"}  # rows that are nowhere else
+    assert {x.where for x in verify(lake, None, Options(deep=True, sample=None)).findings} == left
 
 
 def test_damaged_file_is_named_and_nothing_is_made(tmp_path: Path) -> None:
@@ -293,10 +347,36 @@ def test_damaged_file_is_named_and_nothing_is_made(tmp_path: Path) -> None:
     (problem,) = report.problems
     assert path.name in problem
     assert report.tables is None
-    assert ledger_rows(lake, s.generations) == []
+    assert list(lake.glob("ledger.db*")) == []
     path.rename(away / path.name)
     assert run(lake).problems == []
     assert alive_files(lake).isdisjoint({path.relative_to(lake).as_posix()})
+
+
+def test_good_ledger_stays_where_a_file_is_damaged(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    path = next((lake / "archive").rglob("*.avro"))
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    said = facts(lake)
+    report = run(lake, replace_old=True)
+    assert (len(report.problems), report.aside) == (1, "")
+    assert facts(lake) == said
+
+
+def test_blank_ledger_over_an_archive_is_refused(tmp_path: Path) -> None:
+    lake = small(tmp_path / "lake")
+    lose(lake)
+    Ledger(lake, create=True).close()
+    for refused in (
+        lambda: rebuild.rebuild(settings_of(lake)),
+        lambda: quarantine.requeue(settings_of(lake), Selection()),
+        lambda: quarantine.accept(settings_of(lake), Selection()),
+    ):
+        with pytest.raises(LakeAccessError, match="rebuild --ledger"):
+            refused()
+    assert not (lake / "catalog.duckdb").exists() or sql(lake, "SELECT count(*) FROM deliveries") == [(4,)]
 
 
 def test_renamed_file_is_named(tmp_path: Path) -> None:
@@ -383,11 +463,18 @@ def test_tables_not_yet_made_are_made_by_the_next_rebuild(
         die_at(patch, ("finkbridge.rebuild.tables", "_keep", 2), after=True)
         with pytest.raises(Died):
             run(lake)
-    fill(lake, {"t": messages_of([*RECORDS, point(9)])}, offsets=4)
+    for refused in (
+        lambda: drain(settings_of(lake, clusters={"ztf": {"servers": "127.0.0.1:9", "topics": ["t"]}})),
+        lambda: quarantine.requeue(settings_of(lake), Selection(), POINT_KEY),
+    ):
+        with pytest.raises(LakeAccessError, match=r"run finkbridge rebuild$"):
+            refused()
+    (said,) = [x for x in verify(lake, None).findings if x.kind != "stray"]
+    assert str(said).endswith("make the tables anew with `finkbridge rebuild`")
     report = rebuild.rebuild(settings_of(lake, merge={"enabled": False, "grace_s": 0}))
     assert report.kept == 2
-    after = rows_of(lake)
-    assert repr(after["deliveries"][:-1]) == repr(before["deliveries"])
+    assert_as_before(lake, before)
+    assert quarantine.requeue(settings_of(lake), Selection(), POINT_KEY).landed == 3
     assert_verified(lake, prune=True)
     assert_consistent(lake)
 
