@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 3000
+KILLS ?= 1000
+MUTANTS ?= 100000
+MINUTES ?= 30
+SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui ui-demo test test-fast lint format bench constraints clean
+.PHONY: help demo ui ui-demo test test-fast torture lint format bench constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +36,9 @@ test: $(STAMP) ## set up and run the whole test suite
 
 test-fast: $(STAMP) ## only the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
+
+torture: $(STAMP) ## kills, mutants, a soak and all attacks at full size: hours (KILLS=1000 MUTANTS=100000 MINUTES=30 SEED=7)
+	$(BIN)/python -m tests.torture --kills $(KILLS) --mutants $(MUTANTS) --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(STAMP) ## ruff, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -65,19 +65,19 @@ class Source:
 def produce(bootstrap: str, rate: float, source: Source, kind: str, stop: threading.Event) -> None:
     """Send so many messages a second until told to stop; plain ones wait for a broker that is away."""
     patient = {"bootstrap.servers": bootstrap, "log_level": 0, "linger.ms": 5, "message.timeout.ms": 600_000}
-    producer = Producer(patient | {"enable.idempotence": True})
+    producer = Producer(patient)
     began, sent, next_transaction = time.monotonic(), 0, TRANSACTION_EVERY_S
     while not stop.is_set():
         elapsed = time.monotonic() - began
-        while sent < elapsed * rate:
+        while sent < elapsed * rate and not stop.is_set():
             _send(producer, *source.next())
             sent += 1
         if kind == "transactions" and elapsed > next_transaction:
             next_transaction += TRANSACTION_EVERY_S
             sent += _transaction(bootstrap, source, source.rng.choice(source.topics))
         producer.poll(0.01)
-    while producer.flush(1):
-        pass
+    while left := producer.flush(5):
+        print(f"the producer waits for {left} messages to be acknowledged", file=sys.stderr, flush=True)
 
 
 def _send(producer: Producer, topic: str, record: Record, headers: list[tuple[str, bytes]]) -> None:

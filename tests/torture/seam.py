@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finkbridge.broker.client import Broker
-
-MARK = "TORTURE_FETCHING"
+from tests.torture import MARK
 
 _fetch = Broker.fetch
 

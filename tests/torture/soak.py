@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,25 +76,48 @@ class Soak:
             process = self.lake.start("follow", "--json")
             threads = [
                 threading.Thread(target=self._guarded, args=(work, process))
-                for work in (self._sample_memory, self._look, self._restart_broker)
+                for work in (self._sample_memory, self._look)
             ]
             try:
                 for thread in threads:
                     thread.start()
-                self._wait(process)
+                self._disturb(process)
             finally:
                 self.stop.set()
                 for thread in threads:
                     thread.join()
                 code = self._end(process)
-        if self._failed:
-            raise self._failed[0]
+            if self._failed:
+                raise self._failed[0]
         return code
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + self.seconds
-        while time.monotonic() < until and process.poll() is None and not self._failed:
-            time.sleep(0.5)
+    def _disturb(self, process: subprocess.Popen[bytes]) -> None:
+        """Take the broker away for seconds: some five times, or every two minutes.
+
+        In the thread that began all this: a broker ends with the thread that started it.
+        """
+        until, pause = time.monotonic() + self.seconds, min(self.seconds / 5, 120)
+        while (left := until - time.monotonic()) > 0:
+            if not self._goes_on(process, min(left, self._rng.uniform(0.5, 1.5) * pause)):
+                return
+            if time.monotonic() < until:
+                self._restart_broker(self._rng.choice(["SIGTERM", "SIGKILL"]))
+
+    def _goes_on(self, process: subprocess.Popen[bytes], seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if process.poll() is not None or self._failed:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def _restart_broker(self, how: str) -> None:
+        kafka, down = self.world.kafka, time.time()
+        self.seen.restarts[how] += 1
+        kafka.stop() if how == "SIGTERM" else kafka.kill()
+        time.sleep(self._rng.uniform(0.2, 8))
+        kafka.start()
+        self.seen.outages.append((down, time.time()))
 
     def _end(self, process: subprocess.Popen[bytes]) -> int:
         process.send_signal(signal.SIGTERM)
@@ -107,6 +131,7 @@ class Soak:
         try:
             work(process)
         except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            traceback.print_exc()
             self._failed.append(error)
 
     def _sample_memory(self, process: subprocess.Popen[bytes]) -> None:
@@ -132,21 +157,6 @@ class Soak:
             connection.execute("SET threads = 1")
             since_text = time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime(since))
             return connection.execute(UNSEEN, [since_text]).fetchall()
-
-    def _restart_broker(self, _: subprocess.Popen[bytes]) -> None:
-        """Take the broker away for a few seconds, now and then: some ten times, or every two minutes."""
-        kafka, pause = self.world.kafka, min(self.seconds / 5, 120)
-        while not self.stop.wait(self._rng.uniform(0.5, 1.5) * pause):
-            down = time.time()
-            if self._rng.random() < 0.5:
-                self.seen.restarts["SIGTERM"] += 1
-                kafka.stop()
-            else:
-                self.seen.restarts["SIGKILL"] += 1
-                kafka.kill()
-            self.stop.wait(self._rng.uniform(0.2, 8))
-            kafka.start()
-            self.seen.outages.append((down, time.time()))
 
 
 def trend(samples: Sequence[tuple[float, float]]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from finkbridge.ledger import Ledger
 from finkbridge.values import Message
 
 Address = tuple[str, int, int, int]
-"""Topic, generation, partition, offset."""
+"""Topic, generation (a topic of ours has one life, the first), partition, offset."""
 ADDRESS = ("topic", "generation", "kafka_partition", "kafka_offset")
 ANSWER_S = 30.0
 
@@ -90,7 +90,7 @@ def topic_messages(bootstrap: str, topics: Sequence[str]) -> Iterator[tuple[Addr
             if (error := got.error()) is None:
                 stamp = got.timestamp()[1]
                 hashed = _hash(got.key(), got.value(), stamp, got.headers() or [])
-                yield (got.topic(), 0, got.partition(), got.offset()), hashed
+                yield (got.topic(), 1, got.partition(), got.offset()), hashed
             elif error.code() == KafkaError._PARTITION_EOF:
                 left -= 1
     consumer.close()

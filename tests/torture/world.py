@@ -19,8 +19,8 @@ from tests.support.command import FINKBRIDGE
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import KafkaServer
 from tests.support.lake import KEPT
+from tests.torture import MARK
 from tests.torture.producer import PARTITIONS
-from tests.torture.seam import MARK
 
 ROOT = Path(__file__).parents[2]
 TOPICS = ("fink_torture_a_ztf", "fink_torture_b_ztf", "fink_torture_c_lsst")
@@ -46,8 +46,9 @@ class World:
     def producing(self, rate: float, kind: str = "transactions") -> Iterator[subprocess.Popen[bytes]]:
         """Have messages sent from a process of its own; all are acknowledged at the end."""
         words = [self.kafka.bootstrap, str(rate), str(self.seed), kind, *self.topics]
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.producer", *words],
+            [*guard, sys.executable, "-m", "tests.torture.producer", *words],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             start_new_session=True,
