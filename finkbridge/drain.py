@@ -239,6 +239,7 @@ class Bridge:
             self._schema_override,
             settings.broker_timeout_s,
             settings.worker_timeout_s,
+            settings.decode.max_schemas,
         )
 
     def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:
@@ -248,6 +249,7 @@ class Bridge:
         rest = {
             c: sorted({*topics} - {t.topic for t in look.topics if t.cluster == c})
             for c, topics in left.items()
+            if c not in look.silent  # it has said why
         }
         older = backlog.look(self.brokers, rest)
         unknown = [str(error) for error in look.nowhere.values()]

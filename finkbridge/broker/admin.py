@@ -107,9 +107,7 @@ class ClusterAdmin:
         self._forget()
         tops = self._offsets(list(ends), OffsetSpec.latest(), isolation=IsolationLevel.READ_UNCOMMITTED)
         more = [pair for pair, end in ends.items() if tops[pair] > end]
-        stable = self._offsets(
-            more, OffsetSpec.latest()
-        )  # again: some may just have come
+        stable = self._offsets(more, OffsetSpec.latest())  # again: some may just have come
         return {pair: tops[pair] - stable[pair] for pair in more if tops[pair] > stable[pair]}
 
     def offsets_at(self, topic: str, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int]:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from confluent_kafka import KafkaError
 
 from finkbridge.errors import (
@@ -58,6 +60,9 @@ LATE = frozenset(
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 END_OF_PARTITION: int = KafkaError._PARTITION_EOF
 
+_TIMING = re.compile(r" \(after \d+ms in state \w+\)")
+"""Of no use to the reader, and other in each line that tells of the same."""
+
 _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
     (
         REFUSED,
@@ -77,7 +82,7 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
 
 def error_of(error: KafkaError, cluster: str) -> BrokerError:
     """Return our error for one of librdkafka's, as one line that begins with the cluster's name."""
-    said = " ".join(str(error.str()).split())
+    said = _TIMING.sub("", " ".join(str(error.str()).split()))
     for codes, kind, advice in _ADVICE:
         if error.code() in codes:
             return kind(f"cluster {cluster}: {advice.format(said=said)}")

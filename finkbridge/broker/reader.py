@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +25,13 @@ ASK_S = 1.0
 WAIT_S = 0.05
 """Longest wait for a batch to fill: what a hole at the end of a range may cost."""
 
+SLOW_S = 60.0
+"""Longest wait for a message of which bytes keep coming: on a slow line, a fetch takes longer than an answer
+should. librdkafka gives up a request by then, too."""
+
 READING: Config = {
+    # tells once a second how long each connection has been idle
+    "statistics.interval.ms": 1000,
     "socket.keepalive.enable": True,
     # A full queue is looked at again at once: the default of 1 s would idle more than it fetches.
     "fetch.queue.backoff.ms": 5,
@@ -77,7 +84,12 @@ class RangeReader:
         self._watch = ErrorWatch(cluster)
         self._answered = False
         self._turn = 0
-        forced = FORCED | {"group.id": private_group(settings), "error_cb": self._watch}
+        self._heard = 0.0
+        forced = FORCED | {
+            "group.id": private_group(settings),
+            "error_cb": self._watch,
+            "stats_cb": self._note_traffic,
+        }
         self._consumer = build_client(Consumer, cluster, client_config(settings, speed, forced))
 
     def close(self) -> None:
@@ -111,8 +123,7 @@ class RangeReader:
                 self._consumer.unassign()
 
     def _batches(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
-        position, key = span.start, None
-        deadline = time.monotonic() + self._timeout_s
+        position, key, moved = span.start, None, time.monotonic()
         while position < span.end:
             raw = self._consumer.consume(min(BATCH_MESSAGES, span.end - position), WAIT_S)
             batch, key = _messages(raw, key)
@@ -126,10 +137,9 @@ class RangeReader:
             if batch:
                 yield batch
             if reached > position:
-                position, self._answered = reached, True
-                deadline = time.monotonic() + self._timeout_s
+                position, self._answered, moved = reached, True, time.monotonic()
             else:
-                self._complain(topic, deadline)
+                self._complain(topic, moved)
 
     def _end_among(self, raw: list[RawMessage], topic: str, rest: OffsetRange) -> int:
         """Return the partition's end if it is told among `raw`, else 0; raise what else is."""
@@ -208,10 +218,18 @@ class RangeReader:
             if told is not None:
                 raise error_of(told, self._cluster)
 
-    def _complain(self, topic: str, deadline: float) -> None:
-        """Raise if the credentials are refused, or if nothing came until `deadline`."""
+    def _note_traffic(self, told: str) -> None:
+        """Take librdkafka's statistics: bytes may be coming, though no message is whole."""
+        idle_us = [broker["rxidle"] for broker in json.loads(told)["brokers"].values()]
+        idle_s = min((idle / 1e6 for idle in idle_us if idle >= 0), default=None)
+        if idle_s is not None:
+            self._heard = max(self._heard, time.monotonic() - idle_s)
+
+    def _complain(self, topic: str, moved: float) -> None:
+        """Raise if the credentials are refused, or if nothing came for too long since the last progress."""
         self._watch.raise_refusal()
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > moved + max(self._timeout_s, SLOW_S) or now > max(moved, self._heard) + self._timeout_s:
             if not self._watch.all_down:
                 self._check_known(topic)
             raise self._watch.silence(f"reading {topic}", answered=self._answered)

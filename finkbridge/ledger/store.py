@@ -32,7 +32,7 @@ from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another writer: longer than any commit, short of a user's patience."""
 
-RESTORE = f"put {layout.LEDGER} back from a backup, or run finkbridge rebuild --ledger"
+RESTORE = f"put {layout.LEDGER} back from a backup, or run finkbridge rebuild --ledger --replace"
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "ceph", "lustre"}

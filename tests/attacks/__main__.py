@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.world import Row, table
+from tests.attacks.rows import Row, merged, table
 
 
 class Table:
@@ -54,15 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(table(rows))
     return code
-
-
-def merged(rows: list[Row]) -> list[Row]:
-    """Return one row a fault: the cases of one test are tries of one fault."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        if (before := found.setdefault(row.fault, row)) is not row:
-            before.add(row)
-    return list(found.values())
 
 
 if __name__ == "__main__":

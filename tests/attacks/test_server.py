@@ -133,7 +133,7 @@ def test_withdrawn(world: World, attacked: Kafka) -> None:
         alter(UserScramCredentialDeletion(user, mechanism))
         time.sleep(REAUTHENTICATE_MS / 1000 + 1)
 
-    world.set(CLUSTERS__ZTF__SERVERS=attacked.sasl_bootstrap)
+    world.set(CLUSTERS__ZTF__SERVERS=attacked.sasl_bootstrap, BROKER_TIMEOUT_S=10)
     world.set(CLUSTERS__ZTF__USERNAME=user, CLUSTERS__ZTF__PASSWORD=attacked.password)
     try:
         done = world.attacked(IN_FETCH, withdraw, "drain", topic, nth=2)

@@ -57,3 +57,16 @@ def test_silence_after_an_answer_is_a_timeout_unless_all_are_down() -> None:
     down = watch.silence("reading", answered=True)
     assert type(down) is UnreachableError
     assert "Connection refused" in str(down)
+
+
+def test_same_failure_is_the_same_line_whenever_it_happens() -> None:
+    lines = {
+        str(
+            error_of(
+                KafkaError(KafkaError._AUTHENTICATION, f"refused (after {ms}ms in state AUTH_REQ)"), "ztf"
+            )
+        )
+        for ms in (301, 303)
+    }
+    assert len(lines) == 1
+    assert "after" not in lines.pop()
