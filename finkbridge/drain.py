@@ -23,7 +23,7 @@ from finkbridge.disk import clear_scratch
 from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
-from finkbridge.ledger.adopt import refuse_if_lost
+from finkbridge.ledger.adopt import has_archive, refuse_if_lost
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges
@@ -265,6 +265,8 @@ class Bridge:
 
 
 def _is_new(settings: Settings) -> bool:
+    if has_archive(settings.lake):
+        return False  # its ledger is lost, which is told before anything else
     try:
         Ledger(settings.lake, settings.ledger_url).close()
     except NoLakeError:
