@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,7 +117,10 @@ def clear_scratch(lake: Path) -> None:
     folder = lake / layout.SCRATCH
     with writing(lake):
         for path in folder.iterdir() if folder.is_dir() else ():
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # nothing of ours is a folder
+            else:
+                path.unlink(missing_ok=True)
 
 
 def checksum(path: Path) -> str:

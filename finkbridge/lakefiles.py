@@ -38,8 +38,8 @@ def data_paths(lake: Path) -> Iterator[str]:
 
 def file_groups(ledger: Ledger, table: str) -> list[FileGroup]:
     """Return the files of ``deliveries`` or ``packets`` that are alive, by survey and schema."""
-    schemas = ledger.schema_contents("arrow")
     rows = sorted(ledger.alive_files(table), key=lambda r: (r.survey, r.schema_id))
+    schemas = ledger.schema_contents("arrow")  # after the files: a drain may have brought a new one meanwhile
     return list(_groups(table, rows, schemas))
 
 

@@ -17,12 +17,15 @@ Kafka's times are the producers', and believed as far as they can be true: `fink
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 
 from finkbridge import surveys
+from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting, read_coverage
 from finkbridge.settings import Settings
@@ -126,6 +129,18 @@ class Verdict:
             return None
         first, more = self.blockers[0], len(self.blockers) - 1
         return f"{first.why}: {first.todo}" + (f" (and {more:,} more)" if more else "")
+
+
+def parse_night(text: str) -> int:
+    """Return a night that is written YYYYMMDD or YYYY-MM-DD; raise SettingsError for what is none."""
+    match = re.fullmatch(r"(\d{4})-?(\d{2})-?(\d{2})", text)
+    try:
+        day = date(*map(int, match.groups())) if match else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise SettingsError(f"{text!r} is not a night: write YYYYMMDD, such as 20260322")
+    return day.year * 10000 + day.month * 100 + day.day
 
 
 def night_of(survey: str, night: int, rules: Rules) -> Night:

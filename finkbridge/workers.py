@@ -105,7 +105,7 @@ def expect_work(settings: Settings) -> None:
     limit = settings.drain.max_bytes
     if settings.workers == 0 or (limit is not None and limit < worth) or settings.drain.max_messages:
         return
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         if time.time() - (settings.lake / layout.CATALOG).stat().st_mtime < QUIET_S:
             return
     context()

@@ -107,3 +107,13 @@ def test_kept_files_are_synced_once_before_they_are_named(
         place.publish()
     assert [step for step, _ in steps] == ["sync", "sync", "folder", "folder"]
     assert (tmp_path / "files/a").read_text() == "x"
+
+
+def test_folders_in_scratch_are_cleared_too(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "kept").mkdir(parents=True)
+    (tmp_path / ".scratch" / "a" / "b").mkdir(parents=True)
+    (tmp_path / ".scratch" / "link").symlink_to(other)
+    disk.clear_scratch(tmp_path)
+    assert list((tmp_path / ".scratch").iterdir()) == []
+    assert (other / "kept").is_dir()

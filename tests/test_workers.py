@@ -79,3 +79,11 @@ def test_ctrl_c_does_not_reach_a_server_that_starts(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == ("7\n", "", 0)
+
+
+def test_a_lake_that_is_a_file_is_not_the_servers_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(workers, "context", lambda: None)
+    workers.expect_work(Settings.model_validate({"lake": tmp_path / "file"}))

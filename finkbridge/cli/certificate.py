@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Any
 
 import click
@@ -14,8 +12,7 @@ import click
 from finkbridge.certificate import Certificate, PartitionState, Summary, certificates, summaries
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, table
-from finkbridge.errors import SettingsError
-from finkbridge.nights import Blocker, Verdict, utc
+from finkbridge.nights import Blocker, Verdict, parse_night, utc
 
 COLUMNS = (
     "night",
@@ -79,18 +76,6 @@ def command(
         for certificate in made:
             _print(certificate)
     _exit(context, [line.verdict for line in lines])
-
-
-def parse_night(text: str) -> int:
-    """Return a night that is written YYYYMMDD or YYYY-MM-DD."""
-    match = re.fullmatch(r"(\d{4})-?(\d{2})-?(\d{2})", text)
-    try:
-        day = date(*map(int, match.groups())) if match else None
-    except ValueError:
-        day = None
-    if day is None:
-        raise SettingsError(f"{text!r} is not a night: write YYYYMMDD, such as 20260322")
-    return day.year * 10000 + day.month * 100 + day.day
 
 
 def line_object(line: Summary) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -34,9 +34,28 @@ def plain_lines(texts: Sequence[Sequence[str]], columns: Sequence[str], right: S
     ]
 
 
-def emit_json(value: object) -> None:
-    """Print one JSON document; values of this project (dataclasses, paths, times) become plain ones."""
-    click.echo(json.dumps(value, indent=2, default=_plain, allow_nan=False))
+def emit_json(value: object, mask: Callable[[str], str] | None = None) -> None:
+    """Print one JSON document; values of this project (dataclasses, paths, times) become plain ones.
+
+    Parameters
+    ----------
+    value
+        What to print.
+    mask
+        Takes the secrets out of each text: for what quotes messages or errors.
+    """
+    text = json.dumps(value, indent=2, default=_plain, allow_nan=False)
+    if mask is not None:
+        text = json.dumps(_masked(json.loads(text), mask), indent=2)
+    click.echo(text)
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {mask(key): _masked(mine, mask) for key, mine in value.items()}
+    if isinstance(value, list):
+        return [_masked(mine, mask) for mine in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 def human_bytes(count: float) -> str:

@@ -78,7 +78,7 @@ def list_command(app: App, topics: tuple[str, ...], *, state: str, limit: int, a
     sizes = _sizes(settings.lake, entries)
     if as_json:
         listed = [_entry_object(entry) | {"bytes": size} for entry, size in zip(entries, sizes, strict=True)]
-        output.emit_json({"messages": listed, "more": len(found) > len(entries)})
+        output.emit_json({"messages": listed, "more": len(found) > len(entries)}, app.mask)
         return
     if not entries:
         click.echo("no message: nothing is in quarantine" if state == "all" else f"no message is {state}")
@@ -101,7 +101,7 @@ def show_command(app: App, message: str, *, schema: Path | None, as_json: bool) 
         entry = _only(find(ledger, Selection((message,), state=None)), message)
     shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema))
     if as_json:
-        output.emit_json(dataclasses.asdict(shown) | {"entry": _entry_object(entry)})
+        output.emit_json(dataclasses.asdict(shown) | {"entry": _entry_object(entry)}, app.mask)
         return
     for line in lines(shown):
         click.echo(line)
@@ -162,7 +162,7 @@ def requeue_command(
     text = _read(schema or settings.decode.schema_file)
     report = quarantine.requeue(settings, Selection(messages, topics), text)
     if as_json:
-        output.emit_json(report.as_dict())
+        output.emit_json(report.as_dict(), app.mask)
     else:
         for line in report_lines(report):
             click.echo(line)

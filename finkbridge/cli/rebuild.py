@@ -47,7 +47,7 @@ def command(
         return
     report = rebuild.rebuild(settings)
     if as_json:
-        output.emit_json(report.as_dict())
+        output.emit_json(report.as_dict(), app.mask)
     else:
         click.echo(summary(report))
     for problem in report.problems:
@@ -58,7 +58,7 @@ def command(
 def _ledger(context: click.Context, app: App, settings: Settings, *, as_json: bool, replace: bool) -> None:
     report = rebuild.rebuild_ledger(settings, replace_old=replace)
     if as_json:
-        output.emit_json(report.as_dict())
+        output.emit_json(report.as_dict(), app.mask)
     else:
         for line in ledger_lines(report):
             click.echo(line)

@@ -12,8 +12,11 @@ import click
 from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, human_bytes, human_duration
+from finkbridge.quarantine.show import printable
 from finkbridge.verify import Options, Report, Scope, Watcher, verify
 from finkbridge.verify.report import Unwatched
+
+LINE_CHARACTERS = 2_000
 
 
 def _parse_sample(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -70,7 +73,7 @@ def command(  # noqa: PLR0913 - one argument an option
     with _watching(quiet=as_json) as watcher:
         report = verify(settings.lake, settings.ledger_url, options, watcher)
     if as_json:
-        emit_json(report.as_dict())
+        emit_json(report.as_dict(), app.mask)
     else:
         for line in lines(report, settings.lake):
             click.echo(app.mask(line))
@@ -80,11 +83,11 @@ def command(  # noqa: PLR0913 - one argument an option
 def lines(report: Report, lake: Path) -> Iterator[str]:
     """Yield what people read: one line a finding, then a summary."""
     for path in report.pruned:
-        yield f"pruned: {path}"
+        yield f"pruned: {printable(path)}"
     for finding in report.findings:
-        yield f"{finding.kind}: {finding}"
+        yield f"{finding.kind}: {printable(str(finding), LINE_CHARACTERS)}"
     for note in report.notes:
-        yield f"note: {note}"
+        yield f"note: {printable(note, LINE_CHARACTERS)}"
     if report.deep:
         yield (
             f"every field of {report.compared_rows:,} rows compared with a bulk decode of the archive; "

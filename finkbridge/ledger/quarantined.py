@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,6 +18,9 @@ from finkbridge.ledger.store import Ledger
 from finkbridge.values import KnownSchema, LandedFile, TopicGeneration
 
 STATES = ("waiting", "landed", "accepted")
+
+NAMED_AT_ONCE = 200
+"""Messages that one query names: SQLite allows an expression to be 1,000 deep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,14 @@ class Entry:
 def find(ledger: Ledger, selection: Selection, limit: int | None = None) -> list[Entry]:
     """Return the messages of a selection, oldest first; raise SettingsError if a named one is not."""
     with ledger.reading() as connection:
-        query = _query(connection, selection).order_by(s.quarantine.c.id).limit(limit)
-        found = [_entry(row) for row in connection.execute(query)]
+        found = []
+        for some in _parts(selection):
+            query = _query(connection, some).order_by(s.quarantine.c.id).limit(limit)
+            found += [_entry(row) for row in connection.execute(query)]
+    found = sorted({entry.id: entry for entry in found}.values(), key=lambda entry: entry.id)[:limit]
+    names = {name for entry in found for name in (str(entry.id), entry.place)}
     for name in selection.named if limit is None else ():
-        if not any(name in {str(entry.id), entry.place} for entry in found):
+        if name not in names:
             state = f"{selection.state} " if selection.state else ""
             raise SettingsError(f"no {state}message {name} in quarantine: see finkbridge quarantine list")
     return found
@@ -74,8 +81,11 @@ def find(ledger: Ledger, selection: Selection, limit: int | None = None) -> list
 def segments(ledger: Ledger, selection: Selection) -> list[int]:
     """Return the row ids of the segments that have messages of a selection."""
     with ledger.reading() as connection:
-        query = _query(connection, selection).with_only_columns(s.quarantine.c.segment_id).distinct()
-        return list(connection.scalars(query.order_by(s.quarantine.c.segment_id)))
+        found: set[int] = set()
+        for some in _parts(selection):
+            query = _query(connection, some).with_only_columns(s.quarantine.c.segment_id).distinct()
+            found.update(connection.scalars(query))
+        return sorted(found)
 
 
 def find_in_segment(ledger: Ledger, selection: Selection, segment_id: int) -> list[Entry]:
@@ -163,6 +173,15 @@ def accept(coordinator: Coordinator, entries: Sequence[Entry]) -> int:
         commit = rows.add_commit(connection, "accept", coordinator.epoch)
         _move(connection, entries, "accepted")
     return commit
+
+
+def _parts(selection: Selection) -> Iterator[Selection]:
+    """Yield selections of fewer names: databases refuse a condition of more than a thousand parts."""
+    if len(selection.named) <= NAMED_AT_ONCE:
+        yield selection
+        return
+    for named in rows.chunks(selection.named, NAMED_AT_ONCE):
+        yield replace(selection, named=tuple(named))
 
 
 def _query(connection: Connection, selection: Selection) -> Select[Any]:

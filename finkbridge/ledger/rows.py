@@ -22,10 +22,10 @@ VALUES_AT_ONCE = 10_000
 T = TypeVar("T")
 
 
-def chunks(values: Iterable[T]) -> Iterator[list[T]]:
-    """Yield values in lists that are short enough for ``IN (...)``."""
+def chunks(values: Iterable[T], most: int = VALUES_AT_ONCE) -> Iterator[list[T]]:
+    """Yield values in lists that are short enough for ``IN (...)``, or have `most` values."""
     rest = iter(values)
-    while some := list(islice(rest, VALUES_AT_ONCE)):
+    while some := list(islice(rest, most)):
         yield some
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finkbridge.cli.certificate import parse_night
 from finkbridge.errors import SettingsError
+from finkbridge.nights import parse_night
 from tests.support.command import Command
 from tests.support.kafka import Kafka
 from tests.support.lake import KEPT, drained, make_settings, points, real_alerts, sql

@@ -160,6 +160,16 @@ def test_selections(lake: Path) -> None:
         requeue(lake, schema=b"{}")
 
 
+def test_thousands_of_names(lake: Path) -> None:
+    with Ledger(lake) as ledger:
+        places = [entry.place for entry in q.find(ledger, Selection())]
+        many = Selection(tuple(places) * 400)
+        assert [entry.place for entry in q.find(ledger, many)] == places
+        assert q.segments(ledger, many) == q.segments(ledger, Selection())
+        with pytest.raises(SettingsError, match="no waiting message t:0:9999"):
+            q.find(ledger, Selection((*places * 400, "t:0:9999")))
+
+
 def test_only_one_coordinator(lake: Path) -> None:
     with Ledger(lake) as ledger, coordinate(ledger), pytest.raises(LakeBusyError):
         requeue(lake)
