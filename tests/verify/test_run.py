@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from finkbridge import catalog, disk, layout
-from finkbridge.errors import NoLakeError
+from finkbridge.errors import NoLakeError, SettingsError
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
@@ -140,7 +140,8 @@ def test_only_what_is_asked_for(lake: Path) -> None:
     of_night = verified(lake, nights=[str(night)])
     assert {f.where for f in of_night.findings} == {ztf.relative_to(lake).as_posix()}
     assert 0 < of_night.files < verified(lake).files
-    assert verified(lake, topics=["elsewhere"]).files == 0
+    with pytest.raises(SettingsError, match="the lake has nothing of topic elsewhere"):
+        verified(lake, topics=["elsewhere"])
 
 
 def test_no_lake(tmp_path: Path) -> None:
