@@ -63,6 +63,8 @@ class Bounds:
 
     timeout_s: float
     """Seconds for a part of no size before this process is ended; a part's bytes add to it."""
+    max_schemas: int | None = None
+    """Writer schemas of a part; messages with further ones go to quarantine."""
 
 
 class Again(NamedTuple):
@@ -102,7 +104,8 @@ class Lander:
         self._source = source
         self._bounds = bounds
         override = None if schema_override is None else parse_schema(schema_override)
-        self._resolver = SchemaResolver(override, self._topic_schema)
+        most = None if bounds is None else bounds.max_schemas
+        self._resolver = SchemaResolver(override, self._topic_schema, most)
         self._tools = Tools(engine)
 
     def land(self, plan: SegmentPlan, refusal: str = "") -> tuple[LandedPart, ...]:

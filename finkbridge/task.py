@@ -36,6 +36,8 @@ def _lander(task: Task) -> Lander:
         del _landers[key]
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-    lander = Lander(task.lake, broker, task.engine, task.schema_override, Bounds(task.timeout_s))
+    lander = Lander(
+        task.lake, broker, task.engine, task.schema_override, Bounds(task.timeout_s, task.max_schemas)
+    )
     _landers[key] = task, broker, lander
     return lander

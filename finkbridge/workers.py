@@ -59,6 +59,8 @@ class Task:
     broker_timeout_s: float
     timeout_s: float = 60.0
     """Of a part that has no bytes; see `finkbridge.deadline`."""
+    max_schemas: int | None = None
+    """Of a part; see `finkbridge.settings.DecodeSettings`."""
     refusal: str = ""
     """Why the plan's messages go to quarantine unseen; empty: they are decoded."""
 

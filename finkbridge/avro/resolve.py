@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,6 +17,10 @@ from finkbridge.values import Message
 
 CACHED_SCHEMAS = 32
 """Distinct schema texts kept per resolver: a topic has one, seldom two."""
+
+
+MAX_TEXT_BYTES = 16 << 20
+"""Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
 
 
 class Framing(StrEnum):
@@ -68,11 +72,15 @@ class SchemaResolver:
         self,
         override: WriterSchema | None = None,
         topic_schema: Callable[[str], bytes | None] = lambda _: None,
+        max_schemas: int | None = None,
     ) -> None:
         self._override = override
         self._topic_schema = topic_schema
         self._topics: dict[str, WriterSchema | str] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
+        self._max_schemas = max_schemas
+        self._met: set[bytes] = set()
+        """Texts of the schemas of the batch."""
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""
@@ -96,6 +104,7 @@ class SchemaResolver:
 
         A topic without a schema is looked at again each time: its schema topic may have come since.
         """
+        self._met.clear()
         if isinstance(self._topics.get(topic), str):
             del self._topics[topic]
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
@@ -140,16 +149,32 @@ class SchemaResolver:
 
     def _parse(self, text: bytes) -> WriterSchema | str:
         """Parse a text that was not seen lately; the oldest of those remembered makes room."""
+        if text not in self._met and self._is_full(text):
+            return (
+                f"more than {self._max_schemas} writer schemas, or {MAX_TEXT_BYTES} bytes of them, in one "
+                "segment: requeue the message if it is wanted"
+            )
         found = self._parsed.pop(text, None)
         if found is None:
             try:
                 found = parse_schema(text)
             except SchemaError as error:
                 found = str(error)
+        if isinstance(found, WriterSchema):
+            self._met.add(text)
         self._parsed[text] = found
-        while len(self._parsed) > CACHED_SCHEMAS:
+        while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
             del self._parsed[next(iter(self._parsed))]
         return found
+
+    def _is_full(self, text: bytes) -> bool:
+        if self._max_schemas is None:
+            return False
+        return len(self._met) >= self._max_schemas or _size(self._met) + len(text) > MAX_TEXT_BYTES
+
+
+def _size(texts: Iterable[bytes]) -> int:
+    return sum(map(len, texts))
 
 
 def _container_header(value: bytes) -> Header | None:

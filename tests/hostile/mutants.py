@@ -1,7 +1,7 @@
-"""Mutants of real, simulated and random alerts, each of which must be a row as fastavro reads it, or refused.
+"""Mutants of real, simulated and random alerts, each of which must be a row as fastavro has it, or refused.
 
-``python -m tests.hostile.mutants --n 100000 --seed 1`` prints one line of JSON. A batch is made and judged in a
-process of its own, which the kernel ends when it hangs.
+``python -m tests.hostile.mutants --n 100000 --seed 1`` prints one line of JSON. A batch is made and judged in
+a process of its own, which the kernel ends when it hangs.
 """
 
 from __future__ import annotations

@@ -1,0 +1,76 @@
+"""Keys that are attacks: what they cost is bounded, and their messages are rows or in quarantine."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from typing import Any
+
+import pytest
+
+from finkbridge.avro.resolve import SchemaResolver
+from finkbridge.avro.schemas import WriterSchema
+from finkbridge.values import Message
+
+
+def message(key: bytes, value: bytes = b"\2", offset: int = 0) -> Message:
+    return Message(0, offset, 0, 1, key, value)
+
+
+def key_of(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def distinct(number: int) -> bytes:
+    return key_of({"type": "record", "name": "r", "fields": [{"name": f"f{number}", "type": "int"}]})
+
+
+def many_fields(count: int) -> bytes:
+    fields = [{"name": f"f{i}", "type": "int"} for i in range(count)]
+    return key_of({"type": "record", "name": "r", "fields": fields})
+
+
+def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
+    messages = [message(distinct(i), offset=i) for i in range(2_000)]
+    resolver = SchemaResolver(max_schemas=64)
+    grouped = resolver.group("t", [*messages, messages[3]])
+    assert len(grouped.groups) == 64
+    assert list(grouped.groups[3].indices) == [3, 2_000]
+    assert [i for i, _ in grouped.rejected] == list(range(64, 2_000))
+    assert "more than 64 writer schemas" in grouped.rejected[0][1]
+    assert len(resolver.group("t", messages[1_990:]).groups) == 10, "each segment begins anew"
+
+
+def test_a_million_schemas_take_seconds_and_no_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, resolver = time.monotonic(), SchemaResolver(max_schemas=64)
+    for first in range(0, 20_000, 1_000):
+        resolver.group("t", [message(distinct(i)) for i in range(first, first + 1_000)])
+    assert time.monotonic() - began < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"{" + b"x" * 10_000_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b'{"type":"record","name":"r","fields":[' + b"[" * 10_000 + b"]" * 10_000 + b"]}",
+        many_fields(100_000),
+        key_of({"type": "record", "name": "r", "fields": [{"name": "x", "type": "r"}]}),
+        b"\xff\xfe{", b"{}", b"{\0}", key_of({"type": "r"}), key_of({"type": {"type": {"type": "int"}}}),
+    ],
+)  # fmt: skip
+def test_odd_keys_are_a_schema_or_a_reason(key: bytes) -> None:
+    began = time.monotonic()
+    found = SchemaResolver(max_schemas=64).resolve("t", message(key))
+    assert time.monotonic() - began < 30
+    assert isinstance(found, str) or isinstance(found.schema, WriterSchema)
+
+
+def test_texts_that_are_kept_are_bounded_by_their_bytes() -> None:
+    resolver = SchemaResolver()
+    for i in range(12):
+        resolver.resolve("t", message(b"{" + bytes([65 + i]) * 3_000_000))
+    assert sum(map(len, resolver._parsed)) <= 16 << 20
