@@ -29,7 +29,7 @@ JUMP = 8  # a: target
 ENUM = 9  # a: symbols
 REPEAT = 10  # a: target behind the loop, b: least bytes of an item; an array or a map starts
 AGAIN = 11  # a: target of the item, b: as before; an item has ended
-CALL = 12  # a: target
+CALL = 12  # a: target, b: calls that may be open, at most MAX_CALLS
 RETURN = 13
 DECIMAL = 14  # a: bytes, or -1 where a length precedes; the limit follows as LIMIT_WORDS words
 KEY = 15  # of a map: a string that the map has only once
@@ -57,7 +57,7 @@ BAD_DECIMAL = 14
 KEY_TWICE = 15
 
 MAX_CALLS = 100
-"""Depth of a recursive value; beyond it Python's own recursion ends, which must print it as JSON."""
+"""Depth of a recursive value; `finkbridge.avro.program.most_calls` has less for schemas that are deep."""
 MAX_LOOPS = 1024
 """Arrays and maps inside each other: more than any schema within bounds times `MAX_CALLS` of a sane one."""
 
@@ -328,7 +328,7 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
                 calls -= 1
                 step = back[calls]
             elif opcode == CALL:
-                if calls >= MAX_CALLS:
+                if calls >= program[step + 2]:
                     error = TOO_DEEP
                     break
                 back[calls] = step + WIDTH

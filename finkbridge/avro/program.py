@@ -20,6 +20,7 @@ from finkbridge.avro.machine import (
     KEY,
     LIMIT_WORDS,
     LONG,
+    MAX_CALLS,
     NULLABLE,
     REPEAT,
     RETURN,
@@ -41,6 +42,8 @@ PRIMITIVE_CODE = {
 }
 LEAST_BYTES = {"null": 0, "float": 4, "double": 8}
 """Of one value; any other type has at least one byte."""
+MAX_NESTED = 400
+"""Values inside each other that Python can still print: it takes two of its 1,000 frames for each."""
 LEAST_BYTES_LIMIT = 1 << 40
 
 
@@ -54,6 +57,22 @@ def least_sizes(simple: Any) -> Callable[[Any], int]:
     return _Compiler(simple).least_bytes
 
 
+def most_calls(simple: Any) -> int:
+    """Return how deep a recursive value may be: Python's own recursion, which must print it as JSON, ends."""
+    return max(0, min(MAX_CALLS, MAX_NESTED // _depth(simple) - 1))
+
+
+def _depth(node: Any) -> int:
+    """Return how many types of a schema are inside each other, without following names."""
+    if isinstance(node, list):
+        return max(map(_depth, node))
+    if isinstance(node, str):
+        return 1
+    children = [field["type"] for field in node.get("fields", ())]
+    children += [node[key] for key in ("items", "values") if key in node]
+    return 1 + max(map(_depth, children), default=0)
+
+
 class _Compiler:
     def __init__(self, simple: Any) -> None:
         self.simple = simple
@@ -61,6 +80,7 @@ class _Compiler:
         self.code: list[int] = []
         self.calls: list[tuple[int, str]] = []
         self.least: dict[str, int] = {}
+        self.most_calls = most_calls(simple)
 
     def compile(self) -> npt.NDArray[np.int64]:
         self.emit(self.simple)
@@ -104,7 +124,7 @@ class _Compiler:
             self.add(*PRIMITIVE_CODE[name])
         elif name in self.named:
             if self.named[name]["type"] == "record":
-                self.calls.append((self.add(CALL), name))
+                self.calls.append((self.add(CALL, 0, self.most_calls), name))
             else:
                 self.emit(self.named[name])
 

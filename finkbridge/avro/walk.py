@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from finkbridge.avro.machine import MAX_CALLS, MAX_LOOPS
-from finkbridge.avro.program import LEAST_BYTES, least_sizes
+from finkbridge.avro.machine import MAX_LOOPS
+from finkbridge.avro.program import LEAST_BYTES, least_sizes, most_calls
 from finkbridge.avro.rewrite import branch_name, definitions
 from finkbridge.avro.schemas import WriterSchema
 
@@ -77,6 +77,7 @@ class _Walk:
         self.at = 0
         self.named = definitions(simple)
         self.least = least_sizes(simple)
+        self.most_calls = most_calls(simple)
         self.path: list[str] = []
         self.calls = self.loops = self.values = 0
         self.free_items = 4 * len(datum) + 1024
@@ -113,7 +114,7 @@ class _Walk:
         if node["type"] != "record":
             self.value(node)
             return
-        if self.calls >= MAX_CALLS:
+        if self.calls >= self.most_calls:
             raise _StopError(self.at, describe_type(node), "nested too deep")
         self.calls += 1
         self.fields(node)

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge.avro.archive import write_archive
+from finkbridge.avro.check import Checker
 from finkbridge.avro.container import encode_long
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.resolve import Framing
+from finkbridge.avro.walk import find_fault
 from finkbridge.errors import DecodeError, SchemaError
 from tests.avro.samples import (
     SURVEYS,
@@ -325,3 +327,17 @@ def test_many_batches_stay_in_order():
     schema = schema_of(record_of(a="int"))
     table = Decoder(schema).decode([encode(schema, {"a": i}) for i in range(3000)])
     assert table["a"].to_pylist() == list(range(3000))
+
+
+@pytest.mark.parametrize("levels", [1, 5, 20, 120])
+def test_whatever_the_check_accepts_of_a_deep_recursive_type_decodes(levels: int) -> None:
+    kind: Any = ["null", "r0"]
+    for level in reversed(range(levels)):
+        kind = {"type": "record", "name": f"r{level}", "fields": [{"name": "x", "type": kind}]}
+    schema = schema_of(kind)
+    datums = [b"\2" * depth + b"\0" for depth in range(150)]
+    good = [d for d, bad in zip(datums, Checker(schema).check(datums).status, strict=True) if not bad]
+    assert 1 <= len(good) < 150
+    assert Decoder(schema).decode(good).num_rows == len(good)
+    assert find_fault(schema, good[-1]) is None
+    assert find_fault(schema, datums[len(good)]) is not None
