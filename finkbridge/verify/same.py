@@ -19,6 +19,8 @@ def same(a: pa.Array, b: pa.Array) -> bool:
         return _same_shape(a, b) and same(_as_list(a).flatten(), _as_list(b).flatten())
     if pa.types.is_struct(a.type) and pa.types.is_struct(b.type):
         return _same_structs(a, b)
+    if pa.types.is_dictionary(a.type) and a.type == b.type:
+        return same(a.dictionary_decode(), b.dictionary_decode())  # nulls may come with another dictionary
     return a.type == b.type and (_same_floats if pa.types.is_floating(a.type) else _equal)(a, b)
 
 

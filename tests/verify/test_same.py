@@ -62,3 +62,14 @@ def test_what_is_not_the_same(a: pa.Array, b: pa.Array) -> None:
 def test_names_of_items_do_not_matter() -> None:
     a = pa.array([[1.0]], pa.list_(pa.field("item", pa.float64())))
     assert same(a, pa.array([[1.0]], pa.list_(pa.field("element", pa.float64()))))
+
+
+def test_nulls_of_an_enum_are_equal_whatever_its_dictionary() -> None:
+    """Of a null struct, say: one decoder has the symbols there, and the other has none."""
+
+    def null_struct(*symbols: str) -> pa.Array:
+        enum = pa.DictionaryArray.from_arrays(pa.array([0, None], pa.int32()), pa.array(["A", *symbols]))
+        return pa.StructArray.from_arrays([enum], ["e"], mask=pa.array([False, True]))
+
+    assert same(null_struct("B", "C"), null_struct())
+    assert not same(null_struct("B", "C")[:1], pa.concat_arrays([null_struct()[1:]]))
