@@ -5,7 +5,7 @@
 Messages are produced all the time. In a loop a drain (in one process, with workers, or following for ever) is
 started, and its coordinator, a worker, both, the whole process group or the server of its workers is killed.
 Each second kill comes at any instant at all; the others wait until fetching begins, and so measure how long
-that takes after the kill before.
+that takes after the kill before. SIGTERM ends the killing early; what was done by then is judged.
 """
 
 from __future__ import annotations
@@ -250,6 +250,7 @@ def torture(world: World, kills: int, count: int = 1, rate: float = RATE) -> dic
     with lakes(world, count) as places:
         killers = [Killer(lake, world.seed * 1000 + number) for number, lake in enumerate(places)]
         with world.producing(rate) as producer:
+            _stop_at_sigterm(killers)
             threads = [threading.Thread(target=k.kill, args=(-(-kills // count),)) for k in killers]
             for thread in threads:
                 thread.start()
@@ -260,6 +261,17 @@ def torture(world: World, kills: int, count: int = 1, rate: float = RATE) -> dic
             print(json.dumps(found), file=sys.stderr)
             raise AssertionError("a lake is not exact")
     return found
+
+
+def _stop_at_sigterm(killers: Sequence[Killer]) -> None:
+    """Kill no more when told to end: what was done is judged, and counts."""
+
+    def stop(*_: object) -> None:
+        for killer in killers:
+            killer.stopping.set()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _await(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from finkbridge import workers
 from finkbridge.cli.main import main
 from tests.torture import seam
 
 if __name__ == "__main__":
     workers._PRELOAD.append(seam.__name__)  # workers are forked from where it is loaded
-    main()
+    sys.exit(main())
