@@ -112,9 +112,8 @@ def other_file(lake: Path, table: Any, rows: int) -> LandedFile:
     empty, path = NO_DELIVERIES, f"{table}/other/night=20260320/all.parquet"
     (lake / path).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(empty, lake / path)
-    return LandedFile(
-        path, table, "other", None, rows, 1, "c0ffee", parquet.known_schema(empty.schema).schema_id
-    )
+    schema_id, night = parquet.known_schema(empty.schema).schema_id, layout.parse_night(path)
+    return LandedFile(path, table, "other", night, rows, 1, "c0ffee", schema_id)
 
 
 def packets(first: int, count: int) -> pa.Table:

@@ -22,10 +22,10 @@ VALUES_AT_ONCE = 10_000
 T = TypeVar("T")
 
 
-def chunks(values: Iterable[T], most: int = VALUES_AT_ONCE) -> Iterator[list[T]]:
+def chunks(values: Iterable[T], most: int | None = None) -> Iterator[list[T]]:
     """Yield values in lists that are short enough for ``IN (...)``, or have `most` values."""
     rest = iter(values)
-    while some := list(islice(rest, most)):
+    while some := list(islice(rest, most or VALUES_AT_ONCE)):
         yield some
 
 

@@ -415,6 +415,7 @@ WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = 
 
 def test_every_write_is_known() -> None:
     others = {
+        "is_after_death",
         "is_published",
         "published",
         "published_mtime_ns",
