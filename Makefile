@@ -11,7 +11,7 @@ MINUTES ?= 30
 SEED ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui ui-demo test test-fast torture lint format bench constraints clean
+.PHONY: help demo ui ui-demo test test-fast attacks torture lint format bench constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,10 @@ ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of sim
 	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/finkbridge demo --behind -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## set up and run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/attacks --ignore=tests/torture
+
+attacks: $(STAMP) ## attack broker, disk and machine with real processes (needs Java and Maven; 10 minutes and more)
+	$(BIN)/python -m tests.attacks
 
 test-fast: $(STAMP) ## only the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
