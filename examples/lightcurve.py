@@ -21,7 +21,8 @@ BUSIEST = "SELECT object_id FROM alerts WHERE survey = 'ztf' GROUP BY ALL ORDER 
 
 def main(lake: str, object_id: str | None, png: str) -> None:
     with duckdb.connect(f"{lake}/catalog.duckdb", read_only=True) as catalog:
-        object_id = object_id or (catalog.execute(BUSIEST).fetchone() or ["any ZTF object"])[0]
+        found = catalog.execute(BUSIEST).fetchall() or [("any ZTF object",)]
+        object_id = object_id or found[0][0]
         points = catalog.sql("FROM lightcurve(?)", params=[object_id]).pl()
     if points.is_empty():
         sys.exit(f"lightcurve.py: {lake} has no alert of {object_id}")
