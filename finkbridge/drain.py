@@ -214,6 +214,14 @@ class Bridge:
         execution = Execution(self.coordinator, self.brokers, planner, report, crew)
         execution.execute(plans)
         self._is_careful = False
+        if execution.lost_workers:
+            self._clear_after_deaths()
+
+    def _clear_after_deaths(self) -> None:
+        """Remove what workers that died left aside, once the others of their pool are surely gone."""
+        self.close()
+        self.coordinator.check()
+        clear_scratch(self.settings.lake)
 
     def _publish_now_and_then(self) -> None:
         if time.monotonic() - self._published > PUBLISH_EVERY_S:

@@ -89,6 +89,8 @@ class Execution:
     planner: Planner
     report: DrainReport
     crew: Crew
+    lost_workers: bool = False
+    """Whether a worker died, which may have left what it was writing."""
     _queue: deque[SegmentPlan] = field(default_factory=deque)
     _running: dict[Future[Landed], SegmentPlan] = field(default_factory=dict)
     _suspects: list[SegmentPlan] = field(default_factory=list)
@@ -144,8 +146,10 @@ class Execution:
             except FinkbridgeError as error:
                 self._fail(plan, str(error))
             except BrokenExecutor:
+                self.lost_workers = True
                 self._suspects.append(plan)
             except WorkerDiedError as death:
+                self.lost_workers = True
                 self._judge(task or self.crew.task(plan), death)
             except Exception as error:  # noqa: BLE001 - whatever one plan meets, the others go on
                 self._fail_unexpectedly(plan, error)

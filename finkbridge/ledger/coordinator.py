@@ -225,6 +225,11 @@ class Coordinator:
         with self.writing() as connection:
             connection.execute(update(s.runs).where(s.runs.c.id == run).values(**values))
 
+    def check(self) -> None:
+        """Raise CommitConflictError if another coordinator took over."""
+        with self.writing():
+            pass
+
     @contextmanager
     def writing(self, *, new_epoch: bool = False) -> Iterator[Connection]:
         """Open a transaction that writes; raise CommitConflictError if another coordinator took over."""

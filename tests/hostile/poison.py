@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from finkbridge import workers
+from finkbridge import layout, workers
 from finkbridge.avro.check import Checker, Verdicts
 from finkbridge.workers import Task
 
@@ -34,10 +34,13 @@ def run_poisoned(task: Task) -> Any:
 
 
 def run_but_die_once(task: Task) -> Any:
-    """Land a plan; the first worker that is asked to is killed instead."""
+    """Land a plan; the first worker that is asked to is killed instead, while it writes a file."""
     try:
         (task.lake / "died").touch(exist_ok=False)
     except FileExistsError:
         return workers.run_task(task)
+    aside = task.lake / layout.scratch_path("half", ".avro")
+    aside.parent.mkdir(exist_ok=True)
+    aside.write_bytes(b"Obj")
     os.kill(os.getpid(), signal.SIGKILL)
     return None
