@@ -18,7 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, OffsetSpec
 
 from finkbridge.broker.config import build_client, client_config
-from finkbridge.broker.failures import ErrorWatch, error_of
+from finkbridge.broker.failures import ELECTING, ErrorWatch, error_of
 from finkbridge.errors import BrokerError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 
@@ -27,6 +27,8 @@ FIRST_ANSWER_S = 0.5
 DOWN_S = 2.0
 """When every broker refuses the connection for this long, none is there."""
 POLL_S = 0.05
+ELECTION_S = 0.2
+"""Between two questions about partitions whose leader is being changed."""
 NOTHING_THAT_NEW = -1
 """How a broker answers a lookup by time where no message is at or after it."""
 NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -168,12 +170,16 @@ class ClusterAdmin:
         """
         if not pairs:
             return {}
-        asked = self._client.list_offsets(
-            {TopicPartition(*pair): spec for pair in pairs},
-            isolation_level=isolation,
-            request_timeout=self._timeout_s,
-        )
-        told = self._results(asked, "looking offsets up")
+        wanted = {TopicPartition(*pair): spec for pair in pairs}
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            asked = self._client.list_offsets(
+                wanted, isolation_level=isolation, request_timeout=self._timeout_s
+            )
+            told = self._results(asked, "looking offsets up")
+            if not any(map(_is_electing, told.values())) or time.monotonic() > deadline:
+                break
+            time.sleep(ELECTION_S)
         found = {(tp.topic, tp.partition): int(self._value(result).offset) for tp, result in told.items()}
         if min(found.values()) < least:
             raise self._watch.silence("looking offsets up", answered=True)
@@ -230,6 +236,10 @@ def _overview_of(metadata: ClusterMetadata) -> _Overview:
     found = metadata.topics
     counts = {name: len(found[name].partitions) for name in sorted(found) if not name.startswith("__")}
     return _Overview(counts, is_real=not str(metadata.cluster_id).startswith("mockCluster"))
+
+
+def _is_electing(outcome: Any) -> bool:
+    return isinstance(outcome, KafkaError) and outcome.code() in ELECTING
 
 
 def _outcome(future: Future[Any]) -> Any:

@@ -56,6 +56,16 @@ LATE = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+ELECTING = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
+"""A partition's leader is being changed, as after a broker's crash: it passes within seconds."""
 
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 END_OF_PARTITION: int = KafkaError._PARTITION_EOF

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from finkbridge.broker import Broker
-from finkbridge.errors import AuthenticationError, SettingsError, UnknownTopicError
+from finkbridge.broker.admin import ClusterAdmin
+from finkbridge.errors import AuthenticationError, BrokerError, SettingsError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from tests.support.kafka import Kafka
 
@@ -135,3 +137,31 @@ def test_bad_librdkafka_key_is_a_settings_error_without_secrets() -> None:
     with pytest.raises(SettingsError, match=r"no\.such\.key") as caught:
         Broker("ztf", broken).topics()
     assert "hunter2" not in str(caught.value)
+
+
+def test_offsets_wait_for_an_election(kafka: Kafka, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = kafka.topic("election")
+    kafka.produce(topic, [(None, b"a")])
+    results, asked = ClusterAdmin._results, []
+
+    def electing(self: ClusterAdmin, futures: Any, doing: str) -> Any:
+        asked.append(doing)
+        told = results(self, futures, doing)
+        return dict.fromkeys(told, KafkaError(KafkaError.UNKNOWN_LEADER_EPOCH)) if len(asked) == 1 else told
+
+    monkeypatch.setattr(ClusterAdmin, "_results", electing)
+    assert broker.watermarks([topic]) == {(topic, 0): (0, 1)}
+    assert len(asked) == 3, "the low ends twice, the high ends once"
+
+
+def test_election_without_end_is_an_error(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, settings = kafka.topic("no_leader"), ClusterSettings(servers=kafka.bootstrap, group_id="g")
+    error = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+    monkeypatch.setattr(
+        ClusterAdmin, "_results", lambda _self, futures, _doing: dict.fromkeys(futures, error)
+    )
+    with (
+        Broker("ztf", settings, timeout_s=0.5) as one,
+        pytest.raises(BrokerError, match="LEADER_NOT_AVAILABLE"),
+    ):
+        one.watermarks([topic])
