@@ -103,6 +103,7 @@ def _cluster_values(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if key is not None:
             values[setting] = _text(content[key], key, path)
     topics = _topics(content, path)
+    values |= _poll_timeout(content, path)
     kafka = {k: v for k, v in content.items() if "." in str(k) and k not in _NOT_KAFKA and v is not None}
     _check_scalars(kafka, path)
     return values | ({"topics": topics} if topics else {}) | ({"kafka": kafka} if kafka else {})
@@ -114,6 +115,15 @@ def _text(value: object, key: str, path: Path) -> str:
     if not isinstance(value, str):
         raise SettingsError(f"{path}: {key} is not a text: put it in quotes")
     return value
+
+
+def _poll_timeout(content: Mapping[str, Any], path: Path) -> dict[str, float]:
+    value = content.get("maxtimeout")
+    if value is None:
+        return {}
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise SettingsError(f"{path}: maxtimeout is no number of seconds above 0: correct it")
+    return {"poll_timeout_s": value}
 
 
 def _topics(content: Mapping[str, Any], path: Path) -> list[str]:

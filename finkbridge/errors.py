@@ -13,7 +13,9 @@ range, a rejected message) are values, not errors.
     |   |-- RangeExpiredError    the broker no longer has the start of the range
     |   `-- GenerationError      the topic was recreated under our feet
     |-- SchemaError              a writer schema that cannot be parsed or has no mapping
-    |-- DecodeError              a segment's rows do not match its messages
+    |-- DecodeError              a segment's rows do not match its messages, or a message its schema
+    |-- SaveError                an alert cannot be saved as a file
+    |   `-- AlertExistsError     its file is there, and may not be replaced
     |-- WorkerError              no worker process can be started
     |-- ReconciliationError      planned offsets are not all accounted for
     `-- LakeError                the lake side
@@ -81,7 +83,15 @@ class SchemaError(FinkbridgeError):
 
 
 class DecodeError(FinkbridgeError):
-    """The rows that came out of a segment do not match the messages that went in."""
+    """The rows that came out of a segment do not match the messages that went in, or a message its schema."""
+
+
+class SaveError(FinkbridgeError):
+    """An alert cannot be saved as a file."""
+
+
+class AlertExistsError(SaveError, FileExistsError):
+    """The file of an alert is there already, and may not be replaced."""
 
 
 class WorkerError(FinkbridgeError):

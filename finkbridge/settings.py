@@ -73,6 +73,9 @@ class ClusterSettings(_Values):
     topics: Patterns = ()
     """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none. No pattern stands
     for Fink's counting topics (``fink_ztf_YYYYMMDD``) nor for ``<topic>_schema``; their names do."""
+    poll_timeout_s: PositiveFloat = 10.0
+    """Seconds without an alert after which ``finkbridge consumer`` says so; ``maxtimeout`` in fink-client's
+    files."""
     kafka: KafkaKeys = Field(default_factory=dict)
     """librdkafka settings that pass through as they are; passwords, keys and tokens are kept as secrets."""
 

@@ -160,7 +160,7 @@ class SchemaResolver:
                 found = parse_schema(text)
             except SchemaError as error:
                 found = str(error)
-        if isinstance(found, WriterSchema):
+        if isinstance(found, WriterSchema) and self._max_schemas is not None:
             self._met.add(text)
         self._parsed[text] = found
         while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
