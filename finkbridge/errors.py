@@ -11,7 +11,8 @@ range, a rejected message) are values, not errors.
     |   |-- UnknownTopicError    no such topic
     |   |-- BrokerTimeoutError   the cluster answered before, and then stopped
     |   |-- RangeExpiredError    the broker no longer has the start of the range
-    |   `-- GenerationError      the topic was recreated under our feet
+    |   |-- GenerationError      the topic was recreated under our feet
+    |   `-- RegistryError        the schema registry does not answer, or refuses
     |-- SchemaError              a writer schema that cannot be parsed or has no mapping
     |-- DecodeError              a segment's rows do not match its messages, or a message its schema
     |-- SaveError                an alert cannot be saved as a file
@@ -76,6 +77,10 @@ class RangeExpiredError(BrokerError):
 
 class GenerationError(BrokerError):
     """The topic was deleted or recreated after it was planned."""
+
+
+class RegistryError(BrokerError):
+    """The cluster's schema registry does not answer, or refuses."""
 
 
 class SchemaError(FinkbridgeError):

@@ -174,6 +174,16 @@ class Poller:
         """Return host and port of each broker."""
         return {number: f"{b.host}:{b.port}" for number, b in self._metadata().brokers.items()}
 
+    def committed(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        """Return the group's offset of each partition, without joining it; None where it has none."""
+        asked = [TopicPartition(*place) for place in partitions]
+        self._metadata()  # tells a refusal, or that nobody is there
+        try:
+            told = self._consumer.committed(asked, timeout=ANSWER_S)
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self.cluster) from None
+        return {(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in told}
+
     def close(self) -> None:
         """Commit what was handled, and leave the group; within seconds, whatever the broker does."""
         closing = threading.Thread(target=self._close, daemon=True)

@@ -15,6 +15,7 @@ from finkbridge.broker.poller import Place
 from finkbridge.cli.options import App, survey_of
 from finkbridge.cli.showing import Show, Table, shower
 from finkbridge.cli.stopping import stopping_in_order
+from finkbridge.consumer.alerts import dump_schema
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.run import Counts, Loop, Order
 from finkbridge.consumer.saving import UNDECODED, Saver
@@ -45,6 +46,7 @@ def run(app: App, options: Options) -> int:
         name,
         cluster,
         schema=read_schema(schema) if schema else None,
+        schema_folder=settings.decode.schema_folder,
         start=parse_place(options["start_at"]),
     )
     timeout_s = options["maxtimeout"] or cluster.poll_timeout_s
@@ -125,9 +127,7 @@ def reason(session: Session) -> str:
 
 
 def _dump(schema: WriterSchema) -> None:
-    file = Path(f"schema_{schema.fingerprint}.json")
-    file.write_bytes(schema.text)
-    click.echo(f"Schema saved as {file}", err=True)
+    click.echo(f"Schema saved as {dump_schema(schema)}", err=True)
 
 
 def _conclude(counts: Counts, saver: Saver | None, folder: Path) -> None:

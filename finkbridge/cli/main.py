@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from finkbridge import __version__
 from finkbridge.cli.options import App, lake_option
@@ -42,6 +43,7 @@ COMMANDS = {
     "config": "Print every setting with its source.",
     "simulate": "Produce alerts that look like real ones to a topic.",
     "broker": "Run an embedded Kafka broker, for tests and demos.",
+    "completion": "Print what makes the shell complete commands.",
     "demo": "Show all of it with no account: broker, alerts, lake, SQL.",
 }
 """Each command with its help; the module of the same name is imported when the command runs."""
@@ -86,6 +88,11 @@ class LazyGroup(click.Group):
                 raise
             raise FinkbridgeError(f"the command {cmd_name} is not part of finkbridge {__version__}") from None
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table, importing none, and the options that all share."""
+        found = [CompletionItem(n, help=h) for n, h in COMMANDS.items() if n.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the commands from the table, importing none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from finkbridge.avro.resolve import SchemaResolver
@@ -12,6 +13,7 @@ from finkbridge.broker.client import Broker
 from finkbridge.broker.poller import OnAssign, Place, Poller
 from finkbridge.consumer.opening import Opener
 from finkbridge.errors import UnknownTopicError
+from finkbridge.registry import lookups_of
 from finkbridge.settings import ClusterSettings
 
 ADVICE = "give the right schema with -schema FILE, or save the one that is used with --dump_schema"
@@ -26,6 +28,8 @@ class Wish:
     settings: ClusterSettings
     schema: bytes | None = None
     """Text of a writer schema for every message; None to find it with each."""
+    schema_folder: Path | None = None
+    """Of schemas that keys only name."""
     start: Place | None = None
     on_assign: OnAssign | None = None
     advice: str = ADVICE
@@ -36,8 +40,10 @@ class Session:
 
     def __init__(self, wish: Wish, on_schema: Callable[[WriterSchema], object] | None = None) -> None:
         override = None if wish.schema is None else parse_schema(wish.schema)
+        lookups = lookups_of(wish.settings, wish.schema_folder)
+        resolver = SchemaResolver(override, self._topic_schema, lookups=lookups)
         self.broker = Broker(wish.cluster, wish.settings)
-        self.opener = Opener(SchemaResolver(override, self._topic_schema), wish.advice, on_schema)
+        self.opener = Opener(resolver, wish.advice, on_schema)
         self.poller = Poller(wish.cluster, wish.settings, wish.start, wish.on_assign)
 
     def __enter__(self) -> Self:
