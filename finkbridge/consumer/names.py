@@ -36,7 +36,7 @@ def file_name(alert: Mapping[str, Any], place: str) -> str:
         ``_``; any other character than ``A-Z a-z 0-9 . + -`` is ``%`` with its bytes in hex.
     """
     parts = identity(alert)
-    name = "_".join(map(safe, parts)) if parts else safe(place)
+    name = "_".join(map(safe, parts)) if parts else safe_place(place)
     if len(name) > LONGEST:
         name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name + SUFFIX
@@ -83,6 +83,11 @@ def safe(text: str) -> str:
     """Return a text as a part of a file name: no two texts give the same."""
     kept = "".join(map(_safe_character, text))
     return "%2E" + kept[1:] if kept.startswith(".") else "%2D" + kept[1:] if kept.startswith("-") else kept
+
+
+def safe_place(place: str) -> str:
+    """Return ``<topic>-<partition>-<offset>`` as a part of a file name: topics are full of ``_``."""
+    return safe(place).replace("%5F", "_")
 
 
 def _safe_character(character: str) -> str:

@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 from finkbridge.avro.container import SYNC_BYTES, block_prefix, encode_header
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.broker.poller import Received
-from finkbridge.consumer.names import safe
+from finkbridge.consumer.names import safe_place
 from finkbridge.consumer.opening import place_of
 from finkbridge.errors import AlertExistsError, SaveError
 
@@ -115,7 +115,7 @@ class Saver:
 
     def set_aside(self, received: Received) -> None:
         """Save a message that cannot be opened as it came: its value, and its key where it has one."""
-        stem = self._folder / UNDECODED / safe(place_of(received))
+        stem = self._folder / UNDECODED / safe_place(place_of(received))
         with _saving(self._folder):
             stem.parent.mkdir(exist_ok=True)
             for suffix, data in ((".value", received.message.value), (".key", received.message.key)):
