@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -71,7 +70,10 @@ def test_what_is_not_said_stays_and_the_old_file_is_kept(tmp_path: Path) -> None
     backup = tmp_path / "ztf_credentials.yml.bak"
     assert backup.read_bytes() == before
     assert mode(backup) == mode(file) == 0o600
-    assert sorted(os.listdir(tmp_path)) == ["ztf_credentials.yml", "ztf_credentials.yml.bak"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ztf_credentials.yml",
+        "ztf_credentials.yml.bak",
+    ]
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
@@ -89,7 +91,9 @@ def test_the_old_file_of_one_survey_is_where_a_new_one_begins(tmp_path: Path) ->
     assert load_credentials("ztf", folder=tmp_path)["maxtimeout"] == 5
     register(tmp_path, "ztf", {"servers": "b:2"})
     assert load_credentials("ztf", folder=tmp_path)["mytopics"] == ["fink_a"]
-    with pytest.raises(SettingsError, match="no credentials for lsst: run `finkbridge register -survey lsst`"):
+    with pytest.raises(
+        SettingsError, match="no credentials for lsst: run `finkbridge register -survey lsst`"
+    ):
         load_credentials("lsst", folder=tmp_path)
 
 
@@ -99,7 +103,12 @@ def test_both_spellings_are_given_back(tmp_path: Path, group: str) -> None:
         f"survey: lsst\nusername: me\n{group}: g\nservers: a:1\ntopics: {{fink_x: {{}}}}\n"
     )
     conf = load_credentials(survey="lsst", folder=tmp_path)
-    assert (conf["groupid"], conf["group_id"], conf["mytopics"], conf["password"]) == ("g", "g", ["fink_x"], None)
+    assert (conf["groupid"], conf["group_id"], conf["mytopics"], conf["password"]) == (
+        "g",
+        "g",
+        ["fink_x"],
+        None,
+    )
 
 
 @pytest.mark.parametrize("missing", ["username", "group_id", "servers"])
@@ -107,7 +116,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(tmp_path: Path, missing
     said = {key: value for key, value in SAID.items() if key != missing}
     with pytest.raises(SettingsError, match=f"ztf: no {missing}: add -{missing}"):
         register(tmp_path, "ztf", said)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_a_damaged_file_is_not_replaced_nor_repeated(tmp_path: Path) -> None:

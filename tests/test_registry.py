@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,7 +35,9 @@ def test_a_password(server: RegistryServer) -> None:
     server.auth = f"me:{SECRET}"
     assert Registry(server.url, SecretStr(f"me:{SECRET}")).schema(7) == b'{"type": "int"}'
     for auth in (None, SecretStr(f"me:{SECRET}-wrong")):
-        with pytest.raises(RegistryError, match="answers 401: check clusters.<name>.schema_registry_auth") as e:
+        with pytest.raises(
+            RegistryError, match=r"answers 401: check clusters.<name>.schema_registry_auth"
+        ) as e:
             Registry(server.url, auth).schema(7)
         assert SECRET not in str(e.value)
 
@@ -90,5 +91,3 @@ def test_its_password_is_a_secret() -> None:
 def test_without_settings_nothing_is_looked_up() -> None:
     lookups = lookups_of(ClusterSettings(servers="a:1"), None)
     assert (lookups.versions, lookups.registry) == (None, None)
-
-

@@ -67,8 +67,10 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
     (
         REFUSED,
         AuthenticationError,
-        "the credentials are refused ({said}): check username, password and sasl.mechanism; where Fink sent you no "
-        "password, leave it out (password: null)",
+        (
+            "the credentials are refused ({said}): check username, password and sasl.mechanism; where Fink "
+            "sent you no password, leave it out (set it to null)"
+        ),
     ),
     (
         FORBIDDEN,
@@ -78,8 +80,10 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
     (
         SILENT,
         UnreachableError,
-        "no broker answers ({said}): check `servers` and the network, and whether the cluster wants a password, "
-        "then try again",
+        (
+            "no broker answers ({said}): check `servers` and the network, and whether the cluster wants a "
+            "password, then try again"
+        ),
     ),
     (UNKNOWN, UnknownTopicError, "no such topic or partition ({said}): it was deleted, or its name is wrong"),
     (LATE, BrokerTimeoutError, "the broker stopped answering ({said}): try again, or raise the timeout"),

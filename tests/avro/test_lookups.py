@@ -52,7 +52,9 @@ def test_of_several_files_that_of_the_topics_survey(tmp_path: Path) -> None:
     assert resolver.resolve("fink_x_lsst", message(DATUM, b"1_1")).schema == SCHEMA  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("key", [b"../x_y", b"a_b/../../c", b"a_b\0", b"", b"a_*", "é_é".encode(), b"a_b" * 99])
+@pytest.mark.parametrize(
+    "key", [b"../x_y", b"a_b/../../c", b"a_b\0", b"", b"a_*", "é_é".encode(), b"a_b" * 99]
+)
 def test_a_key_that_is_no_version_names_no_file(tmp_path: Path, key: bytes) -> None:
     (tmp_path / "x_y.avsc").write_bytes(SCHEMA.text)
     assert SchemaFolder(tmp_path / "sub").texts(key, "t") == []
@@ -60,14 +62,16 @@ def test_a_key_that_is_no_version_names_no_file(tmp_path: Path, key: bytes) -> N
 
 def test_a_folder_that_is_not_there_is_a_bad_setting(tmp_path: Path) -> None:
     resolver = SchemaResolver(lookups=Lookups(versions=SchemaFolder(tmp_path / "none")))
-    with pytest.raises(SettingsError, match="the schema folder .*none cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"the schema folder .*none cannot be read: No such file"):
         resolver.resolve("t", message(key=KEY))
 
 
 def test_a_name_without_a_file_says_what_to_do(tmp_path: Path) -> None:
     for resolver in (SchemaResolver(), folder_of(tmp_path)):
         found = resolver.resolve("t", message(key=KEY))
-        assert re.search(r"no writer schema.*the key 2\.5_3\.5\.3 names one.*decode\.schema_folder", str(found))
+        assert re.search(
+            r"no writer schema.*the key 2\.5_3\.5\.3 names one.*decode\.schema_folder", str(found)
+        )
 
 
 def registry(asked: list[int]) -> SchemaResolver:

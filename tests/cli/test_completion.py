@@ -14,7 +14,11 @@ from tests.support.command import FINKBRIDGE
 
 
 def complete(words: str, at: int) -> list[str]:
-    environ = os.environ | {"_FINKBRIDGE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    environ = os.environ | {
+        "_FINKBRIDGE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(at),
+    }
     done = subprocess.run([FINKBRIDGE], env=environ, capture_output=True, text=True, check=True)
     return [line.partition(",")[2] for line in done.stdout.splitlines()]
 

@@ -52,7 +52,7 @@ def test_the_table_of_the_manual(kafka: Kafka, command: Command, shared_data: Pa
     names = ["Emitted at (UTC)", "Received at (UTC)", "Topic", "objectId", "Simbad", "Magnitude"]
     assert [name.strip() for name in head.strip("|").split("|")] == names
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [[row[0], *row[2:]] for row in cells][0] == [
+    assert [cells[0][0], *cells[0][2:]] == [
         "2026-03-22 11:06:52.004",
         topic,
         "ZTF26aamcbly",
@@ -224,7 +224,13 @@ def test_a_wrong_schema_and_its_remedies(kafka: Kafka, command: Command) -> None
 
 def test_other_topics(kafka: Kafka, command: Command) -> None:
     grb, counting = kafka.topic("fink_grb_bronze"), kafka.topic("fink_ztf_20260322")
-    value = {"objectId": "ZTF1", "fink_class": "Unknown", "rate": -0.25, "observatory": "Fermi", "triggerId": "b1"}
+    value = {
+        "objectId": "ZTF1",
+        "fink_class": "Unknown",
+        "rate": -0.25,
+        "observatory": "Fermi",
+        "triggerId": "b1",
+    }
     kafka.produce(grb, [record(MULTI_MESSENGER, value)])
     kafka.produce(counting, [record(COUNTING, {"objectId": "ZTF\x1b[31m"})])
     done = command.run("consumer", grb, "-limit", "1")
@@ -251,7 +257,7 @@ def test_authentication_on_scram(kafka: Kafka, tmp_path: Path, group: str) -> No
     assert "the credentials are refused" in wrong
     assert "hunter2" not in wrong
     assert "whether the cluster wants a password" in run(kafka.sasl_bootstrap, 1, **user)
-    assert "leave it out (password: null)" in run(kafka.bootstrap, 1, **user, PASSWORD=kafka.password)
+    assert "leave it out (set it to null)" in run(kafka.bootstrap, 1, **user, PASSWORD=kafka.password)
     run(kafka.sasl_bootstrap, 0, **user, PASSWORD=kafka.password)
 
 

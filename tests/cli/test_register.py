@@ -60,7 +60,18 @@ def test_a_password_never_comes_by_the_command_line(command: Command) -> None:
 
 
 def test_a_password_from_a_file_and_from_the_environment(command: Command) -> None:
-    options = ("register", "-survey", "ztf", "-username", "ME", "-group_id", "G", "-servers", "h:1", "--verbose")
+    options = (
+        "register",
+        "-survey",
+        "ztf",
+        "-username",
+        "ME",
+        "-group_id",
+        "G",
+        "-servers",
+        "h:1",
+        "--verbose",
+    )
     (command.folder / "secret").write_text(f"{SECRET}\nmore\n")
     done = command.run(*options, "--password_file", "secret")
     assert content(command)["password"] == SECRET

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,7 +35,7 @@ def test_each_alert_is_a_container_file_of_its_own(tmp_path: Path) -> None:
             assert values_of(file) == [{"a": n, "b": "é" * n}]
             with file.open("rb") as stream:
                 assert fastavro.reader(stream).metadata["avro.schema"] == SCHEMA.text.decode()
-    assert sorted(os.listdir(folder)) == sorted(file.name for file in files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(file.name for file in files)
 
 
 def test_the_same_alert_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_what_a_dead_saver_left_is_removed_and_a_living_one_is_not(
         assert len([p for p in tmp_path.glob(f"{ASIDE}*") if p.is_dir()]) == 2
         living.save([alert(1)])
         other.save([alert(2)])
-    assert sorted(os.listdir(tmp_path)) == [f"{ASIDE}a-file", "o_1.avro", "o_2.avro"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{ASIDE}a-file", "o_1.avro", "o_2.avro"]
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(saving.os, "fsync", full)
         with pytest.raises(SaveError, match="No space left on device"):
             saver.save([alert(2), alert(1)])
-    assert os.listdir(tmp_path) == ["o_1.avro"]
+    assert [path.name for path in tmp_path.iterdir()] == ["o_1.avro"]
 
 
 def test_what_cannot_be_opened_is_kept_as_it_came(tmp_path: Path) -> None:

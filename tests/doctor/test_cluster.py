@@ -54,7 +54,7 @@ def test_wrong_password(kafka: Kafka) -> None:
     assert "the credentials are refused" in found[-1].said
     assert found[-1].todo == (
         "check username, password and sasl.mechanism; where Fink sent you no password, leave it out "
-        "(password: null)"
+        "(set it to null)"
     )
     assert "hunter2" not in str(found)
 
