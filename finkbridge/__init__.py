@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 from finkbridge import later
 
 if TYPE_CHECKING:
+    from finkbridge.consumer.alerts import AlertConsumer
     from finkbridge.frames import scan
+    from finkbridge.register import load_credentials
 
 __version__ = "0.1.0"
-__all__ = ["scan"]
+__all__ = ["AlertConsumer", "load_credentials", "scan"]
+
+_PLACES = {
+    "AlertConsumer": "finkbridge.consumer.alerts",
+    "load_credentials": "finkbridge.register",
+    "scan": "finkbridge.frames",
+}
+"""Loaded when they are asked for: polars takes a third of a second, and the command line does without."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "scan":  # polars takes a third of a second to load, and the command line does without
-        return later.get("finkbridge.frames:scan")
+    if name in _PLACES:
+        return later.get(f"{_PLACES[name]}:{name}")
     raise AttributeError(f"module 'finkbridge' has no attribute {name!r}")

@@ -76,10 +76,11 @@ def read_credentials(folder: Path) -> Credentials:
 
 def _read_file(path: Path, cluster: str) -> Layer:
     _warn_if_open(path)
-    return layer_of({"clusters": {cluster: _cluster_values(_load_yaml(path), path)}}, str(path))
+    return layer_of({"clusters": {cluster: _cluster_values(load_yaml(path), path)}}, str(path))
 
 
-def _load_yaml(path: Path) -> Mapping[str, Any]:
+def load_yaml(path: Path) -> Mapping[str, Any]:
+    """Return what a credentials file says; raise SettingsError where it is damaged, without repeating it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -89,10 +90,10 @@ def _load_yaml(path: Path) -> Mapping[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise SettingsError(
-            f"{path} is not valid YAML{where}: correct it, or register again with finkctl"
+            f"{path} is not valid YAML{where}: correct it, or run `finkbridge register` again"
         ) from None
     if not isinstance(content, Mapping):
-        raise SettingsError(f"{path} has no keys and values: register again with finkctl")
+        raise SettingsError(f"{path} has no keys and values: run `finkbridge register` again")
     return content
 
 
@@ -102,7 +103,8 @@ def _cluster_values(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
         key = next((key for key in keys if content.get(key) is not None), None)
         if key is not None:
             values[setting] = _text(content[key], key, path)
-    topics = _topics(content, path)
+    topics = topics_in(content, path)
+    values |= _poll_timeout(content, path)
     kafka = {k: v for k, v in content.items() if "." in str(k) and k not in _NOT_KAFKA and v is not None}
     _check_scalars(kafka, path)
     return values | ({"topics": topics} if topics else {}) | ({"kafka": kafka} if kafka else {})
@@ -116,7 +118,16 @@ def _text(value: object, key: str, path: Path) -> str:
     return value
 
 
-def _topics(content: Mapping[str, Any], path: Path) -> list[str]:
+def _poll_timeout(content: Mapping[str, Any], path: Path) -> dict[str, float]:
+    value = content.get("maxtimeout")
+    if value is None:
+        return {}
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise SettingsError(f"{path}: maxtimeout is no number of seconds above 0: correct it")
+    return {"poll_timeout_s": value}
+
+
+def topics_in(content: Mapping[str, Any], path: Path | str) -> list[str]:
     """Return the topics of ``mytopics`` and those subscribed with finkctl, the keys of ``topics``."""
     mine, subscribed = content.get("mytopics") or [], content.get("topics") or []
     parts = mine.split(",") if isinstance(mine, str) else mine

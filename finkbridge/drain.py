@@ -248,6 +248,7 @@ class Bridge:
             settings.broker_timeout_s,
             settings.worker_timeout_s,
             settings.decode.max_schemas,
+            settings.decode.schema_folder and settings.decode.schema_folder.absolute(),
         )
 
     def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:

@@ -11,9 +11,12 @@ range, a rejected message) are values, not errors.
     |   |-- UnknownTopicError    no such topic
     |   |-- BrokerTimeoutError   the cluster answered before, and then stopped
     |   |-- RangeExpiredError    the broker no longer has the start of the range
-    |   `-- GenerationError      the topic was recreated under our feet
+    |   |-- GenerationError      the topic was recreated under our feet
+    |   `-- RegistryError        the schema registry does not answer, or refuses
     |-- SchemaError              a writer schema that cannot be parsed or has no mapping
-    |-- DecodeError              a segment's rows do not match its messages
+    |-- DecodeError              a segment's rows do not match its messages, or a message its schema
+    |-- SaveError                an alert cannot be saved as a file
+    |   `-- AlertExistsError     its file is there, and may not be replaced
     |-- WorkerError              no worker process can be started
     |-- ReconciliationError      planned offsets are not all accounted for
     `-- LakeError                the lake side
@@ -76,12 +79,24 @@ class GenerationError(BrokerError):
     """The topic was deleted or recreated after it was planned."""
 
 
+class RegistryError(BrokerError):
+    """The cluster's schema registry does not answer, or refuses."""
+
+
 class SchemaError(FinkbridgeError):
     """A writer schema cannot be parsed, or one of its types has no mapping."""
 
 
 class DecodeError(FinkbridgeError):
-    """The rows that came out of a segment do not match the messages that went in."""
+    """The rows that came out of a segment do not match the messages that went in, or a message its schema."""
+
+
+class SaveError(FinkbridgeError):
+    """An alert cannot be saved as a file."""
+
+
+class AlertExistsError(SaveError, FileExistsError):
+    """The file of an alert is there already, and may not be replaced."""
 
 
 class WorkerError(FinkbridgeError):

@@ -23,7 +23,7 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
-from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed
@@ -90,6 +90,8 @@ class Lander:
         Text of a writer schema for every message; None to find it with each message.
     bounds
         What landing a plan may take; None: whatever it takes.
+    lookups
+        Where schemas are that messages only name.
     """
 
     def __init__(
@@ -99,13 +101,14 @@ class Lander:
         engine: Engine = "auto",
         schema_override: bytes | None = None,
         bounds: Bounds | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self._lake = lake
         self._source = source
         self._bounds = bounds
         override = None if schema_override is None else parse_schema(schema_override)
         most = None if bounds is None else bounds.max_schemas
-        self._resolver = SchemaResolver(override, self._topic_schema, most)
+        self._resolver = SchemaResolver(override, self._topic_schema, most, lookups)
         self._tools = Tools(engine)
 
     def land(self, plan: SegmentPlan, refusal: str = "") -> tuple[LandedPart, ...]:

@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from finkbridge import layout, parquet, surveys, tables
 from finkbridge.avro.archive import Archive, write_archive
-from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.quarantine import write_quarantine
-from finkbridge.avro.resolve import Framing, SchemaGroup
+from finkbridge.avro.resolve import Framing, SchemaGroup, datum_of
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.disk import Staging
 from finkbridge.layout import SegmentName
@@ -108,8 +107,7 @@ def datums_of(archive: Archive) -> list[bytes]:
     """Return what is not in the file as the decoder wants it; bare datums are read from the file."""
     if archive.framing is Framing.BARE:
         return []
-    values = [message.value or b"" for message in archive.messages]
-    return [unwrap(value, read_header(value)) for value in values]
+    return [datum_of(message.value or b"", archive.framing) for message in archive.messages]
 
 
 def origin_of(source: TopicGeneration, file: LandedFile, archive: Archive) -> tables.Origin:

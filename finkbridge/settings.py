@@ -73,6 +73,14 @@ class ClusterSettings(_Values):
     topics: Patterns = ()
     """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none. No pattern stands
     for Fink's counting topics (``fink_ztf_YYYYMMDD``) nor for ``<topic>_schema``; their names do."""
+    schema_registry: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """URL of a schema registry (Confluent's interface), where values begin with a zero byte and a schema's
+    id, as in Rubin's own stream. None: no value is taken for such."""
+    schema_registry_auth: SecretStr | None = None
+    """``user:password`` for the registry, where it wants one."""
+    poll_timeout_s: PositiveFloat = 10.0
+    """Seconds without an alert after which ``finkbridge consumer`` says so; ``maxtimeout`` in fink-client's
+    files."""
     kafka: KafkaKeys = Field(default_factory=dict)
     """librdkafka settings that pass through as they are; passwords, keys and tokens are kept as secrets."""
 
@@ -115,6 +123,10 @@ class DecodeSettings(_Values):
     max_schemas: PositiveInt = 64
     """Writer schemas of one topic in one segment, each of which makes files of its own. A topic has one,
     seldom two; messages with more than so many go to quarantine, from where they can be requeued."""
+    schema_folder: FilePath | None = None
+    """Folder of writer schemas for messages whose key only names one, as old topics of Fink's have it:
+    ``<broker version>_<science version>.avsc``, also behind a prefix, and with ``_replayed`` at its end for
+    alerts that the file of the plain name does not fit. fink-client's repository has them in ``schemas``."""
     schema_file: FilePath | None = None
     """Avro writer schema (.avsc) for every message, whatever the messages say."""
 
@@ -280,16 +292,30 @@ def load_settings(
     return Loaded(_validate(full, home), full.sources, file, tuple(found.files.values()), notes)
 
 
+def credentials_folder(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of fink-client's credential files, whatever state they and other settings are in."""
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    file = _config_file(config, environ)
+    layers = [read_toml(file) if file else Layer(), read_environment(environ, ignore={CONFIG_VARIABLE})]
+    return _validate(merge(layers).only("credentials"), home).credentials
+
+
 def secret_values(settings: Settings) -> tuple[str, ...]:
     """Return every secret text in the settings, longest first, so that they can be masked in any output."""
     found = [settings.ledger] if settings.ledger else []
     for cluster in settings.clusters.values():
-        found += [cluster.password] if cluster.password else []
+        found += [secret for secret in (cluster.password, cluster.schema_registry_auth) if secret]
         found += [value for value in cluster.kafka.values() if isinstance(value, SecretStr)]
     texts = {secret.get_secret_value() for secret in found}
     in_urls = {part for text in texts for part in re.findall(r"://[^:/@]*:([^@]+)@", text)}
+    texts |= {text.partition(":")[2] for text in _registry_passwords(settings)}
     texts |= in_urls | {unquote(part) for part in in_urls}
     return tuple(sorted(texts - {""}, key=len, reverse=True))
+
+
+def _registry_passwords(settings: Settings) -> list[str]:
+    found = (cluster.schema_registry_auth for cluster in settings.clusters.values())
+    return [secret.get_secret_value() for secret in found if secret is not None]
 
 
 def _config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:

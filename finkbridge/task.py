@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finkbridge.broker.client import Broker
 from finkbridge.land import Bounds, Lander
+from finkbridge.registry import lookups_of
 from finkbridge.values import LandedPart
 from finkbridge.workers import Task
 
@@ -37,7 +38,12 @@ def _lander(task: Task) -> Lander:
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
     lander = Lander(
-        task.lake, broker, task.engine, task.schema_override, Bounds(task.timeout_s, task.max_schemas)
+        task.lake,
+        broker,
+        task.engine,
+        task.schema_override,
+        Bounds(task.timeout_s, task.max_schemas),
+        lookups_of(task.cluster, task.schema_folder),
     )
     _landers[key] = task, broker, lander
     return lander

@@ -61,6 +61,8 @@ class Task:
     """Of a part that has no bytes; see `finkbridge.deadline`."""
     max_schemas: int | None = None
     """Of a part; see `finkbridge.settings.DecodeSettings`."""
+    schema_folder: Path | None = None
+    """Of writer schemas that keys only name."""
     refusal: str = ""
     """Why the plan's messages go to quarantine unseen; empty: they are decoded."""
 

@@ -72,7 +72,12 @@ def test_old_file_is_ztf_unless_ztf_has_its_own(home: Path):
     old = {"username": "bob", "password": SECRET, "group_id": "g", "mytopics": ["a", "b"], "servers": "old:1"}
     write(home, "credentials.yml", {**old, "maxtimeout": 5})
     assert cluster(home) == ClusterSettings(
-        servers="old:1", group_id="g", username="bob", password=SecretStr(SECRET), topics=("a", "b")
+        servers="old:1",
+        group_id="g",
+        username="bob",
+        password=SecretStr(SECRET),
+        topics=("a", "b"),
+        poll_timeout_s=5,
     )
     write(home, "ztf_credentials.yml", REGISTERED)
     assert cluster(home).username == "alice"

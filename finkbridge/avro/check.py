@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fastavro
 import numpy as np
 import numpy.typing as npt
 
 from finkbridge.avro.machine import run
-from finkbridge.avro.program import compile_program, least_sizes
-from finkbridge.avro.rewrite import definitions
+from finkbridge.avro.program import compile_program
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.single import is_bounded
 
 REASONS = (
     "ok",
@@ -93,7 +92,7 @@ def why(schema: WriterSchema, datum: bytes) -> str:
 
     It is not asked where a few bytes can make it die or never answer.
     """
-    if not _is_bounded(schema):
+    if not is_bounded(schema):
         return "not asked: the schema has a type inside itself, or items of no bytes"
     if len(datum) > MOST_ASKED_BYTES:
         return f"not asked: more than {MOST_ASKED_BYTES} bytes"
@@ -104,30 +103,6 @@ def why(schema: WriterSchema, datum: bytes) -> str:
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
     left = len(datum) - stream.tell()
     return f"{left} trailing bytes" if left else "accepted"
-
-
-@lru_cache(maxsize=8)
-def _is_bounded(schema: WriterSchema) -> bool:
-    """Tell whether fastavro's work on any bytes ends: its recursion knows no bound, nor do its loops."""
-    named, least = definitions(schema.simple), least_sizes(schema.simple)
-    open_, done = set[str](), set[str]()
-
-    def is_bounded(node: Any) -> bool:
-        if isinstance(node, list):
-            return all(map(is_bounded, node))
-        if isinstance(node, str):
-            return node not in named or node in done or (node not in open_ and is_bounded(named[node]))
-        if node["type"] == "array" and least(node["items"]) == 0:
-            return False
-        name = node.get("name", "")
-        open_.add(name)
-        children = [field["type"] for field in node.get("fields", ())]
-        found = all(map(is_bounded, children + [node[key] for key in ("items", "values") if key in node]))
-        open_.discard(name)
-        done.add(name)
-        return found
-
-    return is_bounded(schema.simple)
 
 
 def _chunks(datums: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.schemas import WriterSchema, parse_schema
-from finkbridge.errors import SchemaError
+from finkbridge.avro.single import decode_one
+from finkbridge.avro.versions import SchemaFolder, is_version_key
+from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.values import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 CACHED_SCHEMAS = 32
 """Distinct schema texts kept per resolver: a topic has one, seldom two."""
@@ -30,6 +34,11 @@ class Framing(StrEnum):
     """The value is the datum."""
     CONTAINER = "container"
     """The value is a whole Avro container file of one record, as in ZTF's own stream."""
+    REGISTRY = "registry"
+    """A zero byte and the schema's id in four bytes precede the datum, as in Rubin's own stream."""
+
+
+REGISTRY_HEADER_BYTES = 5
 
 
 class Resolved(NamedTuple):
@@ -60,12 +69,23 @@ class Grouped:
     """Position in the batch, and the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Where schemas are that messages only name."""
+
+    versions: SchemaFolder | None = None
+    """By the key."""
+    registry: Callable[[int], bytes | None] | None = None
+    """By the id at the begin of the value: gives the schema's text, or None where there is none."""
+
+
 class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
     The sources, in this order: the user's `override`; the header of a value that is itself a container file;
-    the message key, where it is the schema's JSON; what `topic_schema` finds for the topic, asked
-    until there is one.
+    the message key, where it is the schema's JSON; what the registry of the `lookups` has for the id that the
+    value begins with; the file that the key names in their folder of `versions`; what
+    `topic_schema` finds for the topic, asked until there is one.
     """
 
     def __init__(
@@ -73,12 +93,17 @@ class SchemaResolver:
         override: WriterSchema | None = None,
         topic_schema: Callable[[str], bytes | None] = lambda _: None,
         max_schemas: int | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self._override = override
         self._topic_schema = topic_schema
         self._topics: dict[str, WriterSchema | str] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
         self._max_schemas = max_schemas
+        self._versions = None if lookups is None else lookups.versions
+        self._registry = None if lookups is None else lookups.registry
+        self._numbered: dict[int, bytes] = {}
+        self._named: dict[tuple[bytes, str], list[bytes]] = {}
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
 
@@ -89,8 +114,7 @@ class SchemaResolver:
             return "null value" if value is None else "empty value"
         header = _container_header(value)
         if header is None:
-            schema = self._override or self._by_key(topic, message.key)
-            return schema if isinstance(schema, str) else Resolved(schema, value, Framing.BARE)
+            return self._resolve_datum(topic, message, value)
         schema = self._override or self._parse(header.metadata["avro.schema"])
         if isinstance(schema, str):
             return f"the container file in the value: {schema}"
@@ -99,12 +123,39 @@ class SchemaResolver:
         except ValueError as error:
             return f"the container file in the value: {error}"
 
+    def _resolve_datum(self, topic: str, message: Message, value: bytes) -> Resolved | str:
+        if (number := self._registered(message, value)) is not None:
+            schema = self._override or self._by_number(number)
+            datum, framing = value[REGISTRY_HEADER_BYTES:], Framing.REGISTRY
+        else:
+            schema = self._override or self._by_key(topic, message.key, value)
+            datum, framing = value, Framing.BARE
+        return schema if isinstance(schema, str) else Resolved(schema, datum, framing)
+
+    def _registered(self, message: Message, value: bytes) -> int | None:
+        """Return the schema id that a value begins with; a key that is the schema tells more."""
+        if self._registry is None or value[0] != 0 or len(value) <= REGISTRY_HEADER_BYTES:
+            return None
+        return None if _is_json(message.key) else int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
+
+    def _by_number(self, number: int) -> WriterSchema | str:
+        text = self._numbered.get(number)
+        if text is None and self._registry is not None:
+            text = self._registry(number)
+        if text is None:
+            return f"no writer schema: the registry has none of the id {number}"
+        if len(self._numbered) < CACHED_SCHEMAS:
+            self._numbered[number] = text
+        found = self._parse(text)
+        return f"the registry's schema {number}: {found}" if isinstance(found, str) else found
+
     def group(self, topic: str, messages: Sequence[Message]) -> Grouped:
         """Part a batch of messages by writer schema and framing.
 
         A topic without a schema is looked at again each time: its schema topic may have come since.
         """
         self._met.clear()
+        self._named.clear()
         if isinstance(self._topics.get(topic), str):
             del self._topics[topic]
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
@@ -127,18 +178,41 @@ class SchemaResolver:
             indices, datums = groups.setdefault((found.schema, found.framing), ([], []))
             indices.append(index)
             datums.append(found.datum)
-            key = message.key if found.framing is Framing.BARE else None
-        made = (SchemaGroup(s, f, np.array(i, np.int64), d) for (s, f), (i, d) in groups.items())
+            # a key that is the schema says the same of every message, others must be looked at
+            key = message.key if found.framing is Framing.BARE and self._is_final(message.key) else None
+        made = (
+            SchemaGroup(s, f, later.call("numpy:array", i, "int64"), d) for (s, f), (i, d) in groups.items()
+        )
         return Grouped(tuple(made), tuple(rejected))
 
-    def _by_key(self, topic: str, key: bytes | None) -> WriterSchema | str:
-        keyed = self._parse(key) if key is not None and key.lstrip()[:1] == b"{" else None
+    def _is_final(self, key: bytes | None) -> bool:
+        return _is_json(key) or (self._versions is None and self._registry is None)
+
+    def _by_key(self, topic: str, key: bytes | None, value: bytes) -> WriterSchema | str:
+        keyed = self._parse(key) if key is not None and _is_json(key) else None
         if isinstance(keyed, WriterSchema):
             return keyed
+        if key is not None and (named := self._by_version(topic, key, value)) is not None:
+            return named
         if topic not in self._topics:
             self._topics[topic] = self._by_topic(topic)
         found = self._topics[topic]
-        return f"{found}; the key: {keyed}" if isinstance(found, str) and keyed else found
+        if isinstance(found, str):
+            return found + (f"; the key: {keyed}" if keyed else _hint(key, value))
+        return found
+
+    def _by_version(self, topic: str, key: bytes, value: bytes) -> WriterSchema | str | None:
+        """Return the schema that a key names: the replayed one where the first does not fit the message."""
+        if self._versions is None or not is_version_key(key):
+            return None
+        if (key, topic) not in self._named:
+            if len(self._named) >= CACHED_SCHEMAS:
+                self._named.clear()
+            self._named[key, topic] = self._versions.texts(key, topic)
+        texts = self._named[key, topic]
+        found = [self._parse(text) for text in texts]
+        fitting = [s for s in found if isinstance(s, WriterSchema) and (len(found) == 1 or _fits(s, value))]
+        return next(iter([*fitting, *found]), None)
 
     def _by_topic(self, topic: str) -> WriterSchema | str:
         text = self._topic_schema(topic)
@@ -160,7 +234,7 @@ class SchemaResolver:
                 found = parse_schema(text)
             except SchemaError as error:
                 found = str(error)
-        if isinstance(found, WriterSchema):
+        if isinstance(found, WriterSchema) and self._max_schemas is not None:
             self._met.add(text)
         self._parsed[text] = found
         while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
@@ -171,6 +245,35 @@ class SchemaResolver:
         if self._max_schemas is None:
             return False
         return len(self._met) >= self._max_schemas or _size(self._met) + len(text) > MAX_TEXT_BYTES
+
+
+def datum_of(value: bytes, framing: Framing) -> bytes:
+    """Return the datum in a message's value; raise ValueError where the framing is damaged."""
+    if framing is Framing.CONTAINER:
+        return unwrap(value, read_header(value))
+    return value[REGISTRY_HEADER_BYTES:] if framing is Framing.REGISTRY else value
+
+
+def _is_json(key: bytes | None) -> bool:
+    return key is not None and key.lstrip()[:1] == b"{"
+
+
+def _fits(schema: WriterSchema, datum: bytes) -> bool:
+    try:
+        decode_one(schema, datum)
+    except DecodeError:
+        return False
+    return True
+
+
+def _hint(key: bytes | None, value: bytes) -> str:
+    """Return what else may name a schema, as an addition to a reason."""
+    if key is not None and is_version_key(key):
+        return f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
+    if value[0] == 0 and len(value) > REGISTRY_HEADER_BYTES:
+        number = int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
+        return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
+    return ""
 
 
 def _size(texts: Iterable[bytes]) -> int:

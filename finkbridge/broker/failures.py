@@ -77,14 +77,24 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
     (
         REFUSED,
         AuthenticationError,
-        "the credentials are refused ({said}): check username, password and sasl.mechanism",
+        (
+            "the credentials are refused ({said}): check username, password and sasl.mechanism; where Fink "
+            "sent you no password, leave it out (set it to null)"
+        ),
     ),
     (
         FORBIDDEN,
         AuthenticationError,
         "no right to do this ({said}): ask the cluster's owner for access, or leave the topic out",
     ),
-    (SILENT, UnreachableError, "no broker answers ({said}): check `servers` and the network, then try again"),
+    (
+        SILENT,
+        UnreachableError,
+        (
+            "no broker answers ({said}): check `servers` and the network, and whether the cluster wants a "
+            "password, then try again"
+        ),
+    ),
     (UNKNOWN, UnknownTopicError, "no such topic or partition ({said}): it was deleted, or its name is wrong"),
     (LATE, BrokerTimeoutError, "the broker stopped answering ({said}): try again, or raise the timeout"),
 )

@@ -237,10 +237,10 @@ class RangeReader:
 
 def _time_of(event: RawMessage) -> int | None:
     """Return a message's timestamp; None where it has none, for the end of a partition, and for an error."""
-    return _stamp_of(event)[0] if event.error() is None else None
+    return stamp_of(event)[0] if event.error() is None else None
 
 
-def _stamp_of(message: RawMessage) -> tuple[int | None, int]:
+def stamp_of(message: RawMessage) -> tuple[int | None, int]:
     """Return a message's timestamp (Unix ms), None where it has none, and its type."""
     kind, stamp = message.timestamp()
     return (int(stamp) if kind and stamp != NO_TIME else None), kind
@@ -255,7 +255,7 @@ def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], 
         Message(
             m.partition(),
             m.offset(),
-            *_stamp_of(m),
+            *stamp_of(m),
             key := (key if (own := m.key()) == key else own),
             m.value(),
             tuple(headers) if (headers := m.headers()) else (),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from finkbridge import __version__
 from finkbridge.cli.options import App, lake_option
@@ -31,6 +32,9 @@ COMMANDS = {
     "status": "Show what is drained, what waits, and when it expires.",
     "certificate": "Show what the lake has of each night, and if that is all.",
     "sql": "Ask the lake in SQL.",
+    "register": "Keep your credentials, as fink-client does.",
+    "topics": "List the topics, and choose those that are yours.",
+    "consumer": "Poll alerts to the screen and to files.",
     "verify": "Check that nothing is lost, doubled or damaged, byte by byte.",
     "catalog": "Write catalog.duckdb anew.",
     "quarantine": "List, show, export and requeue messages that do not decode.",
@@ -39,6 +43,7 @@ COMMANDS = {
     "config": "Print every setting with its source.",
     "simulate": "Produce alerts that look like real ones to a topic.",
     "broker": "Run an embedded Kafka broker, for tests and demos.",
+    "completion": "Print what makes the shell complete commands.",
     "demo": "Show all of it with no account: broker, alerts, lake, SQL.",
 }
 """Each command with its help; the module of the same name is imported when the command runs."""
@@ -83,6 +88,11 @@ class LazyGroup(click.Group):
                 raise
             raise FinkbridgeError(f"the command {cmd_name} is not part of finkbridge {__version__}") from None
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands from the table, importing none, and the options that all share."""
+        found = [CompletionItem(n, help=h) for n, h in COMMANDS.items() if n.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the commands from the table, importing none."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from finkbridge.errors import SettingsError
 
 if TYPE_CHECKING:
     from finkbridge.settings import Loaded, Settings
@@ -79,3 +81,33 @@ def workers_option(function: F) -> F:
     return click.option(
         "--workers", type=click.IntRange(min=0), metavar="N", help="Worker processes; 0 works in this one."
     )(function)
+
+
+def survey_option(function: F) -> F:
+    """Take ``-survey NAME``: the command gets the argument `survey`, None when not given."""
+    return click.option(
+        "-survey",
+        "--survey",
+        metavar="NAME",
+        help="ztf or lsst, or another cluster of the settings; not needed where there is one only.",
+    )(function)
+
+
+def survey_of(settings: Settings, survey: str | None, topics: Sequence[str] = ()) -> str:
+    """Return the name of the cluster that a command means: as said, as its topics end, or the only one.
+
+    Raises
+    ------
+    SettingsError
+        There is no cluster, or it is not clear which one is meant.
+    """
+    settings.require_clusters()
+    if survey is not None:
+        settings.cluster(survey)
+        return survey
+    ends = {name for topic in topics for name in settings.clusters if topic.endswith(f"_{name}")}
+    found = ends if len(ends) == 1 else set(settings.clusters)
+    if len(found) > 1:
+        names = " or ".join(f"-survey {name}" for name in sorted(found))
+        raise SettingsError(f"which survey? say {names}")
+    return found.pop()

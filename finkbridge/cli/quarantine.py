@@ -19,6 +19,7 @@ from finkbridge.ledger import Ledger
 from finkbridge.ledger.quarantined import STATES, Entry, Selection, find
 from finkbridge.quarantine import Contents, RequeueReport, Shown
 from finkbridge.quarantine.show import printable
+from finkbridge.registry import lookups_of_all
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,7 +100,7 @@ def show_command(app: App, message: str, *, schema: Path | None, as_json: bool) 
     settings = app.settings()
     with Ledger(settings.lake, settings.ledger_url) as ledger:
         entry = _only(find(ledger, Selection((message,), state=None)), message)
-    shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema))
+    shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema), lookups_of_all(settings))
     if as_json:
         output.emit_json(dataclasses.asdict(shown) | {"entry": _entry_object(entry)}, app.mask)
         return

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from finkbridge.avro.check import REASONS, Checker, why
 from finkbridge.avro.decode import Decoder
@@ -14,6 +15,7 @@ from finkbridge.avro.schemas import WriterSchema
 from finkbridge.broker import Broker, Watermarks
 from finkbridge.doctor.findings import Finding, limited, parted
 from finkbridge.errors import FinkbridgeError, UnknownTopicError
+from finkbridge.registry import lookups_of
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
 
@@ -37,6 +39,8 @@ class ClusterExam:
     settings: ClusterSettings
     override: WriterSchema | None = None
     """Writer schema of every message, if the settings name one."""
+    schema_folder: Path | None = None
+    """Of writer schemas that keys only name."""
     newest_ms: int | None = None
     """Kafka's timestamp of the newest message that was read."""
     _topics: list[str] = field(default_factory=list)
@@ -86,7 +90,11 @@ class ClusterExam:
 
     def _messages(self, broker: Broker) -> Iterator[Finding]:
         """Read and decode the newest message of each topic."""
-        resolver = SchemaResolver(self.override, lambda topic: _topic_schema(broker, topic))
+        resolver = SchemaResolver(
+            self.override,
+            lambda topic: _topic_schema(broker, topic),
+            lookups=lookups_of(self.settings, self.schema_folder),
+        )
         for topic in self._topics:
             try:
                 marks = {p: m for (_, p), m in broker.watermarks([topic]).items()}

@@ -51,7 +51,9 @@ def _cluster(settings: Settings, name: str) -> list[Finding]:
         override = _override(settings)
     except SettingsError as error:
         return [Finding("settings", "decode.schema_file", "bad", str(error), "correct it, or leave it out")]
-    return list(ClusterExam(name, settings.clusters[name], override).findings())
+    return list(
+        ClusterExam(name, settings.clusters[name], override, settings.decode.schema_folder).findings()
+    )
 
 
 def _override(settings: Settings) -> WriterSchema | None:

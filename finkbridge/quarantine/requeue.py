@@ -30,6 +30,7 @@ from finkbridge.ledger.quarantined import Entry, Selection
 from finkbridge.quarantine.contents import Contents
 from finkbridge.rebuild.remake import NoBroker
 from finkbridge.rebuild.tables import holding
+from finkbridge.registry import lookups_of_all
 from finkbridge.settings import Settings
 from finkbridge.values import Rejected
 
@@ -97,7 +98,13 @@ def requeue(settings: Settings, selection: Selection, schema: bytes | None = Non
     _check(schema)
     report = RequeueReport()
     with holding(settings) as bridge:
-        lander = Lander(settings.lake.absolute(), NoBroker(), settings.decode.engine, schema)
+        lander = Lander(
+            settings.lake.absolute(),
+            NoBroker(),
+            settings.decode.engine,
+            schema,
+            lookups=lookups_of_all(settings),
+        )
         job = _Requeue(bridge.coordinator, selection, lander, report)
         if selection.named:
             q.find(bridge.coordinator.ledger, selection)

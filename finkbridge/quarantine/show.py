@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finkbridge.avro.check import why
-from finkbridge.avro.resolve import Framing, SchemaResolver
+from finkbridge.avro.resolve import Framing, Lookups, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.walk import Fault, find_fault
 from finkbridge.errors import SchemaError, SettingsError
@@ -19,6 +19,11 @@ HEX_BEFORE, HEX_AFTER, HEX_ROW = 64, 96, 16
 """Bytes that are shown around the one where the check stopped."""
 LONGEST_TEXT = 200
 MOST_HEADERS = 20
+_PLACES = {
+    Framing.BARE: "the key",
+    Framing.CONTAINER: "the value's own header",
+    Framing.REGISTRY: "the schema registry",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,9 @@ class Shown:
     hex: tuple[HexRow, ...]
 
 
-def show(entry: Entry, rejected: Rejected, schema_text: bytes | None = None) -> Shown:
+def show(
+    entry: Entry, rejected: Rejected, schema_text: bytes | None = None, lookups: Lookups | None = None
+) -> Shown:
     """Look at one message again.
 
     Parameters
@@ -68,11 +75,13 @@ def show(entry: Entry, rejected: Rejected, schema_text: bytes | None = None) -> 
         The message, from the ledger and from its file.
     schema_text
         Of the writer schema to try; None to find it with the message.
+    lookups
+        Where schemas are that messages only name.
     """
     message = rejected.message
     value = message.value or b""
     override = None if schema_text is None else _parse(schema_text)
-    resolved = SchemaResolver(override).resolve(entry.source.topic, message)
+    resolved = SchemaResolver(override, lookups=lookups).resolve(entry.source.topic, message)
     common = (
         entry,
         None if message.value is None else len(value),
@@ -126,8 +135,9 @@ def _parse(text: bytes) -> WriterSchema:
 
 
 def _origin(schema: WriterSchema, framing: Framing, *, given: bool) -> str:
-    place = "given" if given else "the value's own header" if framing is Framing.CONTAINER else "the key"
-    return f"{schema.fingerprint}, from {place}" if not given else f"{schema.fingerprint}, as {place}"
+    if given:
+        return f"{schema.fingerprint}, as given"
+    return f"{schema.fingerprint}, from {_PLACES[framing]}"
 
 
 def _today(fault: Fault | None, entry: Entry) -> str:

@@ -16,10 +16,9 @@ from sqlalchemy import Row
 from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, Checker
-from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.files import mapped
-from finkbridge.avro.resolve import Framing
+from finkbridge.avro.resolve import Framing, datum_of
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError
 from finkbridge.values import TopicGeneration
@@ -149,9 +148,7 @@ class Decoders:
 
 def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
     """Return what is to be decoded of messages' values."""
-    if framing is Framing.BARE:
-        return list(values)
-    return [unwrap(value, read_header(value)) for value in values]
+    return [datum_of(value, framing) for value in values]
 
 
 def _index(file: Row[Any], archive: Archive) -> ArchiveIndex:

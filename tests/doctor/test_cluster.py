@@ -52,7 +52,10 @@ def test_wrong_password(kafka: Kafka) -> None:
     found = examined(kafka.sasl_bootstrap, "any", **more)
     assert troubles(found) == [("access", "cluster ztf", "bad")]
     assert "the credentials are refused" in found[-1].said
-    assert found[-1].todo == "check username, password and sasl.mechanism"
+    assert found[-1].todo == (
+        "check username, password and sasl.mechanism; where Fink sent you no password, leave it out "
+        "(set it to null)"
+    )
     assert "hunter2" not in str(found)
 
 

@@ -1,0 +1,135 @@
+"""What ``finkbridge consumer`` does, once its options are read: kept apart so that its help is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from finkbridge.avro.schemas import WriterSchema, read_schema
+from finkbridge.broker.poller import Place
+from finkbridge.cli.options import App, survey_of
+from finkbridge.cli.showing import Show, Table, shower
+from finkbridge.cli.stopping import stopping_in_order
+from finkbridge.consumer.alerts import dump_schema
+from finkbridge.consumer.opening import Opened
+from finkbridge.consumer.run import Counts, Loop, Order
+from finkbridge.consumer.saving import UNDECODED, Saver
+from finkbridge.consumer.session import Session, Wish
+from finkbridge.errors import DecodeError, SettingsError
+from finkbridge.later import call
+from finkbridge.setting_types import parse_start
+
+Options = dict[str, Any]
+
+
+def run(app: App, options: Options) -> int:
+    """Do what the options ask for; return the exit code."""
+    settings = app.settings()
+    name = survey_of(settings, options["survey"], options["topics"])
+    cluster = settings.cluster(name)
+    topics = tuple(options["topics"]) or cluster.topics
+    if options["available_topics"]:
+        return int(call("finkbridge.cli.topics:print_names", name, cluster))
+    if not topics:
+        raise SettingsError(
+            "no topics: name some (see `finkbridge topics list`), or `finkbridge topics add` them for good"
+        )
+    if options["display_statistics"]:
+        return int(call("finkbridge.cli.statistics:print_statistics", name, cluster, topics))
+    schema = options["schema"] or settings.decode.schema_file
+    wish = Wish(
+        name,
+        cluster,
+        schema=read_schema(schema) if schema else None,
+        schema_folder=settings.decode.schema_folder,
+        start=parse_place(options["start_at"]),
+    )
+    timeout_s = options["maxtimeout"] or cluster.poll_timeout_s
+    order = Order(options["limit"], timeout_s, skip_bad=options["skip_bad"])
+    return _consume(app, wish, topics, order, options)
+
+
+def parse_place(text: str | None) -> Place | None:
+    """Return where to begin, as ``-start_at`` says it.
+
+    Raises
+    ------
+    SettingsError
+        It is none of what can be said.
+    """
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        place: datetime | str = parse_start(text)
+    except ValueError as error:
+        raise SettingsError(f"-start_at {text!r}: {error}, or an offset such as 1200") from None
+    return place  # type: ignore[return-value]
+
+
+def _consume(app: App, wish: Wish, topics: Sequence[str], order: Order, options: Options) -> int:
+    with ExitStack() as stack, stopping_in_order() as stop:
+        saver = stack.enter_context(Saver(options["outdir"])) if options["save"] else None
+        dump = _dump if options["dump_schema"] else None
+        session = stack.enter_context(Session(wish, dump))
+        session.subscribe(topics)
+        is_shown = options["display"] or saver is None
+        show = shower(options["style"], topics, cutouts=options["cutouts"]) if is_shown else None
+        counts = Loop(session, order, Printer(app, show, saver), saver).run(stop.event)
+        _conclude(counts, saver, options["outdir"])
+    if stop.signal is not None:
+        return stop.exit_code
+    return int(counts.skipped > 0)
+
+
+class Printer:
+    """Shows alerts, and says what else happens on standard error."""
+
+    def __init__(self, app: App, show: Show | None, saver: Saver | None) -> None:
+        self.wants_alerts = show is not None
+        self._app = app
+        self._show = show
+        self._kept = saver is not None
+
+    def alert(self, opened: Opened, file: Path | None) -> None:
+        """Print one alert."""
+        if self._show is not None:
+            self._show(opened, file)
+
+    def idle(self, session: Session, seconds: float) -> None:
+        """Say that nothing came, and why where it is known."""
+        table = getattr(self._show, "__self__", None)
+        if isinstance(table, Table):
+            table.interrupted()
+        click.echo(f"No alerts received in the last {seconds:g} seconds{reason(session)}", err=True)
+
+    def skipped(self, error: DecodeError) -> None:
+        """Say which message was left aside."""
+        kept = f"; it is kept in {UNDECODED}" if self._kept else ""
+        click.echo(f"finkbridge: skipped: {self._app.mask(str(error))}{kept}", err=True)
+
+
+def reason(session: Session) -> str:
+    """Return why nothing came, as an addition to a line; empty where all is read."""
+    poller = session.poller
+    if not poller.is_joined:
+        return f" (group {poller.group} is not joined yet: if this stays so, raise -maxtimeout or run doctor)"
+    if poller.partitions == 0:
+        return f" (another member of group {poller.group} reads all partitions: end it, or use another group)"
+    lag = poller.lag()
+    return f" ({lag:,} wait at the broker: a slow line?)" if lag else ""
+
+
+def _dump(schema: WriterSchema) -> None:
+    click.echo(f"Schema saved as {dump_schema(schema)}", err=True)
+
+
+def _conclude(counts: Counts, saver: Saver | None, folder: Path) -> None:
+    if saver is not None:
+        click.echo(f"{counts.saved:,} alerts saved in {folder}", err=True)

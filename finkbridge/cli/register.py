@@ -1,0 +1,145 @@
+"""``finkbridge register``: keeps the credentials that Fink sent, in fink-client's own format."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from finkbridge import later
+from finkbridge.cli.options import MASK, App, pass_app
+from finkbridge.errors import SettingsError
+
+ON_THE_COMMAND_LINE = (
+    "a password on the command line can be read by everybody on this machine: say --ask_password, "
+    "--password_file FILE, or set FINKBRIDGE_CLUSTERS__{}__PASSWORD"
+)
+ASKED = {
+    "username": "Username",
+    "group_id": "Group id",
+    "servers": "Servers (host:port, several with commas between)",
+    "mytopics": "Topics (with commas between; may be empty)",
+}
+
+
+@click.command(name="register")
+@click.argument("more", nargs=-1, metavar="[TOPICS]")
+@click.option(
+    "-survey", "--survey", type=click.Choice(["ztf", "lsst"]), help="Each one has a file of its own."
+)
+@click.option("-username", "--username", help="As Fink sent it.")
+@click.option("-group_id", "--group_id", "--group-id", "-groupid", "--groupid", help="As Fink sent it.")
+@click.option(
+    "-mytopics",
+    "--mytopics",
+    multiple=True,
+    help="Topics, with blanks or commas between; they replace yours.",
+)
+@click.option("-servers", "--servers", help="host:port, several with commas between.")
+@click.option(
+    "-maxtimeout",
+    "--maxtimeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds without an alert after which the consumer says so. [default: 10]",
+)
+@click.option("--ask_password", "--ask-password", is_flag=True, help="Ask for a password; Fink needs none.")
+@click.option(
+    "--password_file",
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Take the password from the first line of a file.",
+)
+@click.option("-password", "--password", hidden=True)
+@click.option("-log_level", "--log_level", hidden=True)
+@click.option("--tmp", is_flag=True, help="Write to the system's temporary folder, for a trial.")
+@click.option("--verbose", is_flag=True, help="Print what the file says, without the password.")
+@click.option("--test", "is_test", is_flag=True, help="Then connect, and see whether the topics are there.")
+@pass_app
+def command(app: App, /, more: Sequence[str], **options: Any) -> None:
+    """Keep your credentials in ~/.finkclient/<survey>_credentials.yml, where fink-client keeps them too.
+
+    What you do not say is asked for on a terminal, or stays as it was. The file can be read by you alone; the
+    one before is kept beside it, as .bak. A password is never given on the command line.
+
+    \b
+    finkbridge register -survey ztf -username ME -group_id ME_1 -servers HOST:24499 -mytopics fink_sn_ztf
+    finkbridge register -survey lsst --test
+    """  # noqa: D301 - click wants the character itself
+    survey = options["survey"] or _asked("Survey (ztf or lsst)", "-survey")
+    module = later.get("finkbridge.register:read_content").__module__
+    folder = _folder(app, tmp=options["tmp"])
+    known = later.call(f"{module}:read_content", folder, survey)
+    said = _said(options, more) | {"password": _password(options, survey)}
+    _ask_missing(said, known, may_ask=not known or options["survey"] is None)
+    file = later.call(f"{module}:register", folder, survey, said)
+    click.echo(f"credentials of {survey} are in {file}")
+    if options["verbose"]:
+        _print(later.call(f"{module}:read_content", folder, survey))
+    if options["is_test"]:
+        later.call("finkbridge.cli.connecting:test", app, survey, folder)
+
+
+def _said(options: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
+    topics = [name for text in (*options["mytopics"], *more) for name in text.replace(",", " ").split()]
+    if more and not options["mytopics"]:
+        raise click.UsageError(f"{more[0]}: topics come after -mytopics")
+    keys = ("username", "group_id", "servers", "maxtimeout")
+    return {key: options[key] for key in keys} | {"mytopics": topics or None}
+
+
+def _password(options: dict[str, Any], survey: str) -> str | None:
+    """Return a password from a file, from the environment or from a prompt; None where none is given."""
+    if options["password"] not in (None, "", "None", "null"):
+        raise SettingsError(ON_THE_COMMAND_LINE.format(survey.upper()))
+    if (file := options["password_file"]) is not None:
+        try:
+            return str(file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")) or None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"cannot read the password file {file}: {reason}") from None
+    if options["ask_password"]:
+        return str(click.prompt("Password", hide_input=True, default="", show_default=False)) or None
+    layer = later.call("finkbridge.layers:read_environment", os.environ, {"FINKBRIDGE_CONFIG"})
+    cluster = layer.values.get("clusters", {})
+    return (cluster.get(survey, {}) if isinstance(cluster, dict) else {}).get("password")
+
+
+def _ask_missing(said: dict[str, Any], known: dict[str, Any], *, may_ask: bool) -> None:
+    if not (may_ask and sys.stdin.isatty()):
+        return
+    for key, question in ASKED.items():
+        if said[key] is not None:
+            continue
+        before = known.get(key)
+        default = (
+            ",".join(before) if isinstance(before, list) else before or ("" if key == "mytopics" else None)
+        )
+        answer = str(click.prompt(question, default=default))
+        said[key] = answer.replace(",", " ").split() if key == "mytopics" else answer
+
+
+def _asked(question: str, option: str) -> str:
+    if not sys.stdin.isatty():
+        raise SettingsError(f"which survey? add {option} ztf or {option} lsst")
+    return str(click.prompt(question, type=click.Choice(["ztf", "lsst"]), show_choices=False))
+
+
+def _folder(app: App, *, tmp: bool) -> Path:
+    if tmp:
+        return Path(later.call("tempfile:gettempdir"))
+    folder: Path = later.call("finkbridge.settings:credentials_folder", app.config)
+    return folder
+
+
+def _print(content: dict[str, Any]) -> None:
+    for key in ("survey", "username", "password", "group_id", "servers", "mytopics", "maxtimeout"):
+        value = content[key]
+        shown = (
+            MASK if key == "password" and value else ", ".join(value) if isinstance(value, list) else value
+        )
+        click.echo(f"{key}: {'none' if shown in (None, '') else shown}")

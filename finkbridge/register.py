@@ -1,0 +1,184 @@
+"""Writes fink-client's own credential files, so that both clients read them.
+
+The file of a survey is replaced in one step, can be read by its owner alone, and the one before stays beside
+it, with the suffix ``.bak``. What is not said stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finkbridge.broker.names import is_pattern
+from finkbridge.credentials import load_yaml, topics_in
+from finkbridge.errors import SettingsError
+
+DEFAULT_FOLDER = "~/.finkclient"
+BACKUP = ".bak"
+DEFAULT_TIMEOUT_S = 10
+GROUP_KEYS = ("groupid", "group_id")
+"""fink-client 12 asks for the first one, all before and its own transfer for the second."""
+
+Content = dict[str, Any]
+
+
+def credentials_file(folder: Path, survey: str) -> Path:
+    """Return the file of a survey: its own."""
+    if not survey.isidentifier():
+        raise SettingsError(f"{survey!r} is no survey: say ztf or lsst")
+    return folder / f"{survey}_credentials.yml"
+
+
+def load_credentials(survey: str = "ztf", tmp: bool = False, folder: Path | None = None) -> Content:
+    """Return what the credentials file of a survey says, as fink-client's function of the same name does.
+
+    Parameters
+    ----------
+    survey
+        ``ztf`` or ``lsst``.
+    tmp
+        Look in the system's temporary folder, as fink-client does for tests.
+    folder
+        Where the files are; None: ``~/.finkclient``.
+
+    Returns
+    -------
+    dict
+        With each of fink-client's keys, in its old spelling and in its new one: ``username``, ``password``
+        (None where there is none), ``group_id`` and ``groupid``, ``servers``, ``mytopics`` (a list) and
+        ``topics`` (a dict), ``maxtimeout`` (s), ``survey``.
+
+    Raises
+    ------
+    SettingsError
+        There is no such file, or it is damaged; no message repeats what it says.
+    """
+    content = read_content(_folder(folder, tmp=tmp), survey)
+    if not content:
+        raise SettingsError(
+            f"no credentials for {survey}: run `finkbridge register -survey {survey}` with what Fink sent you"
+        )
+    return content
+
+
+def read_content(folder: Path, survey: str) -> Content:
+    """Return what the file of a survey says, complete; empty where there is none."""
+    own = credentials_file(folder, survey)
+    old = folder / "credentials.yml"
+    file = own if own.is_file() or survey != "ztf" else old
+    return complete(dict(load_yaml(file)), survey, file) if file.is_file() else {}
+
+
+def complete(content: Content, survey: str, file: Path | str = "the credentials") -> Content:
+    """Return the content with each of fink-client's keys, whichever spelling it has."""
+    topics = topics_in(content, file)
+    settings = content.get("topics") if isinstance(content.get("topics"), dict) else {}
+    group = next((content[key] for key in GROUP_KEYS if content.get(key)), None)
+    return content | {
+        "survey": survey,
+        "username": content.get("username"),
+        "password": content.get("password"),
+        "servers": content.get("servers"),
+        **dict.fromkeys(GROUP_KEYS, group),
+        "mytopics": topics,
+        "topics": {name: (settings or {}).get(name) or {} for name in topics},
+        "maxtimeout": content.get("maxtimeout") or DEFAULT_TIMEOUT_S,
+    }
+
+
+def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
+    """Write a survey's credentials file; return its path.
+
+    Parameters
+    ----------
+    folder
+        Of the files; made where it is not there, for its owner alone.
+    survey
+        ``ztf`` or ``lsst``.
+    said
+        New values by key: ``username``, ``password``, ``group_id``, ``servers``, ``mytopics``,
+        ``maxtimeout`` (s). What is None stays as it was.
+
+    Raises
+    ------
+    SettingsError
+        Something is missing, the old file is damaged, or the folder cannot be written.
+    """
+    content = read_content(folder, survey)
+    given = {key: value for key, value in said.items() if value is not None}
+    if "group_id" in given:
+        given |= dict.fromkeys(GROUP_KEYS, given["group_id"])
+    if "mytopics" in given:
+        given["topics"] = {n: content.get("topics", {}).get(n, {}) for n in given["mytopics"]}
+    content |= given
+    missing = [key for key in ("username", "group_id", "servers") if not content.get(key)]
+    if missing:
+        raise SettingsError(f"{survey}: no {' and no '.join(missing)}: add -{' and -'.join(missing)}")
+    file = credentials_file(folder, survey)
+    write_private(file, yaml.safe_dump(complete(content, survey), sort_keys=False, allow_unicode=True))
+    return file
+
+
+def add_topics(folder: Path, survey: str, topics: Sequence[str]) -> list[str]:
+    """Add topics to those that are mine; return the ones that were not yet."""
+    mine = load_credentials(survey, folder=folder)["mytopics"]
+    new = [topic for topic in dict.fromkeys(topics) if topic not in mine]
+    if new:
+        register(folder, survey, {"mytopics": [*mine, *new]})
+    return new
+
+
+def remove_topics(folder: Path, survey: str, patterns: Sequence[str]) -> list[str]:
+    """Remove topics from those that are mine, by name or pattern; return the removed ones.
+
+    Raises
+    ------
+    SettingsError
+        A name is not among them, or a pattern matches none: nothing is removed.
+    """
+    mine = load_credentials(survey, folder=folder)["mytopics"]
+    for pattern in patterns:
+        if not any(fnmatchcase(topic, pattern) for topic in mine):
+            what = "matches none of your topics" if is_pattern(pattern) else "is not one of your topics"
+            raise SettingsError(f"{pattern} {what} ({', '.join(mine) or 'you have none'})")
+    gone = [topic for topic in mine if any(fnmatchcase(topic, pattern) for pattern in patterns)]
+    register(folder, survey, {"mytopics": [topic for topic in mine if topic not in gone]})
+    return gone
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace a file that holds secrets in one step, for its owner alone; keep the one before beside it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if file.is_file():
+            _replace(file.with_name(file.name + BACKUP), file.read_bytes())
+        _replace(file, text.encode())
+    except OSError as error:
+        raise SettingsError(f"cannot write {file}: {error.strerror}: give access to its folder") from None
+
+
+def _replace(file: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as aside:
+            aside.write(data)
+            aside.flush()
+            os.fsync(aside.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _folder(folder: Path | None, *, tmp: bool) -> Path:
+    if tmp:
+        return Path(tempfile.gettempdir())
+    return Path(DEFAULT_FOLDER).expanduser() if folder is None else folder

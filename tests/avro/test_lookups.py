@@ -1,0 +1,125 @@
+"""Schemas that messages only name: by a version in the key, or by a registry's id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
+from finkbridge.avro.versions import SchemaFolder
+from finkbridge.errors import RegistryError, SettingsError
+from tests.avro.samples import encode, messages_of, record_of, schema_of
+from tests.avro.test_resolve import message
+
+SCHEMA = schema_of(record_of(a="int", b="string"))
+OTHER = schema_of(record_of(c="double"))
+DATUM = encode(SCHEMA, {"a": 7, "b": "seven"})
+REPLAYED = encode(OTHER, {"c": 0.5})
+KEY = b"2.5_3.5.3"
+WIRE = b"\0\0\0\x03\xe9" + DATUM
+
+
+def folder_of(tmp_path: Path, **files: bytes) -> SchemaResolver:
+    for name, text in files.items():
+        (tmp_path / name.replace("__", ".")).write_bytes(text)
+    return SchemaResolver(lookups=Lookups(versions=SchemaFolder(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "name", ["2.5_3.5.3.avsc", "2.5_3.5.3.json", "distribution_schema_fink_ztf_2.5_3.5.3.avsc"]
+)
+def test_the_key_names_a_file(tmp_path: Path, name: str) -> None:
+    resolver = folder_of(tmp_path, **{name: SCHEMA.text, "x_12.5_3.5.3.avsc": b"{", "note.txt": b"hi"})
+    assert resolver.resolve("t", message(key=KEY)) == Resolved(SCHEMA, DATUM, Framing.BARE)
+
+
+def test_the_replayed_one_where_there_is_no_other_or_it_does_not_fit(tmp_path: Path) -> None:
+    resolver = folder_of(tmp_path, **{"ztf_2.5_3.5.3_replayed.avsc": OTHER.text})
+    assert resolver.resolve("t", message(REPLAYED, KEY)) == Resolved(OTHER, REPLAYED, Framing.BARE)
+    both = folder_of(tmp_path, **{"ztf_2.5_3.5.3.avsc": SCHEMA.text})
+    assert both.resolve("t", message(REPLAYED, KEY)) == Resolved(OTHER, REPLAYED, Framing.BARE)
+    assert both.resolve("t", message(DATUM, KEY)) == Resolved(SCHEMA, DATUM, Framing.BARE)
+    mixed = messages_of([DATUM, REPLAYED, DATUM], KEY)
+    grouped = both.group("t", mixed)
+    assert [(g.schema, list(g.indices)) for g in grouped.groups] == [(SCHEMA, [0, 2]), (OTHER, [1])]
+
+
+def test_of_several_files_that_of_the_topics_survey(tmp_path: Path) -> None:
+    resolver = folder_of(tmp_path, **{"a_lsst_1_1.avsc": SCHEMA.text, "b_ztf_1_1.avsc": OTHER.text})
+    assert resolver.resolve("fink_x_ztf", message(REPLAYED, b"1_1")).schema == OTHER  # type: ignore[union-attr]
+    assert resolver.resolve("fink_x_lsst", message(DATUM, b"1_1")).schema == SCHEMA  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "key", [b"../x_y", b"a_b/../../c", b"a_b\0", b"", b"a_*", "é_é".encode(), b"a_b" * 99]
+)
+def test_a_key_that_is_no_version_names_no_file(tmp_path: Path, key: bytes) -> None:
+    (tmp_path / "x_y.avsc").write_bytes(SCHEMA.text)
+    assert SchemaFolder(tmp_path / "sub").texts(key, "t") == []
+
+
+def test_a_folder_that_is_not_there_is_a_bad_setting(tmp_path: Path) -> None:
+    resolver = SchemaResolver(lookups=Lookups(versions=SchemaFolder(tmp_path / "none")))
+    with pytest.raises(SettingsError, match=r"the schema folder .*none cannot be read: No such file"):
+        resolver.resolve("t", message(key=KEY))
+
+
+def test_a_name_without_a_file_says_what_to_do(tmp_path: Path) -> None:
+    for resolver in (SchemaResolver(), folder_of(tmp_path)):
+        found = resolver.resolve("t", message(key=KEY))
+        assert re.search(
+            r"no writer schema.*the key 2\.5_3\.5\.3 names one.*decode\.schema_folder", str(found)
+        )
+
+
+def registry(asked: list[int]) -> SchemaResolver:
+    def schema(number: int) -> bytes | None:
+        asked.append(number)
+        return SCHEMA.text if number == 1001 else None
+
+    return SchemaResolver(lookups=Lookups(registry=schema))
+
+
+def test_the_registry_is_asked_once_an_id() -> None:
+    asked: list[int] = []
+    resolver = registry(asked)
+    for _ in range(3):
+        grouped = resolver.group("t", [message(WIRE, b"7"), message(WIRE, None), message(WIRE, b"7")])
+        (group,) = grouped.groups
+        assert (group.schema, group.framing, group.datums) == (SCHEMA, Framing.REGISTRY, [DATUM] * 3)
+    assert asked == [1001]
+    assert datum_of(WIRE, Framing.REGISTRY) == DATUM
+
+
+def test_an_id_that_the_registry_does_not_know() -> None:
+    found = registry([]).resolve("t", message(b"\0\0\0\0\x05" + DATUM))
+    assert found == "no writer schema: the registry has none of the id 5"
+
+
+def test_a_registry_that_is_down_is_an_error_and_no_quarantine() -> None:
+    def schema(_: int) -> bytes | None:
+        raise RegistryError("down")
+
+    with pytest.raises(RegistryError):
+        SchemaResolver(lookups=Lookups(registry=schema)).group("t", [message(WIRE)])
+
+
+def test_a_key_that_is_the_schema_tells_more_than_a_zero_byte() -> None:
+    zero = encode(SCHEMA, {"a": 0, "b": "more than five"})
+    assert zero[0] == 0
+    asked: list[int] = []
+    assert registry(asked).resolve("t", message(zero, SCHEMA.text)) == Resolved(SCHEMA, zero, Framing.BARE)
+    assert asked == []
+
+
+def test_without_a_registry_no_value_is_taken_for_its_format() -> None:
+    found = SchemaResolver().resolve("t", message(WIRE))
+    assert "a schema registry may have it (id 1001): set clusters.<name>.schema_registry" in str(found)
+
+
+def test_the_users_schema_goes_with_the_registrys_header() -> None:
+    lookups = Lookups(registry=lambda _: None)
+    found = SchemaResolver(override=OTHER, lookups=lookups).resolve("t", message(b"\0\0\0\0\x05" + REPLAYED))
+    assert found == Resolved(OTHER, REPLAYED, Framing.REGISTRY)

@@ -1,0 +1,204 @@
+"""``finkbridge register`` and ``topics``: fink-client's option names, its file, and its own reading of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.consumer.samples import real, simulated
+from tests.support.command import FINKBRIDGE, Command
+from tests.support.kafka import Kafka
+
+SECRET = "hunter2-very-secret"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    made = Command(tmp_path, "unused:1")
+    made.environ = {k: v for k, v in made.environ.items() if not k.startswith("FINKBRIDGE_")}
+    return made
+
+
+def content(command: Command, survey: str = "ztf") -> dict[str, object]:
+    found: dict[str, object] = yaml.safe_load(
+        (command.folder / ".finkclient" / f"{survey}_credentials.yml").read_text()
+    )
+    return found
+
+
+def test_the_command_of_the_manual(command: Command) -> None:
+    done = command.run(
+        *("register", "-survey", "ztf", "-username", "ME", "-group_id", "G", "-mytopics", "fink_a", "fink_b"),
+        *("-servers", "h:24499", "-maxtimeout", "5", "--verbose", "-password", "None"),
+    )
+    assert "credentials of ztf are in" in done.stdout
+    assert "mytopics: fink_a, fink_b" in done.stdout
+    assert content(command)["mytopics"] == ["fink_a", "fink_b"]
+    assert content(command)["maxtimeout"] == 5
+
+
+def test_finkctls_spelling(command: Command) -> None:
+    options = ("-survey", "lsst", "-username", "ME", "-groupid", "G", "-servers", "h:1", "-log_level", "INFO")
+    command.run("register", *options)
+    assert content(command, "lsst")["groupid"] == "G"
+
+
+def test_a_password_never_comes_by_the_command_line(command: Command) -> None:
+    done = command.run("register", "-survey", "ztf", "-password", SECRET, code=2)
+    assert "can be read by everybody on this machine" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_password_from_a_file_and_from_the_environment(command: Command) -> None:
+    options = (
+        "register",
+        "-survey",
+        "ztf",
+        "-username",
+        "ME",
+        "-group_id",
+        "G",
+        "-servers",
+        "h:1",
+        "--verbose",
+    )
+    (command.folder / "secret").write_text(f"{SECRET}\nmore\n")
+    done = command.run(*options, "--password_file", "secret")
+    assert content(command)["password"] == SECRET
+    command.environ = {**command.environ, "FINKBRIDGE_CLUSTERS__ZTF__PASSWORD": "from-there"}
+    done = command.run(*options)
+    assert content(command)["password"] == "from-there"
+    assert "password: ********" in done.stdout
+    assert SECRET not in done.stdout
+    done = command.run(*options, "--password_file", "none", code=2)
+    assert "cannot read the password file none: No such file" in done.stderr
+
+
+def test_what_is_missing_is_one_line_where_nobody_can_be_asked(command: Command) -> None:
+    done = command.run("register", "-survey", "ztf", code=2, stdin=subprocess.DEVNULL)
+    assert done.stderr == (
+        "finkbridge: error: ztf: no username and no group_id and no servers: add -username and -group_id and "
+        "-servers\n"
+    )
+    done = command.run("register", code=2, stdin=subprocess.DEVNULL)
+    assert "which survey? add -survey ztf or -survey lsst" in done.stderr
+
+
+def test_it_asks_on_a_terminal(command: Command) -> None:
+    ours, theirs = pty.openpty()
+    words = [FINKBRIDGE, "register", "--ask_password"]
+    with subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env=command.environ, cwd=command.folder
+    ) as process:
+        os.close(theirs)
+        said = b""
+        answers = iter(["ztf", SECRET, "ME", "G", "h:1", "fink_a,fink_b"])
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                said += os.read(ours, 1000)
+            except OSError:
+                break
+            if said.endswith(b": "):
+                os.write(ours, next(answers).encode() + b"\n")
+                said += b"|"
+        assert process.wait(10) == 0, said
+    os.close(ours)
+    assert SECRET.encode() not in said
+    assert content(command) | {"topics": 0} == content(command) | {
+        "topics": 0,
+        "username": "ME",
+        "password": SECRET,
+        "group_id": "G",
+        "servers": "h:1",
+        "mytopics": ["fink_a", "fink_b"],
+    }
+
+
+def test_the_file_is_private_whatever_the_umask(command: Command) -> None:
+    options = ("register", "-survey", "ztf", "-username", "M", "-group_id", "G", "-servers", "h:1")
+    command.run(*options, umask=0)
+    file = command.folder / ".finkclient" / "ztf_credentials.yml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.kafka
+def test_a_trial_connects(kafka: Kafka, command: Command) -> None:
+    topic = kafka.topic("fink_t")
+    options = ("register", "-survey", "ztf", "-username", kafka.username, "-group_id", "G")
+    done = command.run(*options, "-servers", kafka.bootstrap, "-mytopics", topic, "--test")
+    assert f"connected to {kafka.bootstrap}" in done.stdout
+    assert "all 1 of your topics are there" in done.stdout
+    done = command.run(*options, "-mytopics", "fink_nope", "--test", code=1)
+    assert "cluster ztf has no topic fink_nope now" in done.stderr
+    (command.folder / "secret").write_text(SECRET)
+    options = (*options, "-servers", kafka.sasl_bootstrap, "--password_file", "secret")
+    done = command.run(*options, "--test", code=1)
+    assert "the credentials are refused" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.kafka
+def test_topics(kafka: Kafka, command: Command, shared_data: Path) -> None:
+    mark = uuid.uuid4().hex[:6]
+    full, empty = kafka.topic(f"fink_{mark}_full", 2), kafka.topic(f"fink_{mark}_empty")
+    kafka.produce(full, real(shared_data, "ztf")[:4], timestamps=[1767225600000 + n for n in range(4)])
+    options = ("-survey", "ztf", "-username", "M", "-group_id", "G", "-servers", kafka.bootstrap)
+    command.run("register", *options, "-mytopics", "fink_gone")
+    done = command.run("topics", "add", "-survey", "ztf", f"fink_{mark}_*", full)
+    assert done.stdout.splitlines() == [f"{empty}: added", f"{full}: added"]
+    assert content(command)["mytopics"] == ["fink_gone", empty, full]
+    (one, two) = command.json("topics", "list", f"fink_{mark}_*")["topics"]
+    assert one == {
+        "name": empty,
+        "is_mine": True,
+        "partitions": 1,
+        "messages": 0,
+        "bytes": None,
+        "retention_s": 604800.0,
+        "oldest_ms": None,
+        "newest_ms": None,
+        "version": None,
+    }
+    assert (two["name"], two["partitions"], two["messages"]) == (full, 2, 4)
+    assert (two["oldest_ms"], two["newest_ms"]) == (1767225600000, 1767225600003)
+    assert two["version"].startswith("4.02 4.1 ")
+    assert 4 * 60_000 < two["bytes"] < 4 * 120_000
+    rows = [line.split() for line in command.run("topics", "list", "--mine").stdout.splitlines()]
+    assert [row[:3] for row in rows[1:]] == [[empty, "yes", "0"], [full, "yes", "4"]]
+    done = command.run("topics", "remove", "-name", "fink_gone", f"fink_{mark}_e*")
+    assert done.stdout.splitlines() == ["fink_gone: removed", f"{empty}: removed"]
+    assert content(command)["mytopics"] == [full]
+    assert "is not one of your topics" in command.run("topics", "remove", "fink_gone", code=2).stderr
+    assert "has no topic fink_nope" in command.run("topics", "add", "fink_nope", code=1).stderr
+    assert "no topic that matches nope_*" in command.run("topics", "add", "nope_*", code=1).stderr
+    command.run("topics", "add", "fink_later", "--unchecked")
+    assert content(command)["mytopics"] == [full, "fink_later"]
+    assert "name the topics" in command.run("topics", "add", code=2).stderr
+
+
+@pytest.mark.kafka
+def test_fink_clients_own_reading_of_the_file(kafka: Kafka, command: Command) -> None:
+    """What fink-client 12 does with the file: it reads YAML, and takes these keys from it."""
+    topic = kafka.topic("fink_t")
+    kafka.produce(topic, simulated("ztf", 1))
+    options = ("-survey", "ztf", "-username", "M", "-group_id", "G", "-servers", kafka.bootstrap)
+    command.run("register", *options, "-mytopics", topic)
+    code = (
+        "import yaml, json, sys; c = yaml.load(open(sys.argv[1]), Loader=yaml.FullLoader); "
+        "print(json.dumps([c['servers'], c['groupid'], c['group_id'], list(c['topics']), c['mytopics'], "
+        "c['survey'], c['maxtimeout'], c['password']]))"
+    )
+    file = command.folder / ".finkclient" / "ztf_credentials.yml"
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [kafka.bootstrap, "G", "G", [topic], [topic], "ztf", 10, None]

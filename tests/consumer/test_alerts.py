@@ -1,0 +1,406 @@
+"""`finkbridge.AlertConsumer` on a real Kafka: fink-client's signature, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import finkbridge
+from finkbridge import AlertConsumer
+from finkbridge.errors import (
+    AlertExistsError,
+    AuthenticationError,
+    DecodeError,
+    SettingsError,
+    UnknownTopicError,
+    UnreachableError,
+)
+from tests.consumer.samples import (
+    COUNTING,
+    ELASTICC,
+    MULTI_MESSENGER,
+    encode,
+    offsets_read,
+    real,
+    record,
+    simulated,
+    values_of,
+)
+from tests.support.kafka import Kafka
+
+pytestmark = pytest.mark.kafka
+
+WAIT_S = 30.0
+SHORT_S = 1.5
+Config = dict[str, Any]
+
+
+def filled(kafka: Kafka, records: list[Any], prefix: str = "fink_t", partitions: int = 1) -> str:
+    topic = kafka.topic(prefix, partitions)
+    for number, one in enumerate(records):
+        kafka.produce(topic, [one], partition=number % partitions)
+    return topic
+
+
+@pytest.mark.parametrize("survey", ["ztf", "lsst"])
+def test_real_alerts_come_whole_in_order_and_once(
+    kafka: Kafka, config: Config, shared_data: Path, survey: str
+) -> None:
+    records = real(shared_data, survey)
+    topic = filled(kafka, records)
+    with AlertConsumer([topic], config, survey) as consumer:
+        found = [consumer.poll(WAIT_S) for _ in records]
+        assert consumer.poll(SHORT_S) == (None, None, None)
+    (file,) = (shared_data / survey).glob("*.avro")
+    assert [repr(alert) for _, alert, _ in found] == [repr(alert) for alert in values_of(file)]
+    assert {found[0].topic} == {topic}
+    assert found[0].key == records[0][0].decode()  # type: ignore[union-attr]
+
+
+def test_a_poll_gives_a_tuple_of_three(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 1))
+    consumer = AlertConsumer([topic], config)
+    found, alert, key = consumer.poll(WAIT_S)
+    assert (found, alert["publisher"]) == (topic, "Fink")  # type: ignore[index]
+    assert json.loads(key or "")["type"] == "record"
+    consumer.close()
+
+
+def test_consume_gives_what_there_is_in_time(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 5))
+    with AlertConsumer([topic], config) as consumer:
+        first = consumer.consume(3, WAIT_S)
+        rest = consumer.consume(num_alerts=10, timeout=SHORT_S)
+        assert (len(first), len(rest)) == (3, 2)
+        assert len({alert["candid"] for _, alert, _ in first + rest}) == 5  # type: ignore[index]
+        assert consumer.consume(10, SHORT_S) == []
+
+
+def test_the_next_consumer_goes_on_with_the_next_alert(kafka: Kafka, config: Config) -> None:
+    records = simulated("ztf", 6)
+    topic = filled(kafka, records)
+    seen = []
+    for _ in range(3):
+        with AlertConsumer([topic], config) as consumer:
+            seen += [consumer.poll(WAIT_S).alert["candid"] for _ in range(2)]  # type: ignore[index]
+    assert len(set(seen)) == 6
+    assert offsets_read(kafka, config["group.id"], topic) == [6]
+
+
+def test_what_was_being_handled_when_the_script_failed_comes_again(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 3))
+    with AlertConsumer([topic], config) as consumer:
+        consumer.poll(WAIT_S)
+    failed: list[Any] = []
+
+    def script() -> None:
+        with AlertConsumer([topic], config) as consumer:
+            failed.append(consumer.poll(WAIT_S))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        script()
+    with AlertConsumer([topic], config) as consumer:
+        assert consumer.poll(WAIT_S) == failed[0]
+
+
+def test_iteration_goes_on_for_ever(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("lsst", 4))
+    with AlertConsumer([topic], config) as consumer:
+        found = [alert for _, (_, alert, _) in zip(range(4), consumer, strict=False)]
+    assert len({alert["diaSourceId"] for alert in found if alert}) == 4
+
+
+def test_several_topics_and_patterns(kafka: Kafka, config: Config) -> None:
+    topics = [filled(kafka, simulated("ztf", 2), f"fink_{config['group.id']}_{n}") for n in "ab"]
+    with AlertConsumer([f"fink_{config['group.id']}_*"], config) as consumer:
+        found = consumer.consume(4, WAIT_S)
+    assert {topic for topic, _, _ in found} == set(topics)
+
+
+def test_poll_and_write(kafka: Kafka, config: Config, tmp_path: Path, shared_data: Path) -> None:
+    topic = filled(kafka, real(shared_data, "lsst"))
+    with AlertConsumer([topic], config, survey="lsst") as consumer:
+        found = [consumer.poll_and_write(str(tmp_path / "db"), WAIT_S) for _ in range(7)]
+    names = sorted(path.name for path in (tmp_path / "db").iterdir())
+    assert "2004_JQ12_170094456480989258.avro" in names
+    assert "313897383979122767_170094456251351059.avro" in names
+    assert len(names) == 7
+    (again,) = values_of(tmp_path / "db" / "2004_JQ12_170094456480989258.avro")
+    assert repr(again) in {repr(alert) for _, alert, _ in found}
+
+
+def test_a_file_is_replaced_only_if_asked(kafka: Kafka, config: Config, tmp_path: Path) -> None:
+    topic = filled(kafka, simulated("ztf", 1) * 2)
+    with AlertConsumer([topic], config) as consumer:
+        consumer.poll_and_write(tmp_path, WAIT_S)
+        with pytest.raises(AlertExistsError, match="is there already"):
+            consumer.poll_and_write(tmp_path, WAIT_S)
+    with AlertConsumer([topic], config) as consumer:
+        assert consumer.poll_and_write(tmp_path, WAIT_S, overwrite=True).topic == topic
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "name"),
+    [
+        (MULTI_MESSENGER, {"objectId": "ZTF1", "candid": 3, "triggerId": "bn26", "rate": 0.1}, "ZTF1_bn26_3"),
+        (
+            ELASTICC,
+            {
+                "alertId": 1,
+                "diaSource": {
+                    "diaSourceId": 5,
+                    "diaObjectId": 7,
+                    "midPointTai": 60674.05,
+                    "filterName": "r",
+                    "psFlux": 100.0,
+                },
+            },
+            "7_5",
+        ),
+        (COUNTING, {"objectId": "ZTF1"}, None),
+    ],
+)
+def test_other_topics(
+    kafka: Kafka, config: Config, tmp_path: Path, schema: Any, value: Any, name: str | None
+) -> None:
+    topic = filled(kafka, [record(schema, value)])
+    with AlertConsumer([topic], config) as consumer:
+        _, alert, _ = consumer.poll_and_write(tmp_path, WAIT_S)
+    (file,) = tmp_path.iterdir()
+    assert file.stem == (name or f"{topic}-0-0")
+    assert values_of(file) == [alert]
+
+
+def test_a_message_that_does_not_decode_is_told_once_and_the_rest_comes(kafka: Kafka, config: Config) -> None:
+    good = simulated("ztf", 4)
+    key, value = good[0]
+    topic = filled(kafka, [*good[:2], (key, value[:-3] if value else None), *good[2:]])  # type: ignore[index]
+    with AlertConsumer([topic], config) as consumer:
+        assert len(consumer.consume(10, WAIT_S)) == 2
+        with pytest.raises(DecodeError, match=rf"{topic} partition 0 offset 2: it does not match its writer"):
+            consumer.consume(10, WAIT_S)
+        assert len(consumer.consume(10, SHORT_S)) == 2
+
+
+def test_a_wrong_schema_is_one_line_with_the_remedy_and_stays_unread(
+    kafka: Kafka, config: Config, tmp_path: Path
+) -> None:
+    topic = filled(kafka, simulated("ztf", 1))
+    wrong, right = tmp_path / "wrong.avsc", tmp_path / "right.avsc"
+    wrong.write_text(json.dumps(MULTI_MESSENGER))
+    right.write_bytes(simulated("ztf", 1)[0][0] or b"")
+    consumer = AlertConsumer([topic], config, "ztf", str(wrong))
+    with pytest.raises(DecodeError, match="give the right schema as schema_path"):
+        consumer.poll(WAIT_S)
+    consumer.close()
+    with AlertConsumer([topic], config, schema_path=str(right)) as consumer:
+        assert consumer.poll(WAIT_S).alert["publisher"] == "Fink"  # type: ignore[index]
+
+
+def test_the_schema_is_saved_exactly(
+    kafka: Kafka, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = simulated("ztf", 3)
+    topic = filled(kafka, records)
+    monkeypatch.chdir(tmp_path)
+    with AlertConsumer([topic], config, dump_schema=True) as consumer:
+        consumer.consume(3, WAIT_S)
+        assert consumer.schema is not None
+        assert consumer.schema.text == records[0][0]
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes() == records[0][0]
+
+
+def test_on_assign_gets_confluent_kafkas_consumer(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 5))
+
+    def last(consumer: Any, partitions: Any) -> None:
+        for place in partitions:
+            place.offset = consumer.get_watermark_offsets(place)[1] - 1
+        consumer.assign(partitions)
+
+    with AlertConsumer([topic], config, "ztf", None, False, last) as consumer:
+        assert len(consumer.consume(5, 4 * SHORT_S)) == 1
+
+
+def test_available_topics_and_brokers(kafka: Kafka, config: Config) -> None:
+    topics = [kafka.topic(name, 2) for name in ("fink_sn", "ftransfer_ztf", "fxmatch_ztf", "fink_ztf_2026")]
+    consumer = AlertConsumer([], config)
+    services = {"livestream": 0, "datatransfer": 1, "xmatch": 2, "stats": 3}
+    for service, number in services.items():
+        found = consumer.available_topics(service)
+        assert found[topics[number]] == 2
+        assert not set(found) & {t for t in topics if t != topics[number]}
+    assert topics[0] in list(consumer.available_topics().keys())
+    assert set(topics) <= set(consumer.available_topics("all"))
+    assert list(consumer.available_brokers().values()) == [kafka.bootstrap]
+    with pytest.raises(SettingsError, match="is no service"):
+        consumer.available_topics("nope")
+    consumer.close()
+
+
+def test_no_topic_of_the_name(config: Config) -> None:
+    with pytest.raises(UnknownTopicError, match="has no topic fink_nope"):
+        AlertConsumer(["fink_nope"], config)
+    with pytest.raises(UnknownTopicError, match=r"no topic that matches fink_nope_\*"):
+        AlertConsumer(["fink_nope_*"], config)
+
+
+PASSWORDS: list[dict[str, Any]] = [
+    {"username": "fink", "password": "correct-horse"},
+    {"sasl.username": "fink", "sasl.password": "correct-horse"},
+    {
+        "sasl.username": "fink",
+        "sasl.password": "correct-horse",
+        "username": "other",
+        "password": None,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+    },
+]
+NO_PASSWORDS: list[dict[str, Any]] = [
+    {},
+    {"username": "me"},
+    {"username": "me", "password": None},
+    {"username": "me", "password": ""},
+    {"sasl.username": "me", "sasl.password": None},
+]
+
+
+@pytest.mark.parametrize("said", PASSWORDS)
+def test_with_a_password(kafka: Kafka, config: Config, said: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 1))
+    with AlertConsumer([topic], config | {"bootstrap.servers": kafka.sasl_bootstrap} | said) as consumer:
+        assert consumer.poll(WAIT_S).topic == topic
+
+
+@pytest.mark.parametrize("said", NO_PASSWORDS)
+def test_without_a_password(kafka: Kafka, config: Config, said: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 1))
+    with AlertConsumer([topic], config | said) as consumer:
+        assert consumer.poll(WAIT_S).topic == topic
+
+
+def test_a_wrong_password_is_told_and_never_shown(kafka: Kafka, config: Config) -> None:
+    said = {"bootstrap.servers": kafka.sasl_bootstrap, "username": "fink", "password": "hunter2-wrong"}
+    with pytest.raises(AuthenticationError, match="the credentials are refused") as caught:
+        AlertConsumer(["any"], config | said)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_where_none_is_wanted_says_to_leave_it_out(kafka: Kafka, config: Config) -> None:
+    with pytest.raises(AuthenticationError, match=r"leave it out \(set it to null\)"):
+        AlertConsumer(["any"], config | {"username": "fink", "password": "correct-horse"})
+
+
+def test_nobody_there_is_told_soon(config: Config) -> None:
+    with pytest.raises(UnreachableError, match="no broker answers"):
+        AlertConsumer(["any"], config | {"bootstrap.servers": "127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"group.id": "g"}, "no bootstrap.servers"),
+        ({"bootstrap.servers": "a:1"}, "no group.id"),
+        ({"bootstrap.servers": "a", "group.id": "g"}, "servers: write host:port"),
+        ({"bootstrap.servers": "a:1", "group.id": "g", "password": "s3cret"}, "a password and no username"),
+        ({"bootstrap.servers": "a:1", "group.id": "g", "nope.key": "s3cret"}, "librdkafka refuses"),
+        ({"bootstrap.servers": "a:1", "group.id": "g", "ssl.key.password": ["s3cret"]}, "kafka"),
+    ],
+)
+def test_a_bad_config_is_one_line_without_secrets(config: Config, text: str) -> None:
+    with pytest.raises(SettingsError, match=text) as caught:
+        AlertConsumer(["t"], config)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_version_key_and_a_folder_of_schemas(kafka: Kafka, config: Config, tmp_path: Path) -> None:
+    value = {"objectId": "ZTF1", "candid": 4, "triggerId": "x"}
+    topic = filled(kafka, [(b"2.5_3.5.3", encode(MULTI_MESSENGER, value))])
+    (tmp_path / "distribution_schema_fink_ztf_2.5_3.5.3.avsc").write_text(json.dumps(MULTI_MESSENGER))
+    with AlertConsumer([topic], config | {"schema_folder": str(tmp_path)}) as consumer:
+        assert consumer.poll(WAIT_S).alert["candid"] == 4  # type: ignore[index]
+
+
+def test_the_companion_topic_has_the_schema(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, [(None, encode(COUNTING, {"objectId": "ZTF9"}))])
+    kafka._topics[f"{topic}_schema"] = type(kafka._topics[topic])(f"{topic}_schema", 1)
+    kafka._create(f"{topic}_schema")
+    kafka.produce(f"{topic}_schema", [(json.dumps(COUNTING).encode(), b"x")])
+    with AlertConsumer([topic], config) as consumer:
+        assert consumer.poll(WAIT_S).alert == {"objectId": "ZTF9"}
+
+
+MANUAL = """
+    import time
+    from finkbridge import AlertConsumer, load_credentials
+
+    def poll_once(myconfig, topics):
+        wait = 20
+        consumer = AlertConsumer(topics, myconfig)
+        topic, alert, key = consumer.poll(wait)
+        if topic is not None:
+            print(time.gmtime().tm_year > 2000, topic, alert["objectId"], alert["cdsxmatch"],
+                  alert["candidate"]["magpsf"])
+        else:
+            print("No alerts received in the last {} seconds".format(wait))
+        consumer.close()
+
+    conf = load_credentials(survey="ztf")
+    myconfig = {"username": conf["username"], "bootstrap.servers": conf["servers"]}
+    myconfig["group_id"] = conf["group_id"]
+    if conf["password"] is not None:
+        myconfig["password"] = conf["password"]
+    poll_once(myconfig, conf["mytopics"])
+"""
+
+
+@pytest.mark.parametrize("password", [None, "correct-horse"])
+def test_a_script_of_the_manual_works_with_other_imports(
+    kafka: Kafka, tmp_path: Path, shared_data: Path, password: str | None
+) -> None:
+    topic = filled(kafka, real(shared_data, "ztf")[:2])
+    from finkbridge.register import register  # noqa: PLC0415
+
+    said = {
+        "username": "fink",
+        "password": password,
+        "group_id": f"g-{topic}",
+        "servers": kafka.sasl_bootstrap if password else kafka.bootstrap,
+        "mytopics": [topic],
+    }
+    register(tmp_path / ".finkclient", "ztf", said)
+    (tmp_path / "mine.py").write_text(textwrap.dedent(MANUAL))
+    told = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "mine.py"],
+            env=os.environ | {"HOME": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        told.append(done.stdout)
+        assert done.stderr == ""
+    assert told[0].startswith(f"True {topic} ZTF")
+    assert told[0] != told[1]
+
+
+def test_importing_finkbridge_stays_light() -> None:
+    code = "import sys, finkbridge; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"confluent_kafka", "fastavro", "numpy", "pyarrow"} & set(modules.stdout.split())
+    assert set(finkbridge.__all__) >= {"AlertConsumer", "load_credentials", "scan"}
