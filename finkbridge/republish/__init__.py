@@ -1,0 +1,1 @@
+"""Puts archived messages back on a topic, byte for byte."""
