@@ -103,9 +103,8 @@ def _judge(runs: Sequence[Run]) -> Iterator[tuple[str, float, str, float]]:
                 times = theirs.seconds / moved.seconds
                 yield f"{survey}: transfer, times as fast as {FINKCTL}", times, ">=", FASTER_THAN[FINKCTL]
             yield f"{survey}: transfer, peak PSS, MiB", moved.pss_mb, "<=", MOST_MEMORY_MIB
-        if ours is not None:
-            if deep := found.get((f"{topic}_deep", OURS)):
-                yield from _judge_depth(survey, ours, deep)
+        if ours is not None and (deep := found.get((f"{topic}_deep", OURS))):
+            yield from _judge_depth(survey, ours, deep)
 
 
 def _judge_depth(survey: str, ours: Summary, deep: Summary) -> Iterator[tuple[str, float, str, float]]:

@@ -19,8 +19,8 @@ from finkbridge.land import Lander
 from finkbridge.landing import Landing
 from finkbridge.values import Export, KnownSchema, LandedFile, Message
 
-STYLE = parquet.Style(row_group_rows=1_000, split_floats=False, statistics=())
-"""Whole alerts, images too: few rows are many MB, and no query prunes by the ranges of 300 leaves."""
+STYLE = parquet.Style(row_group_rows=1_000, split_floats=False, statistics=(), stored=("stampData",))
+"""Few rows are many MB, no query prunes by the ranges of 300 leaves, and ZTF's images are gzipped."""
 
 
 class ExportLander(Lander):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.command import Command
@@ -30,6 +32,13 @@ def real_ztf(shared_data: Path) -> RealAlerts:
 @pytest.fixture(scope="session")
 def real_lsst(shared_data: Path) -> RealAlerts:
     return real_alerts(shared_data / "lsst")
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    """Return all rows below a folder, as those who read it whole would."""
+    files = sorted(p for p in folder.rglob("*.parquet") if not any(x.startswith(".") for x in p.parts))
+    tables = [pq.ParquetFile(file).read() for file in files]
+    return list(pa.concat_tables(tables).to_pylist(maps_as_pydicts="strict")) if tables else []
 
 
 def transfer_topic(kafka: Kafka, real: RealAlerts, survey: str, prefix: str = "ftransfer") -> str:
