@@ -61,6 +61,15 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
 @click.option(
     "--into-lake", "--into_lake", "into_lake", is_flag=True, help="Into the lake, not into a folder."
 )
+@click.option(
+    "--idle",
+    "idle_s",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="S",
+    help="AI topics: wait so long for the next prediction.",
+)
 @click.option("--verbose", is_flag=True, help="Say more.")
 @json_option
 @lake_option
@@ -85,6 +94,7 @@ def command(  # noqa: PLR0913 - one argument an option
     restart: bool,
     dump: bool,
     into_lake: bool,
+    idle_s: float,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -116,6 +126,7 @@ def command(  # noqa: PLR0913 - one argument an option
         partition=None if partitionby == "None" else partitionby,
         limit=limit,
         restart=restart,
+        idle_s=idle_s,
         state=state,
     )
     request.check(settings)

@@ -13,9 +13,10 @@ from finkbridge.cli.options import App
 from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.execution import Landed, Listener
 from finkbridge.settings import Settings
+from finkbridge.transfer.engine import Result
 from finkbridge.transfer.look import dump_schemas
 from finkbridge.transfer.request import Request
-from finkbridge.transfer.run import Result, transfer
+from finkbridge.transfer.run import transfer
 from finkbridge.values import SegmentPlan
 
 TIME_RULE = {
@@ -83,9 +84,9 @@ def proven(result: Result) -> Iterator[str]:
         if not a.messages and not proof.waiting:
             yield f"{proof.topic} has no messages: the query found nothing, or its results are still to come"
             continue
-        sign = "=" if proof.found == a.messages else "but"
-        files = f"{proof.files:,} files ({output.human_bytes(proof.file_bytes)})"
-        line = f"{proof.topic}: {a.messages:,} messages {sign} {proof.found:,} rows in {files}"
+        sign = "=" if proof.counted.rows == a.messages else "but"
+        files = f"{proof.counted.files:,} files ({output.human_bytes(proof.counted.bytes)})"
+        line = f"{proof.topic}: {a.messages:,} messages {sign} {proof.counted.rows:,} rows in {files}"
         if proof.limit is not None and proof.waiting:
             line += f"; -limit leaves {proof.waiting:,} at the broker"
         yield line
@@ -93,8 +94,7 @@ def proven(result: Result) -> Iterator[str]:
 
 def complaints(result: Result) -> Iterator[str]:
     """Yield what a user should know beyond the proofs, one line each."""
-    if result.aside:
-        yield f"begun anew; what was known of the earlier transfer is in {result.aside}"
+    yield from result.notes
     for proof in result.proofs:
         if proof.before:
             yield (

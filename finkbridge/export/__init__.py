@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from finkbridge.export.lander import ExportLander
+from finkbridge.export.predictions import PredictionLander
 from finkbridge.land import Lander
 from finkbridge.values import Export
 
@@ -17,4 +18,6 @@ def lander_of(export: Export | None) -> Callable[..., Lander]:
 
     Its arguments are those of `finkbridge.land.Lander`.
     """
-    return Lander if export is None else partial(ExportLander, export)
+    if export is None:
+        return Lander
+    return PredictionLander if export.format == "predictions" else partial(ExportLander, export)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from errno import EXDEV
 from pathlib import Path
 
 from finkbridge import disk, layout
 from finkbridge.errors import LakeAccessError
 from finkbridge.layout import SegmentName
-from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
 
 DEEPEST = 3
@@ -42,9 +41,9 @@ def strangers(outdir: Path, topic: str, known: Iterable[str]) -> list[str]:
     return sorted(path for path in _files_of(outdir, topic) if path not in mine)
 
 
-def refuse_strangers(outdir: Path, topic: str, ledger: Ledger) -> None:
+def refuse_strangers(outdir: Path, topic: str, known: Iterable[str]) -> None:
     """Raise LakeAccessError if another transfer of the topic left files: all its alerts would be doubled."""
-    if found := strangers(outdir, topic, (row.path for row in ledger.alive_files("export"))):
+    if found := strangers(outdir, topic, known):
         raise LakeAccessError(
             f"{outdir} has {len(found):,} files of an earlier transfer of {topic} ({found[0]}), whose state "
             "is not there: move them away, or choose another -outdir; nothing is written over"
@@ -79,8 +78,20 @@ def set_aside(state: Path, outdir: Path, topic: str) -> Path | None:
     return old
 
 
-def deliver(state: Path, outdir: Path, paths: Iterable[str]) -> None:
+def deliver_landed(state: Path, outdir: Path, paths: Iterable[str]) -> None:
+    """Move a transfer's committed files to the output folder; see `deliver`."""
+    deliver(outdir, {path: state / layout.landed_path(path) for path in paths})
+
+
+def deliver(outdir: Path, waiting: Mapping[str, Path]) -> None:
     """Move committed files to the output folder; those that are there already stay as they are.
+
+    Parameters
+    ----------
+    outdir
+        The output folder.
+    waiting
+        Where each file is, by its path in the output folder; one that is not there was moved before.
 
     Raises
     ------
@@ -89,26 +100,18 @@ def deliver(state: Path, outdir: Path, paths: Iterable[str]) -> None:
     """
     folders: dict[Path, None] = {}
     with disk.writing(outdir):
-        for path in paths:
-            waiting, final = state / layout.landed_path(path), outdir / path
-            if not waiting.exists():
+        for path, aside in waiting.items():
+            final = outdir / path
+            if not aside.exists():
                 continue
             if final.exists():
                 raise LakeAccessError(
                     f"{final} is there already: move it away, then run again; it is not touched"
                 )
             folders |= dict.fromkeys([*disk.make_folders(final.parent), final.parent])
-            _move(waiting, final)
+            _move(aside, final)
         for folder in folders:
             disk.sync_folder(folder)
-
-
-def missing(outdir: Path, sizes: Iterable[tuple[str, int]]) -> Iterator[str]:
-    """Yield the files that are not in the folder with their size."""
-    for path, size in sizes:
-        file = outdir / path
-        if not file.is_file() or file.stat().st_size != size:
-            yield path
 
 
 def _files_of(outdir: Path, topic: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from sqlalchemy import func, select
 
-from finkbridge.broker import Watermarks
+from finkbridge.broker import Broker, Watermarks
 from finkbridge.frames import scan
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
@@ -37,16 +37,24 @@ class Account:
     """Of the messages' values."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was found in the files, by looking there."""
+
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+    wrong: tuple[str, ...] = ()
+    """One line for what is gone, and one for what is not as it was written."""
+
+
 @dataclass(slots=True)
 class Proof:
     """What was counted, and what does not agree."""
 
     topic: str
     account: Account
-    found: int
-    """Rows in the files, counted there."""
-    files: int
-    file_bytes: int
+    counted: Counted
     waiting: int
     """Offsets at the broker that are not transferred."""
     before: int
@@ -81,10 +89,15 @@ def account_of(ledger: Ledger, key: Key) -> Account:
     return Account(*(int(n or 0) for n in (*row, gaps, left, size)))
 
 
+def marks_of(brokers: Mapping[str, Broker], key: Key) -> dict[int, Watermarks]:
+    """Return the partitions of a topic as the broker shows them now."""
+    return {partition: marks for (_, partition), marks in brokers[key[0]].watermarks([key[1]]).items()}
+
+
 def prove(
-    ledger: Ledger, key: Key, marks: Mapping[int, Watermarks], outdir: Path | None, limit: int | None
+    ledger: Ledger, key: Key, marks: Mapping[int, Watermarks], counted: Counted, limit: int | None
 ) -> Proof:
-    """Count all anew: offsets at the broker, messages in the ledger, rows in the files.
+    """Hold offsets at the broker, messages in the ledger and rows in the files against each other.
 
     Parameters
     ----------
@@ -94,74 +107,74 @@ def prove(
         The topic.
     marks
         The topic's partitions as the broker shows them now.
-    outdir
-        The output folder; None: the lake.
+    counted
+        The files.
     limit
         How many alerts were asked for; None: all.
     """
-    account = account_of(ledger, key)
     generation = ledger.generations().get(key)
     parts = ledger.partitions(generation.row_id) if generation else {}
-    waiting = sum(
-        max(0, m.end - parts[p].next_offset) if p in parts else m.end - m.low for p, m in marks.items()
-    )
-    first = generation is not None and generation.source.generation == 1
-    before = sum(p.first_offset for p in parts.values()) if first else 0
-    if outdir is None:
-        found, files, size = _in_lake(ledger, key)
-        wrong: list[str] = []
-    else:
-        found, files, size, wrong = _in_folder(ledger, outdir)
-    proof = Proof(key[1], account, found, files, size, waiting, before, limit, wrong)
-    proof.problems += _differences(proof, "quarantine" if outdir is None else f"{ledger.lake}/quarantine")
+    starts = {p: parts[p].next_offset if p in parts else m.low for p, m in marks.items()}
+    waiting = sum(max(0, m.end - starts[p]) for p, m in marks.items())
+    is_first = generation is not None and generation.source.generation == 1
+    before = sum(p.first_offset for p in parts.values()) if is_first else 0
+    proof = Proof(key[1], account_of(ledger, key), counted, waiting, before, limit, list(counted.wrong))
+    proof.problems += _differences(proof, ledger.lake)
     return proof
 
 
-def _differences(proof: Proof, where: str) -> Iterator[str]:
+def _differences(proof: Proof, state: Path) -> Iterator[str]:
     account, topic = proof.account, proof.topic
     if bad := account.quarantined:
-        of = f"{bad:,} of {account.messages:,} messages"
-        yield f"{of} cannot be decoded and are no rows; they are kept whole in {where}"
+        of = f"{bad:,} of {account.messages:,} messages of {topic}"
+        yield f"{of} cannot be decoded and are no rows; they are kept whole in {state}/quarantine"
     if account.lost:
         yield f"{account.lost:,} messages or holes of {topic} left the broker before they could be fetched"
-    if proof.found != account.rows:
-        yield f"the files have {proof.found:,} rows, and {account.rows:,} were written"
+    if proof.counted.rows != account.rows:
+        yield f"the files have {proof.counted.rows:,} rows, and {account.rows:,} were written"
     if proof.waiting and (proof.limit is None or account.messages < proof.limit):
         yield f"{proof.waiting:,} offsets of {topic} wait at the broker: run the same command again"
 
 
-def _in_lake(ledger: Ledger, key: Key) -> tuple[int, int, int]:
-    """Return the topic's rows in the lake's ``deliveries``, and the files and bytes of its archive."""
+def count_lake(ledger: Ledger, key: Key) -> Counted:
+    """Count the topic's rows in the lake's ``deliveries``, and the files and bytes of its archive."""
     url = None if ledger.is_sqlite else ledger.engine.url.render_as_string(hide_password=False)
     mine = scan("deliveries", ledger.lake, url).filter(cluster=key[0], topic=key[1])
     found = int(mine.select(pl.len()).collect().item())
     archive = [row for row in ledger.alive_files("archive") if row.path.split("/")[1] == key[1]]
-    return found, len(archive), sum(row.bytes for row in archive)
+    return Counted(found, len(archive), sum(row.bytes for row in archive))
 
 
-def _in_folder(ledger: Ledger, outdir: Path) -> tuple[int, int, int, list[str]]:
-    """Count the rows of the transfer's files; return rows, files, bytes, and what is wrong with them."""
-    listed = ledger.alive_files("export")
-    found, absent, odd = 0, [], []
-    for row in listed:
-        file = outdir / row.path
+def count_folder(listed: Sequence[Any], outdir: Path) -> Counted:
+    """Count the rows of a transfer's files.
+
+    Parameters
+    ----------
+    listed
+        Path in the folder (``path``) and bytes (``bytes``) of each.
+    outdir
+        The folder.
+    """
+    rows, absent, odd = 0, [], []
+    for one in listed:
+        file = outdir / one.path
         if not file.is_file():
-            absent.append(row.path)
-        elif file.stat().st_size != row.bytes or (rows := rows_of(file)) is None:
-            odd.append(row.path)
+            absent.append(one.path)
+        elif file.stat().st_size != one.bytes or (found := rows_of(file)) is None:
+            odd.append(one.path)
         else:
-            found += rows
-    wrong = [
+            rows += found
+    wrong = tuple(
         f"{len(paths):,} files {what}, such as {outdir / paths[0]}: put them back, or begin anew in an empty "
         "folder (--restart_from_beginning)"
         for paths, what in ((absent, "are gone"), (odd, "are not as they were written"))
         if paths
-    ]
-    return found, len(listed), sum(row.bytes for row in listed), wrong
+    )
+    return Counted(rows, len(listed), sum(one.bytes for one in listed), wrong)
 
 
 def rows_of(file: Path) -> int | None:
-    """Return the rows of a Parquet or Avro file, counted by what wrote neither; None if it is damaged."""
+    """Return the rows of a Parquet or Avro file, counted in the file; None if it is damaged."""
     try:
         if file.suffix == ".parquet":
             return int(pq.read_metadata(file).num_rows)

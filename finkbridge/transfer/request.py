@@ -37,6 +37,8 @@ class Request:
     """Alerts in the output at most."""
     restart: bool = False
     """Begin anew, where a transfer of the topic to this folder was begun before."""
+    idle_s: float = 300.0
+    """Of an AI topic: seconds without a new prediction after which the AI counts as having ended."""
     state: Path | None = None
     """Folder for the transfer's state, if it is not to be beside the output folder."""
 

@@ -1,4 +1,4 @@
-"""A transfer that is killed between any two of its steps, and run again, leaves what an untouched one leaves."""
+"""A transfer that is killed between any two of its steps, and run again, leaves what it always leaves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from finkbridge import later
 from finkbridge.execution import Silent
 from finkbridge.settings import Settings
+from finkbridge.transfer.engine import Result
 from finkbridge.transfer.request import Request
-from finkbridge.transfer.run import Result, transfer
+from finkbridge.transfer.run import transfer
 from tests.support.kafka import Kafka
 from tests.support.lake import RealAlerts, forget_landers, make_settings, same
 from tests.transfer.conftest import rows_in
@@ -29,8 +30,8 @@ COORDINATOR = "finkbridge.ledger.coordinator:Coordinator"
 STEPS = [
     ("finkbridge.transfer.outdir:make_state", 1, "after"),
     ("finkbridge.ledger.store:Ledger._create", 1, "after"),
-    ("finkbridge.transfer.run:_remember", 1, "before"),
-    ("finkbridge.transfer.run:_remember", 1, "after"),
+    ("finkbridge.transfer.engine:_remember", 1, "before"),
+    ("finkbridge.transfer.engine:_remember", 1, "after"),
     (f"{COORDINATOR}.add_plans", 1, "before"),
     (f"{COORDINATOR}.add_plans", 1, "after"),
     ("finkbridge.parquet:write", 2, "after"),
@@ -133,5 +134,5 @@ def test_limit_counts_what_a_killed_transfer_had(kafka: Kafka, ztf_topic: str, t
     result = transferred(settings, request)
     assert len(rows_in(tmp_path / "out")) == 17
     assert result.proofs[0].waiting == 14
-    assert transferred(settings, request).proofs[0].found == 17
-    assert transferred(settings, request_of(ztf_topic, tmp_path)).proofs[0].found == 31
+    assert transferred(settings, request).proofs[0].counted.rows == 17
+    assert transferred(settings, request_of(ztf_topic, tmp_path)).proofs[0].counted.rows == 31
