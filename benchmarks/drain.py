@@ -23,9 +23,10 @@ from benchmarks.results import Run, Summary
 from tests.support.kafka_server import KafkaServer
 
 JVM = ("-Xmx1g",)
-QUICK = ("consume() loop", "finkbridge drain")
+QUICK = ("consume() loop", "finkbridge drain", "finkbridge transfer")
 """Programs that run in every round; the others once."""
 OURS, FINKCTL, SPARK = "finkbridge drain", "finkctl transfer", "Spark"
+TRANSFER = "finkbridge transfer"
 DEPTH = 4
 FASTER_THAN = {FINKCTL: 10.0, SPARK: 3.0}
 MOST_MEMORY_MIB = 1024
@@ -97,8 +98,13 @@ def _judge(runs: Sequence[Run]) -> Iterator[tuple[str, float, str, float]]:
                 if theirs := found.get((topic, peer)):
                     yield f"{survey}: times as fast as {peer}", theirs.drain_s / ours.seconds, ">=", times
             yield f"{survey}: peak PSS, MiB", ours.pss_mb, "<=", MOST_MEMORY_MIB
-            if deep := found.get((f"{topic}_deep", OURS)):
-                yield from _judge_depth(survey, ours, deep)
+        if (moved := found.get((topic, TRANSFER))) is not None:
+            if theirs := found.get((topic, FINKCTL)):
+                times = theirs.seconds / moved.seconds
+                yield f"{survey}: transfer, times as fast as {FINKCTL}", times, ">=", FASTER_THAN[FINKCTL]
+            yield f"{survey}: transfer, peak PSS, MiB", moved.pss_mb, "<=", MOST_MEMORY_MIB
+        if ours is not None and (deep := found.get((f"{topic}_deep", OURS))):
+            yield from _judge_depth(survey, ours, deep)
 
 
 def _judge_depth(survey: str, ours: Summary, deep: Summary) -> Iterator[tuple[str, float, str, float]]:

@@ -113,6 +113,17 @@ def spark(case: Case) -> Outcome:
     return Outcome(usage, parquet_rows(case.folder / "out" / "rows"), told["drain_seconds"])
 
 
+def transfer(case: Case) -> Outcome:
+    """Run ``finkbridge transfer`` into an empty folder: the same rows and columns as ``finkctl transfer``."""
+    out, config = case.folder / "out", case.folder / "finkbridge.toml"
+    config.write_text(f'[clusters.{case.topic.survey}]\nservers = "{case.bootstrap}"\n')
+    program = Path(sys.executable).parent / "finkbridge"
+    compileall.compile_dir(HERE.parent / "finkbridge", quiet=1)  # as installing a package does
+    words = ["transfer", "-survey", case.topic.survey, "-topic", case.topic.name, "-outdir", str(out)]
+    usage = measure([str(program), "--config", str(config), *words], {"HOME": str(case.folder)}, case.folder)
+    return Outcome(usage, parquet_rows(out), usage.seconds)
+
+
 def finkbridge(case: Case) -> Outcome:
     """Run the real command into an empty lake, and look into every table and the archive."""
     lake, config = case.folder / "lake", case.folder / "finkbridge.toml"
@@ -134,6 +145,7 @@ PROGRAMS: dict[str, Program] = {
     "finkctl transfer": finkctl,
     "Spark": spark,
     "finkbridge drain": finkbridge,
+    "finkbridge transfer": transfer,
 }
 
 

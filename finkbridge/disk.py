@@ -65,7 +65,7 @@ class Staging:
         folders: dict[Path, None] = {}
         for aside, path in kept:
             final = self.lake / path
-            folders |= dict.fromkeys(_make_folders(final.parent))
+            folders |= dict.fromkeys(make_folders(final.parent))
             aside.replace(final)
             folders[final.parent] = None
         for folder in folders:
@@ -160,7 +160,7 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _make_folders(folder: Path) -> list[Path]:
+def make_folders(folder: Path) -> list[Path]:
     """Make a folder and what is missing above it; return the folders that got a new name in them."""
     missing = []
     while not folder.is_dir():

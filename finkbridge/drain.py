@@ -14,8 +14,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
@@ -34,6 +35,8 @@ from finkbridge.workforce import Workforce
 
 Wanted = Mapping[str, Sequence[str]]
 """Topics and patterns, by cluster."""
+
+B = TypeVar("B", bound="Bridge")
 
 PUBLISH_EVERY_S = 30.0
 """How often a long run publishes the catalog, so that readers see it grow."""
@@ -69,8 +72,7 @@ def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | No
         return bridge.run(names, listener or Silent())
 
 
-@contextmanager
-def open_bridge(settings: Settings, first: Sequence[str] | None = None) -> Iterator[Bridge]:
+def open_bridge(settings: Settings, first: Sequence[str] | None = None) -> AbstractContextManager[Bridge]:
     """Hold the lake and the connections to the clusters, for one run or for many.
 
     Parameters
@@ -81,6 +83,12 @@ def open_bridge(settings: Settings, first: Sequence[str] | None = None) -> Itera
         Topics and patterns that a lake is begun with, as `drain` takes them: where none of them can be had,
         none is made. None: a lake is made, whatever the brokers say.
     """
+    return open_as(Bridge, settings, first)
+
+
+@contextmanager
+def open_as(kind: type[B], settings: Settings, first: Sequence[str] | None = None) -> Iterator[B]:
+    """Do as `open_bridge`, for a kind of bridge that lands messages in another way."""
     settings.require_clusters()
     file = settings.decode.schema_file
     schema_override = later.call("finkbridge.avro.schemas:read_schema", file) if file else None
@@ -97,7 +105,7 @@ def open_bridge(settings: Settings, first: Sequence[str] | None = None) -> Itera
         refuse_if_lost(ledger)
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
-        bridge = Bridge(settings, coordinator, brokers, schema_override)
+        bridge = kind(settings, coordinator, brokers, schema_override)
         stack.callback(bridge.close)
         yield bridge
 

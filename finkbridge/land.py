@@ -153,7 +153,7 @@ class Lander:
         landing = Landing(source, name, archive.facts, place)
         group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
         stored = Stored(self._lake / file.path, file, origin_of(source, file, archive))
-        alerts = self._decode(group, stored, surveys.cutout_columns(file.survey))
+        alerts = self._decode(group, stored.aside, len(archive.messages), surveys.cutout_columns(file.survey))
         description = surveys.describe(alerts, file.survey)
         if description.rejected:
             at, reason = min(description.rejected.items())
@@ -237,7 +237,7 @@ class Lander:
         survey = surveys.survey_of_avro(group.schema.parsed)
         stored = store(landing, name, group, messages, survey)
         messages.clear()
-        alerts = self._decode(group, stored, surveys.cutout_columns(survey))
+        alerts = self._decode(group, stored.aside, stored.origin.rows, surveys.cutout_columns(survey))
         description = surveys.describe(alerts, survey)
         if description.rejected:
             self._land_rest(landing, stored, description.rejected)
@@ -253,16 +253,17 @@ class Lander:
         for group, mine in self._group(landing, rest):
             self._land_group(landing, group, mine)
 
-    def _decode(self, group: SchemaGroup, stored: Stored, dropped: Sequence[str]) -> pa.Table:
+    def _decode(self, group: SchemaGroup, aside: Path, rows: int, dropped: Sequence[str]) -> pa.Table:
+        """Return the table of a group's messages, without some columns; bare datums are read from a file."""
         _, decoder = self._tools.of(group.schema)
         columns = [name for name in decoder.arrow_schema.names if name not in dropped]
         if group.framing is not Framing.BARE:
             return decoder.decode(group.datums, columns)
-        group.datums.clear()  # they are in the archive file
+        group.datums.clear()  # they are in the file
         try:
-            return decoder.decode_file(stored.aside, stored.origin.rows, columns)
+            return decoder.decode_file(aside, rows, columns)
         except DecodeError:
             if not decoder.bulk:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
-            return self._tools.careful(group.schema).decode_file(stored.aside, stored.origin.rows, columns)
+            return self._tools.careful(group.schema).decode_file(aside, rows, columns)

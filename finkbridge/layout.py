@@ -31,6 +31,8 @@ _MERGED = re.compile(r"merged-n(\d+)-\d+\.parquet")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}|undated")
 SCRATCH_NAME = re.compile(r"[0-9a-f]{32}\..*")
 """Names of the files in `SCRATCH`."""
+LANDED = "landed"
+"""Folder of a transfer's files that are not in the output folder yet, in the folder of its state."""
 DATA_FOLDERS = ("archive", "deliveries", "packets", "quarantine")
 """They hold data files only, and exactly those that the ledger lists."""
 
@@ -108,6 +110,7 @@ def plan_folders(topic: str) -> tuple[str, ...]:
         "deliveries/*/*",
         "packets/*/*",
         f"packets/other/{topic}/*",
+        LANDED,
     )
 
 
@@ -179,6 +182,11 @@ class DataPath:
         if found.topic and found.segment and found.segment.topic != short_topic(found.topic):
             raise ValueError(f"a file of another topic than its folder: {path!r}")
         return found
+
+
+def landed_path(file: str) -> str:
+    """Path of a transfer's file before it is in the output folder, by its name or its path there."""
+    return f"{LANDED}/{file.rpartition('/')[2]}"
 
 
 def message_stem(topic: str, generation: int, partition: int, offset: int) -> str:

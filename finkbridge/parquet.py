@@ -35,6 +35,8 @@ class Style:
     """Whether floats are split by byte (BYTE_STREAM_SPLIT): smaller where rows are alike, slower to write."""
     statistics: tuple[str, ...] | None = None
     """Columns with least and greatest value in the footer; None is all."""
+    stored: tuple[str, ...] = ()
+    """Names of leaves, at any depth, whose bytes are compressed already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,7 @@ def known_schema(schema: pa.Schema) -> KnownSchema:
 def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:
     names = set(schema.names)
     split = _float_leaves(schema) if style.split_floats else []
-    return {
-        "compression": "zstd",
-        "compression_level": ZSTD_LEVEL,
+    return _compression(schema, style) | {
         "write_statistics": True if style.statistics is None else list(style.statistics),
         "use_dictionary": [name for name in style.dictionary if name in names],
         "column_encoding": dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
@@ -90,6 +90,17 @@ def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:
             for name in style.bloom
             if name in names
         },
+    }
+
+
+def _compression(schema: pa.Schema, style: Style) -> dict[str, Any]:
+    paths = [path for field in schema for path, _ in _leaves(field)] if style.stored else []
+    if not any(path.rpartition(".")[2] in style.stored for path in paths):
+        return {"compression": "zstd", "compression_level": ZSTD_LEVEL}
+    codecs = {path: "none" if path.rpartition(".")[2] in style.stored else "zstd" for path in paths}
+    return {
+        "compression": codecs,
+        "compression_level": {path: ZSTD_LEVEL for path, codec in codecs.items() if codec == "zstd"},
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finkbridge.broker.client import Broker
+from finkbridge.export import lander_of
 from finkbridge.land import Bounds, Lander
 from finkbridge.registry import lookups_of
 from finkbridge.values import LandedPart
@@ -37,13 +38,8 @@ def _lander(task: Task) -> Lander:
         del _landers[key]
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-    lander = Lander(
-        task.lake,
-        broker,
-        task.engine,
-        task.schema_override,
-        Bounds(task.timeout_s, task.max_schemas),
-        lookups_of(task.cluster, task.schema_folder),
-    )
+    bounds = Bounds(task.timeout_s, task.max_schemas)
+    lookups = lookups_of(task.cluster, task.schema_folder)
+    lander = lander_of(task.export)(task.lake, broker, task.engine, task.schema_override, bounds, lookups)
     _landers[key] = task, broker, lander
     return lander

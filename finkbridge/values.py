@@ -101,6 +101,16 @@ class SegmentPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Export:
+    """How messages are written into a plain folder, in place of a lake's archive and tables."""
+
+    format: Literal["parquet", "avro", "predictions"]
+    """``predictions``: JSON messages of an AI topic, as a small Parquet table."""
+    partition: str | None = None
+    """``time`` (the observing night), the name of a column, or None."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that goes to quarantine, with the reason."""
 
@@ -118,7 +128,8 @@ class LandedFile:
 
     path: str
     """Relative to the lake, with forward slashes."""
-    table: Literal["archive", "deliveries", "packets", "quarantine"]
+    table: Literal["archive", "deliveries", "packets", "quarantine", "export"]
+    """``export``: of a transfer, which has no other tables; its path is relative to the output folder."""
     survey: str
     """``ztf``, ``lsst`` or ``other``; empty for quarantine."""
     night: int | None

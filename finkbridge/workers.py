@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from finkbridge import later, layout
 from finkbridge.settings import ClusterSettings, Settings
-from finkbridge.values import LandedPart, SegmentPlan
+from finkbridge.values import Export, LandedPart, SegmentPlan
 
 T = TypeVar("T")
 
@@ -65,6 +65,8 @@ class Task:
     """Of writer schemas that keys only name."""
     refusal: str = ""
     """Why the plan's messages go to quarantine unseen; empty: they are decoded."""
+    export: Export | None = None
+    """How they are written to a plain folder; None: into a lake."""
 
 
 class InProcessExecutor(Executor):

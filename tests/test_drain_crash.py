@@ -59,7 +59,7 @@ STEPS = [
     ("finkbridge.disk:sync_file", 1, "after"),
     ("finkbridge.disk:sync_file", 5, "after"),
     ("finkbridge.disk:Staging.publish", 1, "before"),
-    ("finkbridge.disk:_make_folders", 1, "after"),
+    ("finkbridge.disk:make_folders", 1, "after"),
     ("pathlib:Path.replace", 1, "after"),
     ("pathlib:Path.replace", 3, "after"),
     ("finkbridge.disk:sync_folder", 1, "before"),

@@ -29,6 +29,8 @@ from finkbridge.errors import FinkbridgeError, SettingsError
 COMMANDS = {
     "drain": "Drain topics into the lake: all that is there now, then end.",
     "follow": "Drain topics into the lake for ever, within seconds.",
+    "transfer": "Transfer a finite topic to a folder or the lake, and prove it.",
+    "republish": "Put archived messages back on a topic, byte for byte.",
     "status": "Show what is drained, what waits, and when it expires.",
     "certificate": "Show what the lake has of each night, and if that is all.",
     "sql": "Ask the lake in SQL.",

@@ -1,0 +1,166 @@
+"""AI topics: alerts joined with the predictions that a job makes of them, while it is still at work."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge.execution import Silent
+from finkbridge.settings import Settings
+from finkbridge.transfer.engine import Result
+from finkbridge.transfer.request import Request
+from finkbridge.transfer.run import transfer
+from tests.support.command import Command
+from tests.support.kafka import Kafka
+from tests.support.lake import KEPT, RealAlerts, forget_landers, make_settings, same
+from tests.transfer.conftest import rows_in, transfer_topic
+from tests.transfer.test_crash import killed
+
+pytestmark = pytest.mark.kafka
+
+
+def prediction(candid: int, model: str, value: Any) -> tuple[None, bytes]:
+    return None, json.dumps({"source": {"candid": candid}, "bridge": model, "result": value}).encode()
+
+
+@pytest.fixture
+def topics(kafka: Kafka, real_ztf: RealAlerts) -> tuple[str, str]:
+    """A feed with all alerts, and an output topic of its name without a prediction."""
+    feed = transfer_topic(kafka, real_ztf, "ztf")
+    output = "fink_ai_" + feed.removeprefix("ftransfer_ztf_")
+    made = kafka.topic("fink_ai", 2, KEPT)
+    kafka.delete(made)
+    kafka._topics[output] = type(kafka._topics[made])(output, 2, config=dict(KEPT))
+    kafka._create(output)
+    return feed, output
+
+
+def say(kafka: Kafka, topic: str, real: RealAlerts, model: str, numbers: range) -> None:
+    for i in numbers:
+        kafka.produce(topic, [prediction(real.alerts[i]["candid"], model, {"predictions": [i / 100]})], i % 2)
+
+
+def assert_joined(folder: Path, real: RealAlerts, models: list[str], count: int) -> None:
+    rows = rows_in(folder)
+    assert len(rows) == len({row["candid"] for row in rows}) == count
+    alerts = {alert["candid"]: (i, alert) for i, alert in enumerate(real.alerts)}
+    for row in rows:
+        i, alert = alerts[row["candid"]]
+        assert row.pop("model_predictions") == [{"model": m, "prediction": i / 100} for m in models]
+        assert all(same(row[name], alert[name]) for name in row)
+
+
+def run(kafka: Kafka, tmp_path: Path, topic: str, **more: Any) -> Result:
+    settings: Settings = make_settings(tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000})
+    request = Request("ztf", topic, tmp_path / "out", **{"idle_s": 0.0, **more})
+    result = transfer(settings, request, Silent())
+    forget_landers()
+    return result
+
+
+def test_alerts_with_their_predictions(
+    command: Command, kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    for model in ("snn", "cbpf"):
+        say(kafka, topics[1], real_ztf, model, range(31))
+    said = command.run("transfer", "-topic", topics[1], "-outdir", "out", "-survey", "ztf")
+    assert f"{topics[0]}: 31 messages = 31 rows" in said.stdout
+    assert f"{topics[1]}: 62 messages = 62 rows" in said.stdout
+    assert_joined(tmp_path / "out", real_ztf, ["cbpf", "snn"], 31)
+
+
+def test_a_job_that_is_still_at_work_is_followed(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    job = threading.Timer(3, say, [kafka, topics[1], real_ztf, "snn", range(31)])
+    job.start()
+    assert run(kafka, tmp_path, topics[1], idle_s=60.0).succeeded
+    job.join()
+    assert_joined(tmp_path / "out", real_ztf, ["snn"], 31)
+
+
+def test_predictions_that_come_later_make_a_round_of_their_own(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    say(kafka, topics[1], real_ztf, "snn", range(20))
+    result = run(kafka, tmp_path, topics[1], partition="time")
+    assert not result.succeeded
+    assert result.proofs[0].problems == ["11 alerts have no prediction yet: run the same command again later"]
+    assert len(rows_in(tmp_path / "out")) == 20
+    say(kafka, topics[1], real_ztf, "snn", range(20, 31))
+    say(kafka, topics[1], real_ztf, "late", range(5))
+    result = run(kafka, tmp_path, topics[1], partition="time")
+    assert result.succeeded
+    assert "5 predictions came when their alerts were written" in result.notes[0]
+    rows = rows_in(tmp_path / "out")
+    assert len(rows) == len({row["candid"] for row in rows}) == 31
+
+
+def test_the_newest_prediction_counts_and_what_is_none_is_kept(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    candid = real_ztf.alerts[0]["candid"]
+    good = [prediction(candid, "m", {"predictions": [0.1]}), prediction(candid, "m", 0.2)]
+    kafka.produce(
+        topics[1], [*good, prediction(real_ztf.alerts[1]["candid"], "m", [])], 0, [1000, 2000, 3000]
+    )
+    bad = [
+        b"",
+        b"{}",
+        b"[1]",
+        b"\xff",
+        b"[" * 5000,
+        b'{"source": {"candid": 1e9}}',
+        b'{"source": {"candid": true}}',
+    ]
+    bad += [
+        json.dumps({"source": {"candid": 10**30}}).encode(),
+        b'{"source": {"candid": 1}, "result": "high"}',
+    ]
+    kafka.produce(topics[1], [(None, value) for value in bad], 1)
+    result = run(kafka, tmp_path, topics[1], limit=31)
+    assert result.proofs[1].account.quarantined == len(bad)
+    assert not result.succeeded
+    told = {row["candid"]: row["model_predictions"] for row in rows_in(tmp_path / "out")}
+    assert told.pop(candid) == [{"model": "m", "prediction": 0.2}]
+    ((other,),) = told.values()
+    assert math.isnan(other["prediction"])
+
+
+def test_without_its_alerts_nothing_is_left(command: Command, kafka: Kafka, tmp_path: Path) -> None:
+    topic = kafka.topic("fink_ai")
+    said = command.run("transfer", "-topic", topic, "-outdir", "out", "-survey", "ztf", code=1)
+    assert "neither fink_ai_feed_" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+STEPS = [
+    ("finkbridge.ledger.coordinator:Coordinator.commit_segment", 2, "after"),
+    ("finkbridge.transfer.joined:Joined._name_round", 1, "before"),
+    ("finkbridge.transfer.joined:Joined._name_round", 1, "after"),
+    ("finkbridge.transfer.outdir:_move", 2, "after"),
+    ("finkbridge.transfer.ai:_prove", 1, "before"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "nth", "when"), STEPS, ids=lambda v: str(v).rpartition(":")[2])
+def test_killed_at_a_step_and_run_again(
+    kafka: Kafka,
+    topics: tuple[str, str],
+    real_ztf: RealAlerts,
+    tmp_path: Path,
+    step: str,
+    nth: int,
+    when: str,
+) -> None:
+    say(kafka, topics[1], real_ztf, "snn", range(31))
+    settings = make_settings(tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000})
+    killed(settings, Request("ztf", topics[1], tmp_path / "out", idle_s=0.0), step, nth, when)
+    assert run(kafka, tmp_path, topics[1]).succeeded
+    assert_joined(tmp_path / "out", real_ztf, ["snn"], 31)
