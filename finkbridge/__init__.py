@@ -8,12 +8,16 @@ from finkbridge import later
 
 if TYPE_CHECKING:
     from finkbridge.frames import scan
+    from finkbridge.reader import AlertReader
 
 __version__ = "0.1.0"
-__all__ = ["scan"]
+__all__ = ["AlertReader", "scan"]
+
+_LATER = {"AlertReader": "finkbridge.reader:AlertReader", "scan": "finkbridge.frames:scan"}
+"""What is loaded when it is asked for: polars and Arrow take a second, and the command line does without."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "scan":  # polars takes a third of a second to load, and the command line does without
-        return later.get("finkbridge.frames:scan")
+    if name in _LATER:
+        return later.get(_LATER[name])
     raise AttributeError(f"module 'finkbridge' has no attribute {name!r}")

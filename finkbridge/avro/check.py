@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from finkbridge.avro.machine import run
-from finkbridge.avro.program import compile_program, least_sizes
-from finkbridge.avro.rewrite import definitions
+from finkbridge.avro.bounds import is_bounded
+from finkbridge.avro.machine import OK, TRAILING_BYTES, run
+from finkbridge.avro.program import compile_program
 from finkbridge.avro.schemas import WriterSchema
 
 REASONS = (
@@ -60,6 +59,17 @@ class Verdicts(NamedTuple):
     """Byte of the datum at which the check stopped: the start of the value that it refused."""
 
 
+class Split(NamedTuple):
+    """The datums of a block."""
+
+    datums: list[bytes]
+    """Those before the first that is refused."""
+    reason: str
+    """Why the next is refused, or what is left behind the last; empty where all is well."""
+    position: int
+    """Byte of the block at which the check stopped."""
+
+
 class Checker:
     """The check for one writer schema."""
 
@@ -73,6 +83,28 @@ class Checker:
         for first, last in _chunks(datums):
             self._check_joined(datums[first:last], status[first:last], position[first:last])
         return Verdicts(status, position)
+
+    def split(self, block: bytes, count: int) -> Split:
+        """Part a block of `count` datums in a row, which only their schema parts."""
+        found: list[bytes] = []
+        at = 0
+        data = np.frombuffer(block or b"\0", np.uint8)
+        for _ in range(count):
+            status, size = self._walk(data, at, len(block))
+            if status not in {OK, TRAILING_BYTES}:
+                return Split(found, REASONS[status], at + size)
+            found.append(block[at : at + size])
+            at += size
+        return Split(found, REASONS[TRAILING_BYTES] if at < len(block) else "", at)
+
+    def _walk(self, data: npt.NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
+        status, position = np.empty(1, np.int32), np.empty(1, np.int64)
+        starts, ends, places = np.array([start], np.int64), np.array([end], np.int64), FIRST_KEYS
+        while not run(
+            data, starts, ends, self._program, status, position, np.zeros((places, 3), np.int64)
+        ):  # its table of map keys is full
+            places *= 2
+        return int(status[0]), int(position[0])
 
     def _check_joined(
         self, datums: Sequence[bytes], status: npt.NDArray[np.int32], position: npt.NDArray[np.int64]
@@ -93,7 +125,7 @@ def why(schema: WriterSchema, datum: bytes) -> str:
 
     It is not asked where a few bytes can make it die or never answer.
     """
-    if not _is_bounded(schema):
+    if not is_bounded(schema):
         return "not asked: the schema has a type inside itself, or items of no bytes"
     if len(datum) > MOST_ASKED_BYTES:
         return f"not asked: more than {MOST_ASKED_BYTES} bytes"
@@ -104,30 +136,6 @@ def why(schema: WriterSchema, datum: bytes) -> str:
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
     left = len(datum) - stream.tell()
     return f"{left} trailing bytes" if left else "accepted"
-
-
-@lru_cache(maxsize=8)
-def _is_bounded(schema: WriterSchema) -> bool:
-    """Tell whether fastavro's work on any bytes ends: its recursion knows no bound, nor do its loops."""
-    named, least = definitions(schema.simple), least_sizes(schema.simple)
-    open_, done = set[str](), set[str]()
-
-    def is_bounded(node: Any) -> bool:
-        if isinstance(node, list):
-            return all(map(is_bounded, node))
-        if isinstance(node, str):
-            return node not in named or node in done or (node not in open_ and is_bounded(named[node]))
-        if node["type"] == "array" and least(node["items"]) == 0:
-            return False
-        name = node.get("name", "")
-        open_.add(name)
-        children = [field["type"] for field in node.get("fields", ())]
-        found = all(map(is_bounded, children + [node[key] for key in ("items", "values") if key in node]))
-        open_.discard(name)
-        done.add(name)
-        return found
-
-    return is_bounded(schema.simple)
 
 
 def _chunks(datums: Sequence[bytes]) -> Iterator[tuple[int, int]]:
