@@ -31,6 +31,8 @@ COMMANDS = {
     "status": "Show what is drained, what waits, and when it expires.",
     "certificate": "Show what the lake has of each night, and if that is all.",
     "sql": "Ask the lake in SQL.",
+    "show": "Show an object or alert of the lake, and save its bytes.",
+    "viewer": "Look at cutouts and light curve of alerts.",
     "verify": "Check that nothing is lost, doubled or damaged, byte by byte.",
     "catalog": "Write catalog.duckdb anew.",
     "quarantine": "List, show, export and requeue messages that do not decode.",
