@@ -33,6 +33,9 @@ DELIVERY = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset",
             "archive_file", "archive_pos", "archive_len", "schema_id")  # fmt: skip
 """Columns of a delivery that are its own; all others are its alert's."""
 
+_NAIVE = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in ("received", "emitted"))
+"""Times as UTC without a zone: DuckDB needs a further package to give one to Python."""
+
 LIGHTCURVE = ("mjd", "band", "kind", "mag", "mag_err", "mag_lim", "flux", "flux_err", "is_positive")
 
 
@@ -142,7 +145,8 @@ class Lookup:
         return read_raw(self.lake, delivery["archive_file"], delivery["archive_pos"], delivery["archive_len"])
 
     def _rows(self, condition: str, value: str | int) -> list[Row]:
-        return self._ask(f"SELECT * FROM deliveries WHERE source_id IS NOT NULL AND {condition}", [value])  # noqa: S608
+        query = f"SELECT * REPLACE ({_NAIVE}) FROM deliveries WHERE source_id IS NOT NULL AND {condition}"  # noqa: S608
+        return self._ask(query, [value])
 
     def _ask(self, query: str, values: Sequence[Any]) -> list[Row]:
         try:
