@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import fastavro
@@ -96,7 +96,7 @@ class Lookup:
         with Ledger(settings.lake, settings.ledger_url) as ledger:
             self.connection = catalog.connect(ledger, VIEWS, settings)
 
-    def __enter__(self) -> Lookup:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +123,9 @@ class Lookup:
         rows = [row for row in rows if survey in {None, row["survey"]}]
         surveys = sorted({row["survey"] for row in rows})
         if not rows:
-            raise SettingsError(f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has")
+            raise SettingsError(
+                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has"
+            )
         if len(surveys) > 1:
             raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")
         return _alerts(rows)
@@ -191,6 +193,9 @@ def _alerts(rows: Sequence[Row]) -> list[Alert]:
 
 
 def _alert(rows: Sequence[Row]) -> Alert:
-    rows = sorted(rows, key=lambda r: (r["topic"], r["received"] or datetime.min, r["kafka_partition"], r["kafka_offset"]))
+    rows = sorted(
+        rows,
+        key=lambda r: (r["topic"], r["received"] or datetime.min, r["kafka_partition"], r["kafka_offset"]),
+    )
     about = {name: value for name, value in rows[0].items() if name not in DELIVERY and value is not None}
     return Alert(about, tuple({name: row[name] for name in DELIVERY} for row in rows))

@@ -14,6 +14,6 @@ def plain(text: str, longest: int) -> str:
 
 
 def file_stem(*parts: str) -> str:
-    """Return parts as one file name without suffix, whatever they say: no folder, no hidden file, not too long."""
+    """Return parts as one file name without suffix, whatever they say: no folder, not hidden, not long."""
     safe = [re.sub(r"[^A-Za-z0-9.+-]", "_", part)[:LONGEST_NAME].lstrip(".-") or "_" for part in parts]
     return "_".join(safe)

@@ -119,7 +119,11 @@ def read_value(path: Path, position: int, length: int) -> tuple[bytes, Framing, 
             framing = Framing(header.metadata[FRAMING].decode())
             lead = (block_prefix if framing is Framing.BARE else _bytes_prefix)(length)
             begin, end = position - len(lead), position + length
-            if begin < header.end or data[begin:position] != lead or data[end : end + SYNC_BYTES] != header.sync:
+            if (
+                begin < header.end
+                or data[begin:position] != lead
+                or data[end : end + SYNC_BYTES] != header.sync
+            ):
                 raise ContainerError(f"there is no message of {length} bytes", position)
             return header.metadata[SCHEMA], framing, data[position:end]
     except (ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Whether a schema bounds what fastavro does with any bytes: its recursion knows no bound, nor do its loops."""
+"""Whether a schema bounds what fastavro does with any bytes: its own recursion and loops know no bound."""
 
 from __future__ import annotations
 

@@ -28,14 +28,21 @@ STANDARD_OUTPUT = "-"
     "-fits", "--fits", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Write the cutouts as FITS files.",
 )  # fmt: skip
-@click.option("-survey", "--survey", type=click.Choice(["ztf", "lsst"]), help="Where both surveys know the ID.")
 @click.option(
-    "-limit", "--limit", type=click.IntRange(min=0), default=MOST, show_default=True, help="Newest alerts; 0: all."
+    "-survey", "--survey", type=click.Choice(["ztf", "lsst"]), help="Where both surveys know the ID."
+)
+@click.option(
+    "-limit",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=MOST,
+    show_default=True,
+    help="Newest alerts; 0: all.",
 )
 @json_option
 @lake_option
 @pass_app
-def command(app: App, name: str | None, **how: Any) -> None:
+def command(app: App, /, name: str | None, **how: Any) -> None:
     """Show an object of the lake, or one alert by its number: messages, topics, place in the archive.
 
     \b
@@ -45,7 +52,10 @@ def command(app: App, name: str | None, **how: Any) -> None:
     finkbridge show ZTF26aamcbly --json -limit 1
     """  # noqa: D301 - click wants the character itself
     if name is None and how["avro"] not in {None, STANDARD_OUTPUT}:
-        name, how["avro"] = how["avro"], STANDARD_OUTPUT  # show --avro ID: the option took the name for its file
+        name, how["avro"] = (
+            how["avro"],
+            STANDARD_OUTPUT,
+        )  # show --avro ID: the option took the name for its file
     if not name:
         raise SettingsError("say what to show: an object, or the number of an alert (candid or diaSourceId)")
     with later.call("finkbridge.lookup:Lookup", app.settings()) as lookup:
@@ -54,7 +64,9 @@ def command(app: App, name: str | None, **how: Any) -> None:
         if how["avro"] is not None:
             _write_avro(lookup, alerts, how["avro"])
         if how["fits"] is not None:
-            _write_fits(lookup, alerts, how["fits"], to_stderr=how["avro"] == STANDARD_OUTPUT or how["as_json"])
+            _write_fits(
+                lookup, alerts, how["fits"], to_stderr=how["avro"] == STANDARD_OUTPUT or how["as_json"]
+            )
         if how["as_json"]:
             told = [later.call("finkbridge.show.files:as_json", a, lookup.raw(a).record()) for a in alerts]
             output.emit_json({"id": name, "alerts": told, "more": len(found) - len(alerts)})
@@ -80,10 +92,12 @@ def _write_avro(lookup: Any, alerts: Sequence[Any], to: str) -> None:
             click.echo(path)
         return
     if to == STANDARD_OUTPUT and sys.stdout.isatty():
-        raise SettingsError("the alert is bytes, and standard output is a terminal: --avro FILE, or send it on")
+        raise SettingsError(
+            "the alert is bytes, and standard output is a terminal: --avro FILE, or send it on"
+        )
     data = later.call("finkbridge.show.files:container", [lookup.raw(alert) for alert in alerts])
     if to == STANDARD_OUTPUT:
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
     else:
         click.echo(later.call("finkbridge.show.files:write_new", place, data))
 

@@ -26,9 +26,14 @@ MOST = 10
     "-filename", "--filename", "-f", "files", multiple=True, metavar="PATH",
     help="Avro file (.gz too), folder or pattern; repeat.",
 )  # fmt: skip
-@click.option("-object", "--object", "name", metavar="ID", help="An object of the lake, or the number of an alert.")
 @click.option(
-    "-survey", "--survey", type=click.Choice(["ztf", "lsst"]), help="Of -object, where both surveys know the name."
+    "-object", "--object", "name", metavar="ID", help="An object of the lake, or the number of an alert."
+)
+@click.option(
+    "-survey",
+    "--survey",
+    type=click.Choice(["ztf", "lsst"]),
+    help="Of -object, where both surveys know the name.",
 )
 @click.option(
     "-limit", "--limit", type=click.IntRange(min=0), default=MOST, show_default=True, help="Alerts; 0: all."
@@ -40,7 +45,7 @@ MOST = 10
 @click.option("-text", "--text", is_flag=True, help="Draw in the terminal, though there is a window.")
 @lake_option
 @pass_app
-def command(app: App, *, files: tuple[str, ...], name: str | None, survey: str | None, **how: Any) -> None:
+def command(app: App, /, *, files: tuple[str, ...], name: str | None, survey: str | None, **how: Any) -> None:
     """Look at alerts: the three cutouts and the light curve.
 
     In a window where there is one, drawn with letters in a plain terminal, or saved to a file anywhere. An
@@ -99,5 +104,8 @@ def _draw(views: Iterable[Any]) -> None:
 def _has_colours() -> bool:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return False
-    rich = "256color" in os.environ.get("TERM", "") or os.environ.get("COLORTERM", "") in {"truecolor", "24bit"}
+    rich = "256color" in os.environ.get("TERM", "") or os.environ.get("COLORTERM", "") in {
+        "truecolor",
+        "24bit",
+    }
     return rich and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

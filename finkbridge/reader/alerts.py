@@ -42,11 +42,11 @@ class AlertReader:
     Parameters
     ----------
     path
-        A file, plain or gzipped; a folder, with all that is below it; a pattern (``night/*.avro``); or a list of
-        any of them.
+        A file, plain or gzipped; a folder, with all that is below it; a pattern (``night/*.avro``); or a list
+        of any of them.
     strict
-        Whether a wrong file is an error. Otherwise it is named in the log, and in `skipped`, and the others are
-        read; a file that is damaged gives the alerts before the damage. One file that is named is always an error.
+        Whether a wrong file is an error. Otherwise it is named in the log, and in `skipped`, and the others
+        are read; a file that is damaged gives the alerts before the damage. One file alone is always strict.
 
     Raises
     ------
@@ -96,8 +96,8 @@ class AlertReader:
         Parameters
         ----------
         columns
-            Names of the top-level fields wanted, in this order; all if None. To leave out the cutouts saves most
-            of the memory.
+            Names of the top-level fields wanted, in this order; all if None. To leave out the cutouts saves
+            most of the memory.
 
         Raises
         ------
@@ -125,9 +125,9 @@ class AlertReader:
         columns
             Names of the top-level fields wanted; all if None.
         objects
-            Whether records and lists are columns of Python's dicts and lists, made at once, as fink-client makes
-            them: that is slow. Otherwise they are columns of Arrow, whose single values are such dicts and
-            lists, made when they are asked for, and which are quick as a whole:
+            Whether records and lists are columns of Python's dicts and lists, made at once, as fink-client
+            makes them: that is slow. Otherwise they are columns of Arrow, whose single values are such dicts
+            and lists, made when they are asked for, and which are quick as a whole:
             ``frame["candidate"].struct.field("magpsf")``.
 
         Raises
@@ -141,8 +141,8 @@ class AlertReader:
             records = self.to_iterator()
             wanted = records if columns is None else ({n: r.get(n) for n in columns} for r in records)
             frame: pd.DataFrame = later.call("finkbridge.reader.frames:frame_of_dicts", wanted)
-            return frame
-        frame = later.call("finkbridge.reader.frames:frame_of_table", lambda: self.to_arrow(columns))
+        else:
+            frame = later.call("finkbridge.reader.frames:frame_of_table", lambda: self.to_arrow(columns))
         return frame
 
     def _datums(self) -> Iterator[tuple[WriterSchema, bytes]]:

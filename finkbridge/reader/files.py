@@ -64,7 +64,9 @@ def find_files(source: Source) -> tuple[list[Path], bool]:
 def _expand(source: str | os.PathLike[str]) -> Iterator[Path]:
     name = os.fspath(source)
     if not name or "\0" in name:
-        raise SettingsError(f"{name!r} is no name of a file: give a file, a folder, a pattern or a list of them")
+        raise SettingsError(
+            f"{name!r} is no name of a file: give a file, a folder, a pattern or a list of them"
+        )
     path = Path(name)
     try:
         found = path.stat()
@@ -77,7 +79,8 @@ def _expand(source: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _matching(pattern: str) -> Iterator[Path]:
-    found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    magic = glob.has_magic(pattern)
+    found = sorted(glob.glob(pattern, recursive=True)) if magic else []  # noqa: PTH207 - it takes absolute ones
     if not found:
         raise SettingsError(f"there is no file or folder {pattern}")
     for name in found:
@@ -134,7 +137,9 @@ def _unzipped(path: Path) -> bytes:
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_UNZIPPED_BYTES:
-                    raise CutError(f"it has more than {MAX_UNZIPPED_BYTES >> 20} MB: unzip it", b"".join(pieces))
+                    raise CutError(
+                        f"it has more than {MAX_UNZIPPED_BYTES >> 20} MB: unzip it", b"".join(pieces)
+                    )
                 if len(pieces) == 1 and not piece.startswith(MAGIC):
                     raise FileError("what is gzipped in it is no Avro container file")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

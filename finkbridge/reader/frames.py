@@ -13,7 +13,9 @@ from finkbridge.errors import SettingsError
 try:
     import pandas as pd
 except ModuleNotFoundError:
-    raise SettingsError("pandas is not installed: pip install 'finkbridge[pandas]', or use to_polars") from None
+    raise SettingsError(
+        "pandas is not installed: pip install 'finkbridge[pandas]', or use to_polars"
+    ) from None
 
 
 def frame_of_dicts(records: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -84,7 +84,7 @@ class AlertFile:
         self.schema = schemas.of(text)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the alerts as dicts; what is read before the damage is good.
+        """Yield the alerts as dicts; the blocks before the damage are good.
 
         Raises
         ------
@@ -180,13 +180,15 @@ def _frame(data: Data, at: int, header: Header) -> tuple[int, int, int]:
     return count, start, end
 
 
-def _decoded(block: bytes, count: int, schema: WriterSchema) -> Iterator[dict[str, Any]]:
-    stream = io.BytesIO(block)
+def _decoded(block: bytes, count: int, schema: WriterSchema) -> list[dict[str, Any]]:
+    """Return the records of a block: all, as bytes that are left say that none of them is to be trusted."""
+    stream, records = io.BytesIO(block), []
     for number in range(count):
         try:
             record = fastavro.schemaless_reader(stream, schema.parsed, None)
-        except Exception as error:  # hostile bytes make it raise anything
+        except Exception as error:  # noqa: BLE001 - hostile bytes make it raise anything
             raise FileError(f"record {number + 1} of a block does not decode: {error!r:.100}") from None
-        yield record if isinstance(record, dict) else {"value": record}
+        records.append(record if isinstance(record, dict) else {"value": record})
     if stream.tell() != len(block):
         raise FileError(f"{len(block) - stream.tell()} bytes of a block are of no record")
+    return records

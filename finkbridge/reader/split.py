@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 from finkbridge.avro.check import Checker
@@ -11,18 +10,18 @@ from finkbridge.errors import SchemaError
 from finkbridge.reader.files import FileError
 
 
-def split(schema: WriterSchema, block: bytes, count: int) -> Iterator[bytes]:
-    """Yield the `count` records of a block.
+def split(schema: WriterSchema, block: bytes, count: int) -> list[bytes]:
+    """Return the `count` records of a block.
 
     Raises
     ------
     FileError
-        A record is none of the schema, or bytes are left; what comes before is good.
+        A record is none of the schema, or bytes are left.
     """
     datums, reason, position = _checker(schema).split(block, count)
-    yield from datums
     if reason:
         raise FileError(f"record {len(datums) + 1} of a block: {reason} at its byte {position}")
+    return datums
 
 
 @lru_cache(maxsize=16)

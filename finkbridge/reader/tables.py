@@ -89,6 +89,8 @@ def _decoder(schema: WriterSchema) -> Decoder:
 
 
 def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    if not tables:
+        return pa.table({})
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:

@@ -27,7 +27,9 @@ def container(raws: Sequence[Raw]) -> bytes:
     """
     schemas = {raw.schema for raw in raws}
     if len(schemas) != 1:
-        raise SettingsError(f"the alerts have {len(schemas)} writer schemas: --avro FOLDER writes a file for each")
+        raise SettingsError(
+            f"the alerts have {len(schemas)} writer schemas: --avro FOLDER writes a file for each"
+        )
     metadata = {"avro.codec": b"null", "avro.schema": raws[0].schema.text}
     sync = hashlib.sha256(encode_header(metadata, b"")).digest()[:SYNC_BYTES]
     blocks = [block_prefix(len(raw.datum)) + raw.datum + sync for raw in raws]
@@ -35,7 +37,7 @@ def container(raws: Sequence[Raw]) -> bytes:
 
 
 def write_alerts(lookup: Lookup, alerts: Sequence[Alert], folder: Path) -> list[Path]:
-    """Write each alert to ``<object>_<alert>.avro`` in a folder, over no file that is there; return the files."""
+    """Write each alert to ``<object>_<alert>.avro`` in a folder, over no file; return the files."""
     return [write_new(folder / f"{stem(alert)}.avro", container([lookup.raw(alert)])) for alert in alerts]
 
 

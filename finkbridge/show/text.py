@@ -38,7 +38,11 @@ def _head(found: Sequence[Alert]) -> Iterator[str]:
     topics = sorted({topic for alert in found for topic in alert.topics})
     yield f"object     {plain(found[0].object_id, 80)}   ({found[0].survey})"
     yield f"position   {position_text(newest.get('ra'), newest.get('dec'))}"
-    yield f"alerts     {len(found):,}, {times[0]} to {times[1]}" if len(found) > 1 else f"alerts     1, {times[0]}"
+    yield (
+        f"alerts     {len(found):,}, {times[0]} to {times[1]}"
+        if len(found) > 1
+        else f"alerts     1, {times[0]}"
+    )
     yield f"messages   {sum(len(alert.deliveries) for alert in found):,}"
     yield f"topics     {', '.join(plain(topic, LONGEST) for topic in topics)}"
     yield ""
@@ -46,7 +50,7 @@ def _head(found: Sequence[Alert]) -> Iterator[str]:
 
 def _row(alert: Alert) -> tuple[object, ...]:
     row = alert.row
-    sign = {True: "+", False: "-"}.get(row.get("is_positive"))
+    sign = None if row.get("is_positive") is None else "+" if row["is_positive"] else "-"
     return (
         str(alert.source_id),
         utc_text(row.get("mjd")).removesuffix(" UTC"),

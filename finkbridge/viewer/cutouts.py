@@ -20,7 +20,7 @@ MAX_FITS_BYTES = 32 << 20
 ZTF_ARCSEC = 1.012
 """Side of a pixel of ZTF's camera."""
 ZTF_NORTH, ZTF_EAST = (0.0, 1.0), (-1.0, 0.0)
-"""ZTF's stamps say nothing of the sky. Their rows run from north to south, and their columns from east to west:
+"""ZTF's stamps say nothing of the sky. Their rows run from north to south, their columns from east to west:
 read off where the reference source is that `ranr` and `decnr` name."""
 
 Vector = tuple[float, float]
@@ -52,11 +52,13 @@ class Cutout:
 
 def stamps(alert: Mapping[str, Any], survey: str) -> list[Stamp]:
     """Return the cutouts that an alert has, as bytes, in the order science, template, difference."""
-    return [Stamp(name.removeprefix("cutout"), data) for name in _columns(survey) if (data := _data(alert, name))]
+    return [
+        Stamp(name.removeprefix("cutout"), data) for name in _columns(survey) if (data := _data(alert, name))
+    ]
 
 
 def cutouts(alert: Mapping[str, Any], survey: str) -> list[Cutout]:
-    """Return the cutouts of an alert, always three; whatever its bytes, this ends soon and takes little memory."""
+    """Return an alert's cutouts, always three; whatever its bytes, this ends soon and takes little memory."""
     return [_cutout(name.removeprefix("cutout"), _data(alert, name), survey) for name in _columns(survey)]
 
 
@@ -129,7 +131,12 @@ def _matrix(image: FitsImage) -> Pixels | None:
     values = [image.number(f"CD{name}") for name in names]
     if None in values:
         values = [image.number(f"PC{name}") for name in names]
-        scales = [image.number("CDELT1"), image.number("CDELT1"), image.number("CDELT2"), image.number("CDELT2")]
+        scales = [
+            image.number("CDELT1"),
+            image.number("CDELT1"),
+            image.number("CDELT2"),
+            image.number("CDELT2"),
+        ]
         values = [None if v is None or s is None else v * s for v, s in zip(values, scales, strict=True)]
     return None if None in values else np.array(values, np.float64).reshape(2, 2)
 

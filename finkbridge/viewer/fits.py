@@ -1,8 +1,8 @@
 """The first image of FITS bytes, within bounds.
 
-Our own, as cutouts are senders' bytes: a general reader such as astropy's also opens compressed images, tables
-and heaps, any of which can claim gigabytes in a header of some lines, and takes as long to load as all else here.
-What alerts have is a header of cards and one plain array; astropy is the judge in the tests.
+Our own, as cutouts are senders' bytes: a general reader such as astropy's also opens compressed images,
+tables and heaps, any of which can claim gigabytes in a header of some lines, and it takes long to load. What
+alerts have is a header of cards and one plain array; astropy is the judge in the tests.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def _ztf_point(entry: Mapping[str, Any], kind: str) -> Point | None:
     mjd = _time(mjd_of_jd(_array(number(entry.get("jd")))))
     if mjd is None:
         return None
-    sign = {**dict.fromkeys(ztf.BRIGHTER, 1.0), **dict.fromkeys(ztf.FAINTER, -1.0)}.get(str(entry.get("isdiffpos")))
+    sign = {**dict.fromkeys(ztf.BRIGHTER, 1.0), **dict.fromkeys(ztf.FAINTER, -1.0)}.get(
+        str(entry.get("isdiffpos"))
+    )
     mag, mag_err = _array(number(entry.get("magpsf"))), _array(number(entry.get("sigmapsf")))
     flux = photometry.flux_of_mag(mag, _array(sign))
     fid = entry.get("fid")
@@ -110,7 +112,7 @@ def number(value: Any) -> float | None:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) and found != -999.0 else None  # noqa: RUF069 - ZTF's filler, exactly
+    return found if math.isfinite(found) and found != -999.0 else None
 
 
 def _record(alert: Mapping[str, Any], name: str) -> Mapping[str, Any]:

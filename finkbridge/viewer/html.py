@@ -14,11 +14,11 @@ _HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: #222 }}
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem }}
 img {{ max-width: 100%; height: auto }}
 section {{ border-top: 1px solid #ccc; padding-top: 1rem }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }}
@@ -28,6 +28,7 @@ summary {{ cursor: pointer; margin: 0.6rem 0 }}
 </head>
 <body>
 """
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _COLUMNS = ("MJD (UTC d)", "date", "band", "kind", "mag (AB)", "error", "limit", "flux (nJy)", "error")
 
 
@@ -38,7 +39,9 @@ def page(views: Iterable[View]) -> bytes:
         title = title or view.title
         sections.append("\n".join(_section(view)))
     more = f" and {len(sections) - 1} more" if len(sections) > 1 else ""
-    return "".join([_HEAD.format(title=escape(title + more)), *sections, "\n</body>\n</html>\n"]).encode()
+    return "".join(
+        [_HEAD.format(title=escape(title + more), policy=_POLICY), *sections, "\n</body>\n</html>\n"]
+    ).encode()
 
 
 def _section(view: View) -> Iterator[str]:

@@ -20,8 +20,8 @@ ALONE = (".png", ".svg")
 def save(views: Iterable[View], path: Path) -> Iterator[Path]:
     """Write alerts to a file of the format that its suffix says, and yield each file that is written.
 
-    ``.pdf`` has a page, ``.html`` a section for each alert; of ``.png`` and ``.svg`` there is a file for each,
-    the second named ``NAME-2.png``. A file that is there is replaced.
+    ``.pdf`` has a page, ``.html`` a section for each alert; of ``.png`` and ``.svg`` there is a file for
+    each, the second named ``NAME-2.png``. A file that is there is replaced.
 
     Raises
     ------

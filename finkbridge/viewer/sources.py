@@ -30,7 +30,7 @@ def of_files(source: Source, limit: int | None = None) -> Iterator[View]:
 
 
 def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:
-    """Return an object of the lake by its newest alert, or one alert by its number, with the whole light curve.
+    """Return an object of the lake by its newest alert, or one alert, with the whole light curve.
 
     Raises
     ------

@@ -23,6 +23,8 @@ BANDS = {
     "z": Band("#8c510a", "^", 130),
     "y": Band("#333333", "*", 245),
 }
+GREY = "#777777"
+"""Of what is of no band."""
 OTHER = Band("#1f6fb4", "X", 33)
 
 

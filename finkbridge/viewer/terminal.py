@@ -5,6 +5,7 @@ Nothing but ASCII, unless the terminal has 256 colours: then each character cell
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,11 +95,11 @@ def _title(cutout: Cutout) -> str:
 def _direction(vector: tuple[float, float]) -> str:
     right, up = vector
     names = ["right", "up right", "up", "up left", "left", "down left", "down", "down right"]
-    return names[round(np.degrees(np.arctan2(up, right)) / 45) % 8]
+    return names[round(math.degrees(math.atan2(up, right)) / 45) % 8]
 
 
 def _resized(grey: Grey, rows: int, columns: int) -> Grey:
-    """Return an image of another size, the first row on top: means of what falls together, NaN where nothing does."""
+    """Return an image of another size, the first row on top: means of what falls together, else NaN."""
     height, width = grey.shape
     side = max(height, width)
     out = np.full((rows, columns), np.nan)
@@ -125,7 +126,8 @@ def _letters(grey: Grey) -> list[str]:
 
 def _half_blocks(grey: Grey) -> list[str]:
     return [
-        "".join(f"\x1b[38;5;{_level(a)};48;5;{_level(b)}m\u2580" for a, b in zip(top, below, strict=True)) + RESET
+        "".join(f"\x1b[38;5;{_level(a)};48;5;{_level(b)}m\u2580" for a, b in zip(top, below, strict=True))
+        + RESET
         for top, below in zip(grey[::2], grey[1::2], strict=True)
     ]
 
@@ -157,7 +159,9 @@ def _curve_lines(view: View, columns: int, *, colours: bool) -> Iterator[str]:
         value = low + (high - low) * (part if upside_down else 1 - part)
         label = _label(value, upside_down=upside_down) if row % 5 == 0 else ""
         background = "-" if row == zero else " "
-        cells = "".join(_cell(grid.get((row, column)), background, colours=colours) for column in range(width))
+        cells = "".join(
+            _cell(grid.get((row, column)), background, colours=colours) for column in range(width)
+        )
         yield f"{label:>{MARGIN - 2}} |{cells.rstrip()}"
     yield " " * (MARGIN - 1) + "+" + "-" * width
     yield from _times(left, right, width)
@@ -172,7 +176,13 @@ def _marks(view: View) -> list[Mark]:
         y = _value(point, by_mag=view.survey == "ztf")
         if y is not None:
             found.append(
-                Mark(point.mjd, y, "@" if point is current else text, point.band, 9 if point is current else rank)
+                Mark(
+                    point.mjd,
+                    y,
+                    "@" if point is current else text,
+                    point.band,
+                    9 if point is current else rank,
+                )
             )
     return found
 
@@ -243,4 +253,3 @@ def _words(text: str, width: int, most: int) -> list[str]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()[:width]
     return lines[:most]
-

@@ -23,7 +23,12 @@ Paths = tuple[str, ...]
 
 _OBJECT: dict[str, Paths] = {
     "ztf": ("objectId",),
-    "lsst": ("diaSource.diaObjectId", "mpc_orbits.designation", "ssSource.designation", "diaSource.ssObjectId"),
+    "lsst": (
+        "diaSource.diaObjectId",
+        "mpc_orbits.designation",
+        "ssSource.designation",
+        "diaSource.ssObjectId",
+    ),
 }
 _SOURCE: dict[str, Paths] = {"ztf": ("candid",), "lsst": ("diaSourceId",)}
 _RECORD = {"ztf": "candidate", "lsst": "diaSource"}
@@ -68,14 +73,20 @@ class View:
     @property
     def current(self) -> Point | None:
         """The measurement of the alert itself, if it is among the points."""
-        mine = [p for p in self.points if p.kind == "alert" and self.mjd is not None and abs(p.mjd - self.mjd) < 1e-6]
+        mine = [
+            p
+            for p in self.points
+            if p.kind == "alert" and self.mjd is not None and abs(p.mjd - self.mjd) < 1e-6
+        ]
         return mine[0] if mine else None
 
     @property
     def title(self) -> str:
         """Return the names."""
         named = {"ztf": "ZTF", "lsst": "LSST"}.get(self.survey, "")
-        object_id = self.object_id if named and self.object_id.startswith(named) else f"{named} {self.object_id}"
+        object_id = (
+            self.object_id if named and self.object_id.startswith(named) else f"{named} {self.object_id}"
+        )
         return object_id.strip()
 
     @property
@@ -137,7 +148,8 @@ def position_text(ra: float | None, dec: float | None) -> str:
     """Return a position in degrees and in hours, minutes and seconds."""
     if ra is None or dec is None or not (0 <= ra < 360 and abs(dec) <= 90):
         return ""
-    return f"RA {ra:.6f} Dec {dec:+.6f} deg ({_sixty(ra / 15, 2)} {'-' if dec < 0 else '+'}{_sixty(abs(dec), 1)})"
+    sexagesimal = f"{_sixty(ra / 15, 2)} {'-' if dec < 0 else '+'}{_sixty(abs(dec), 1)}"
+    return f"RA {ra:.6f} Dec {dec:+.6f} deg ({sexagesimal})"
 
 
 def measured(point: Point) -> str:

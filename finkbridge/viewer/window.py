@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from matplotlib import pyplot as plt
+from matplotlib.backends import BackendFilter, backend_registry
+
 from finkbridge.viewer.figure import SIZE_INCHES, figure_of
 from finkbridge.viewer.view import View
-
-try:
-    from matplotlib import pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
-except ModuleNotFoundError:  # the module before has said so
-    raise
 
 
 def has_window() -> bool:
