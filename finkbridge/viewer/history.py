@@ -15,6 +15,9 @@ from finkbridge.surveys.times import is_observation_time, mjd_of_jd, utc_of_tai
 MAX_POINTS = 200_000
 """Of one light curve: a hundred times the longest history."""
 
+LARGEST = 1e30
+"""Of a number that is one: an axis to the ends of what floats hold has no ticks."""
+
 
 class Point(NamedTuple):
     """One measurement; what is not known is None."""
@@ -112,7 +115,7 @@ def number(value: Any) -> float | None:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) and found != -999.0 else None
+    return found if abs(found) < LARGEST and found != -999.0 else None
 
 
 def _record(alert: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -135,4 +138,4 @@ def _time(mjd: photometry.FloatArray) -> float | None:
 
 
 def _finite(value: photometry.FloatArray) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if np.abs(value) < LARGEST else None

@@ -1,4 +1,4 @@
-"""`AlertReader`: whatever alerts are in, they come out as fastavro reads them; whatever else is there, it is named."""
+"""`AlertReader`: alerts come out as fastavro reads them, and whatever else is there is named."""
 
 from __future__ import annotations
 
@@ -217,13 +217,18 @@ def test_a_gzip_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": "record", "name": "r", "fields": [{"name": "x", "type": {"type": "array", "items": "null"}}]},
         {
-            "type": "record", "name": "r",
+            "type": "record",
+            "name": "r",
+            "fields": [{"name": "x", "type": {"type": "array", "items": "null"}}],
+        },
+        {
+            "type": "record",
+            "name": "r",
             "fields": [{"name": "x", "type": ["null", "r"]}],
         },
     ],
-)  # fmt: skip
+)
 def test_bytes_that_never_end_for_fastavro(tmp_path: Path, schema: dict[str, Any]) -> None:
     endless = encode_long(2**60) if "array" in json.dumps(schema) else b"\x02" * 1_000_000
     (tmp_path / "endless.avro").write_bytes(container(json.dumps(schema).encode(), [endless]))
@@ -240,7 +245,10 @@ def test_schemas_that_alternate_keep_their_order(tmp_path: Path) -> None:
         data = container(json.dumps(schema).encode(), [encode(schema, record)])
         (tmp_path / f"{number}.avro").write_bytes(data)
     reader = AlertReader(tmp_path)
-    assert reader.to_arrow().to_pydict() == {"x": [0, 1, 2, 3, 4, 5], "y": [None, "y1", None, "y3", None, "y5"]}
+    assert reader.to_arrow().to_pydict() == {
+        "x": [0, 1, 2, 3, 4, 5],
+        "y": [None, "y1", None, "y3", None, "y5"],
+    }
     assert reader.to_arrow(["y"]).to_pydict() == {"y": [None, "y1", None, "y3", None, "y5"]}
     frame = reader.to_pandas()
     assert frame["x"].tolist() == [0, 1, 2, 3, 4, 5]
