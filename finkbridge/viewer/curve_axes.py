@@ -44,7 +44,7 @@ def draw_lightcurve(axes: Axes, view: View) -> None:
         axes.axhline(0, color=GREY, lw=0.8, zorder=1)
         drawn += _mark_outside(axes, view.points)
     _mark_current(axes, view.current, by_mag=by_mag)
-    _draw_dates(axes)
+    _draw_dates(axes, single=len({p.mjd for p in view.points}) == 1)
     axes.legend(
         handles=[*drawn, *_keys(view, by_mag=by_mag)], loc="upper left", bbox_to_anchor=(1.005, 1.0),
         fontsize=8, frameon=False, borderaxespad=0.0, handletextpad=0.3,
@@ -143,10 +143,13 @@ def _key(label: str, marker: str, colour: str, *, filled: bool = False, size: fl
     )
 
 
-def _draw_dates(axes: Axes) -> None:
+def _draw_dates(axes: Axes, *, single: bool) -> None:
     axes.ticklabel_format(axis="x", useOffset=False, style="plain")
     axes.xaxis.set_major_locator(MaxNLocator(7))
     begin, end = axes.get_xlim()
+    if single:  # matplotlib would show some years around it
+        begin, end = (begin + end) / 2 - 0.5, (begin + end) / 2 + 0.5
+        axes.set_xlim(begin, end)
     wanted = slice(0, 10) if end - begin > 4 else slice(5, 16)
     top = axes.secondary_xaxis("top")
     top.xaxis.set_major_locator(MaxNLocator(5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from finkbridge.viewer.cutouts import Cutout
 from finkbridge.viewer.stretch import shades
@@ -12,6 +13,9 @@ from finkbridge.viewer.view import View
 
 NO_VALUE = "#b9cfe4"
 """Colour of pixels without a value: no grey, which could be one."""
+MARKS = "#ffd34d"
+RIM = [withStroke(linewidth=2.2, foreground="#000000")]
+"""Around marks, so that they are seen on any grey."""
 
 
 def draw_cutout(axes: Axes, cutout: Cutout, view: View) -> None:
@@ -61,20 +65,19 @@ def _draw_compass(axes: Axes, cutout: Cutout) -> None:
     """Draw where north and east are, in the lower right corner."""
     if cutout.north is None or cutout.east is None:
         return
-    foot, length = (0.86, 0.12), 0.12
-    arms = [cutout.north, cutout.east]
-    # the foot moves so that both arms stay inside, however they turn
-    x = min(0.93, foot[0] - length * max(0.0, *(v[0] for v in arms)) + 0.04)
-    y = foot[1] - length * min(0.0, *(v[1] for v in arms))
+    arms, length = [cutout.north, cutout.east], 0.12
+    # the middle of both arms stays in its place, however they turn
+    x, y = (middle - length * (arms[0][i] + arms[1][i]) / 2 for i, middle in enumerate((0.84, 0.17)))
     for name, (right, up) in zip("NE", arms, strict=True):
         tip = (x + length * right, y + length * up)
         axes.annotate(
             "", tip, (x, y), xycoords="axes fraction", textcoords="axes fraction",
-            arrowprops={"arrowstyle": "-|>", "color": "#ffd34d", "lw": 1.2, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-|>", "color": MARKS, "lw": 1.2, "shrinkA": 0, "shrinkB": 0,
+                        "path_effects": RIM},
         )  # fmt: skip
         axes.text(
             x + 1.45 * length * right, y + 1.45 * length * up, name, transform=axes.transAxes, ha="center",
-            va="center", fontsize=8, color="#ffd34d", weight="bold",
+            va="center", fontsize=8, color=MARKS, weight="bold", path_effects=RIM,
         )  # fmt: skip
 
 
@@ -87,11 +90,10 @@ def _draw_scale(axes: Axes, cutout: Cutout) -> None:
     fitting = [s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300) if s <= side / 3]
     bar = max(fitting, default=side / 4)
     axes.plot(
-        [0.05, 0.05 + bar / side],
-        [0.06, 0.06],
-        transform=axes.transAxes,
-        color="#ffd34d",
-        lw=2,
-        solid_capstyle="butt",
-    )
-    axes.text(0.05, 0.085, f'{bar:g}"', transform=axes.transAxes, fontsize=8, color="#ffd34d", weight="bold")
+        [0.05, 0.05 + bar / side], [0.06, 0.06], transform=axes.transAxes, color=MARKS, lw=2,
+        solid_capstyle="butt", path_effects=RIM,
+    )  # fmt: skip
+    axes.text(
+        0.05, 0.085, f'{bar:g}"', transform=axes.transAxes, fontsize=8, color=MARKS, weight="bold",
+        path_effects=RIM,
+    )  # fmt: skip

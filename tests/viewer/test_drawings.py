@@ -114,6 +114,12 @@ def test_lsst_fluxes_have_forced_photometry_and_zero(real_lsst: RealAlerts) -> N
     assert curve.get_ylabel() == "Difference flux (nJy)"
 
 
+def test_one_point_has_a_day_around_it() -> None:
+    view = view_of(ztf())
+    begin, end = figure_of(view).axes[3].get_xlim()
+    assert (begin, end) == (pytest.approx(view.points[0].mjd - 0.5), pytest.approx(view.points[0].mjd + 0.5))
+
+
 def test_bands_differ_in_colour_and_marker() -> None:
     assert len({b.colour for b in BANDS.values()}) == len({b.marker for b in BANDS.values()}) == len(BANDS)
     assert "v" not in {b.marker for b in BANDS.values()}

@@ -146,6 +146,17 @@ def test_north_of_real_ztf_stamps_is_up(shared_data: Path) -> None:
     assert brighter > 3 * fainter
 
 
+def test_differences_of_real_ztf_stamps_are_bright_whatever_their_sign(shared_data: Path) -> None:
+    """That is why the picture of a source that faded says: template - science."""
+    signs = set()
+    for alert in real_alerts(shared_data / "ztf").alerts:
+        difference = cutouts(alert, "ztf")[2].pixels
+        if difference is not None and difference.shape == (63, 63):
+            assert np.nanmax(difference[29:34, 29:34]) > -np.nanmin(difference[29:34, 29:34])
+            signs.add(alert["candidate"]["isdiffpos"])
+    assert signs == {"t", "f"}
+
+
 def flux_at(pixels: np.ndarray, right: float, up: float) -> float:
     x, y = round(31 + right), round(31 + up)
     return float(np.nanmedian(pixels[y - 1 : y + 2, x - 1 : x + 2])) if 1 <= x < 62 and 1 <= y < 62 else 0.0
