@@ -9,17 +9,19 @@ from finkbridge import later
 if TYPE_CHECKING:
     from finkbridge.consumer.alerts import AlertConsumer
     from finkbridge.frames import scan
+    from finkbridge.reader import AlertReader
     from finkbridge.register import load_credentials
 
 __version__ = "0.1.0"
-__all__ = ["AlertConsumer", "load_credentials", "scan"]
+__all__ = ["AlertConsumer", "AlertReader", "load_credentials", "scan"]
 
 _PLACES = {
     "AlertConsumer": "finkbridge.consumer.alerts",
+    "AlertReader": "finkbridge.reader",
     "load_credentials": "finkbridge.register",
     "scan": "finkbridge.frames",
 }
-"""Loaded when they are asked for: polars takes a third of a second, and the command line does without."""
+"""Loaded when they are asked for: polars and Arrow take a second, and the command line does without."""
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finkbridge.avro.container import (
+    SYNC_BYTES,
     ContainerError,
     block_prefix,
     encode_long,
@@ -94,6 +95,38 @@ def read_archive(path: Path) -> Archive:
         with mapped(path) as data:
             return _read(data)
     except (ValueError, KeyError, TypeError, SchemaError) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
+
+
+def read_value(path: Path, position: int, length: int) -> tuple[bytes, Framing, bytes]:
+    """Return one message of an archive file: its writer schema as received, its framing, and its value.
+
+    Parameters
+    ----------
+    path
+        The file; no more of it is read than its header and the message.
+    position, length
+        As ``archive_pos`` and ``archive_len`` of a delivery say.
+
+    Raises
+    ------
+    DecodeError
+        No message of that length is there, or the file's header is not as it was written.
+    """
+    try:
+        with mapped(path) as data:
+            header = read_proven_header(data)
+            framing = Framing(header.metadata[FRAMING].decode())
+            lead = (block_prefix if framing is Framing.BARE else _bytes_prefix)(length)
+            begin, end = position - len(lead), position + length
+            if (
+                begin < header.end
+                or data[begin:position] != lead
+                or data[end : end + SYNC_BYTES] != header.sync
+            ):
+                raise ContainerError(f"there is no message of {length} bytes", position)
+            return header.metadata[SCHEMA], framing, data[position:end]
+    except (ValueError, KeyError) as error:
         raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
 

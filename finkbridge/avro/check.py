@@ -15,10 +15,10 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from finkbridge.avro.machine import run
+from finkbridge.avro.bounds import is_bounded
+from finkbridge.avro.machine import OK, TRAILING_BYTES, run
 from finkbridge.avro.program import compile_program
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.avro.single import is_bounded
 
 REASONS = (
     "ok",
@@ -59,6 +59,17 @@ class Verdicts(NamedTuple):
     """Byte of the datum at which the check stopped: the start of the value that it refused."""
 
 
+class Split(NamedTuple):
+    """The datums of a block."""
+
+    datums: list[bytes]
+    """Those before the first that is refused."""
+    reason: str
+    """Why the next is refused, or what is left behind the last; empty where all is well."""
+    position: int
+    """Byte of the block at which the check stopped."""
+
+
 class Checker:
     """The check for one writer schema."""
 
@@ -72,6 +83,28 @@ class Checker:
         for first, last in _chunks(datums):
             self._check_joined(datums[first:last], status[first:last], position[first:last])
         return Verdicts(status, position)
+
+    def split(self, block: bytes, count: int) -> Split:
+        """Part a block of `count` datums in a row, which only their schema parts."""
+        found: list[bytes] = []
+        at = 0
+        data = np.frombuffer(block or b"\0", np.uint8)
+        for _ in range(count):
+            status, size = self._walk(data, at, len(block))
+            if status not in {OK, TRAILING_BYTES}:
+                return Split(found, REASONS[status], at + size)
+            found.append(block[at : at + size])
+            at += size
+        return Split(found, REASONS[TRAILING_BYTES] if at < len(block) else "", at)
+
+    def _walk(self, data: npt.NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
+        status, position = np.empty(1, np.int32), np.empty(1, np.int64)
+        starts, ends, places = np.array([start], np.int64), np.array([end], np.int64), FIRST_KEYS
+        while not run(
+            data, starts, ends, self._program, status, position, np.zeros((places, 3), np.int64)
+        ):  # its table of map keys is full
+            places *= 2
+        return int(status[0]), int(position[0])
 
     def _check_joined(
         self, datums: Sequence[bytes], status: npt.NDArray[np.int32], position: npt.NDArray[np.int64]

@@ -37,6 +37,8 @@ COMMANDS = {
     "register": "Keep your credentials, as fink-client does.",
     "topics": "List the topics, and choose those that are yours.",
     "consumer": "Poll alerts to the screen and to files.",
+    "show": "Show an object or alert of the lake, and save its bytes.",
+    "viewer": "Look at cutouts and light curve of alerts.",
     "verify": "Check that nothing is lost, doubled or damaged, byte by byte.",
     "catalog": "Write catalog.duckdb anew.",
     "quarantine": "List, show, export and requeue messages that do not decode.",

@@ -8,7 +8,8 @@ from typing import Any
 from finkbridge import later
 from finkbridge.avro.resolve import Resolved
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.avro.single import decode_one, is_bounded
+from finkbridge.avro.bounds import is_bounded
+from finkbridge.avro.single import decode_one
 from finkbridge.broker.poller import Received
 from finkbridge.consumer.opening import Opener
 from finkbridge.errors import DecodeError, SchemaError

@@ -13,7 +13,7 @@ from finkbridge.surveys import lsst, other, ztf
 from finkbridge.surveys.base import Description
 from finkbridge.surveys.columns import COMMON_SCHEMA, schema_of
 from finkbridge.surveys.lightcurve import LIGHTCURVE_COLUMNS, LIGHTCURVE_TYPES, lightcurve_sql
-from finkbridge.surveys.recognize import survey_of, survey_of_avro
+from finkbridge.surveys.recognize import survey_of, survey_of_avro, survey_of_record
 from finkbridge.surveys.spans import night_span
 from finkbridge.surveys.times import night_of_timestamp_ms
 
@@ -32,6 +32,7 @@ __all__ = [
     "own_schema",
     "survey_of",
     "survey_of_avro",
+    "survey_of_record",
 ]
 
 _MODULES: dict[str, ModuleType] = {"ztf": ztf, "lsst": lsst, "other": other}

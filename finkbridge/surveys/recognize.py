@@ -27,6 +27,12 @@ def survey_of_avro(schema: Any) -> str:
     return _survey_of_shape(_avro_shape(record)) if record else "other"
 
 
+def survey_of_record(alert: Mapping[str, Any]) -> str:
+    """Return ``ztf``, ``lsst`` or ``other`` for a decoded alert."""
+    inner = {n: frozenset(v) if isinstance(v, Mapping) else frozenset[str]() for n, v in alert.items()}
+    return _survey_of_shape(inner)
+
+
 def _survey_of_shape(shape: _Shape) -> str:
     for survey, signature in _SIGNATURES.items():
         if all(name in shape and shape[name].issuperset(inner) for name, inner in signature.items()):

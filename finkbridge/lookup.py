@@ -1,0 +1,201 @@
+"""Alerts of the lake by the name of an object or the number of an alert, and their bytes from the archive."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import fastavro
+
+from finkbridge import catalog, layout
+from finkbridge.avro.archive import read_value
+from finkbridge.avro.container import read_header, unwrap
+from finkbridge.avro.resolve import Framing
+from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.errors import DecodeError, SettingsError
+from finkbridge.ledger import Ledger
+from finkbridge.settings import Settings
+
+VIEWS = "deliveries lightcurve"
+"""What is asked: no bookkeeping table need be filled."""
+
+LARGEST_SOURCE_ID = 2**63 - 1
+
+Row = dict[str, Any]
+
+DELIVERY = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset", "received",
+            "archive_file", "archive_pos", "archive_len", "schema_id")  # fmt: skip
+"""Columns of a delivery that are its own; all others are its alert's."""
+
+_NAIVE = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in ("received", "emitted"))
+"""Times as UTC without a zone: DuckDB needs a further package to give one to Python."""
+
+LIGHTCURVE = ("mjd", "band", "kind", "mag", "mag_err", "mag_lim", "flux", "flux_err", "is_positive")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alert:
+    """An alert of the lake, with every message that brought it."""
+
+    row: Row
+    """Columns of ``deliveries`` that have a value and say of the alert, not of a message."""
+    deliveries: tuple[Row, ...]
+    """The columns `DELIVERY` of each message, in order of its topic."""
+
+    @property
+    def survey(self) -> str:
+        """``ztf`` or ``lsst``."""
+        return str(self.row["survey"])
+
+    @property
+    def object_id(self) -> str:
+        """Name of the object, as its survey says."""
+        return str(self.row["object_id"])
+
+    @property
+    def source_id(self) -> int:
+        """Number of the alert."""
+        return int(self.row["source_id"])
+
+    @property
+    def topics(self) -> list[str]:
+        """Every topic that brought it, once."""
+        return sorted({str(d["topic"]) for d in self.deliveries})
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An alert as it was received."""
+
+    schema: WriterSchema
+    datum: bytes
+
+    def record(self) -> dict[str, Any]:
+        """Decode it; a landed message was strictly checked before."""
+        found: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self.datum), self.schema.parsed, None)
+        return found
+
+
+class Lookup:
+    """Asks one lake; close it, or use it in a ``with``.
+
+    Raises
+    ------
+    LakeError
+        There is no lake.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.lake: Path = settings.lake
+        with Ledger(settings.lake, settings.ledger_url) as ledger:
+            self.connection = catalog.connect(ledger, VIEWS, settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def find(self, name: str, survey: str | None = None) -> list[Alert]:
+        """Return the alerts of an object, or the alert of this number, the newest first.
+
+        Parameters
+        ----------
+        name
+            Of an object; else, where there is none, the number of an alert: candid or diaSourceId.
+        survey
+            ``ztf`` or ``lsst``, where both know the name.
+
+        Raises
+        ------
+        SettingsError
+            The lake has neither; or both surveys have it, and none is given.
+        """
+        rows = self._rows("object_id = ?", name)
+        if not rows and name.isascii() and name.isdigit() and int(name) <= LARGEST_SOURCE_ID:
+            rows = self._rows("source_id = ?", int(name))
+        rows = [row for row in rows if survey in {None, row["survey"]}]
+        surveys = sorted({row["survey"] for row in rows})
+        if not rows:
+            raise SettingsError(
+                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has"
+            )
+        if len(surveys) > 1:
+            raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")
+        return _alerts(rows)
+
+    def lightcurve(self, object_id: str, survey: str) -> list[Row]:
+        """Return the columns `LIGHTCURVE` of the object's points, in order of time."""
+        query = f"SELECT {', '.join(LIGHTCURVE)} FROM lightcurve(?) WHERE survey = ? ORDER BY mjd"  # noqa: S608
+        return self._ask(query, [object_id, survey])
+
+    def raw(self, alert: Alert) -> Raw:
+        """Read an alert from the archive, by its first delivery.
+
+        Raises
+        ------
+        DecodeError
+            The archive's file is damaged or gone.
+        """
+        delivery = alert.deliveries[0]
+        return read_raw(self.lake, delivery["archive_file"], delivery["archive_pos"], delivery["archive_len"])
+
+    def _rows(self, condition: str, value: str | int) -> list[Row]:
+        query = f"SELECT * REPLACE ({_NAIVE}) FROM deliveries WHERE source_id IS NOT NULL AND {condition}"  # noqa: S608
+        return self._ask(query, [value])
+
+    def _ask(self, query: str, values: Sequence[Any]) -> list[Row]:
+        try:
+            result = self.connection.execute(query, values)
+            names = [name for name, *_ in result.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.IOException as error:
+            said = str(error).splitlines()[0]
+            raise DecodeError(f"a data file of the lake cannot be read ({said}): finkbridge verify") from None
+
+
+def read_raw(lake: Path, archive_file: str, position: int, length: int) -> Raw:
+    """Read one message of the archive: its datum, unwrapped where the value is itself a container file.
+
+    Raises
+    ------
+    DecodeError
+        The archive's file is damaged or gone.
+    """
+    try:
+        layout.DataPath.parse(archive_file)
+        text, framing, value = read_value(lake / archive_file, position, length)
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{archive_file}: it cannot be read ({error}): finkbridge verify") from None
+    datum = value if framing is Framing.BARE else unwrap(value, read_header(value))
+    return Raw(_schema(text), datum)
+
+
+@lru_cache(maxsize=16)
+def _schema(text: bytes) -> WriterSchema:
+    return parse_schema(text)
+
+
+def _alerts(rows: Sequence[Row]) -> list[Alert]:
+    by_alert: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        by_alert.setdefault((row["source_id"], row["object_id"]), []).append(row)
+    found = [_alert(mine) for mine in by_alert.values()]
+    return sorted(found, key=lambda a: (a.row.get("mjd") or 0.0, a.source_id), reverse=True)
+
+
+def _alert(rows: Sequence[Row]) -> Alert:
+    rows = sorted(
+        rows,
+        key=lambda r: (r["topic"], r["received"] or datetime.min, r["kafka_partition"], r["kafka_offset"]),
+    )
+    about = {name: value for name, value in rows[0].items() if name not in DELIVERY and value is not None}
+    return Alert(about, tuple({name: row[name] for name in DELIVERY} for row in rows))

@@ -1,0 +1,98 @@
+"""Checked datums to one table, in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import cast
+
+import polars as pl
+import pyarrow as pa
+
+from finkbridge.avro.decode import Decoder
+from finkbridge.avro.schemas import WriterSchema
+from finkbridge.errors import DecodeError, SchemaError
+
+BATCH_BYTES = 64 << 20
+"""Of datums that are decoded together, and are in memory beside their table."""
+
+Datum = tuple[WriterSchema, bytes]
+
+
+def arrow_table(datums: Iterable[Datum], columns: Sequence[str] | None) -> pa.Table:
+    """Return the table of datums, in their order; fields that a schema lacks are null.
+
+    Raises
+    ------
+    SchemaError
+        No schema has a field of this name, or a field has no Arrow type.
+    DecodeError
+        A field is of different kinds in different schemas, or the decoder fails.
+    """
+    tables, missing = [], set(columns or ())
+    for batch in _batches(datums):
+        for part in _decoded(batch, columns):
+            missing.difference_update(part.column_names)
+            tables.append(part)
+    if tables and missing:
+        raise SchemaError(f"no alert has a field {min(missing)!r}")
+    table = _together(tables)
+    return table if columns is None or not tables else table.select(list(columns))
+
+
+def polars_frame(table: pa.Table) -> pl.DataFrame:
+    """Return a table as polars has it."""
+    if not table.num_columns:
+        return pl.DataFrame()
+    return cast("pl.DataFrame", pl.from_arrow(table))
+
+
+def _batches(datums: Iterable[Datum]) -> Iterator[list[Datum]]:
+    batch: list[Datum] = []
+    size = 0
+    for datum in datums:
+        batch.append(datum)
+        size += len(datum[1])
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _decoded(batch: Sequence[Datum], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    """Yield the tables of a batch; schemas that alternate are decoded one by one, and put in order."""
+    groups: dict[WriterSchema, list[int]] = {}
+    for number, (schema, _) in enumerate(batch):
+        groups.setdefault(schema, []).append(number)
+    parts = [_decode(schema, [batch[i][1] for i in numbers], columns) for schema, numbers in groups.items()]
+    order = [number for numbers in groups.values() for number in numbers]
+    if order == sorted(order):
+        yield from parts
+        return
+    places = sorted(range(len(order)), key=order.__getitem__)
+    yield _together(parts).take(pa.array(places))
+
+
+def _decode(schema: WriterSchema, datums: list[bytes], columns: Sequence[str] | None) -> pa.Table:
+    decoder = _decoder(schema)
+    names = decoder.arrow_schema.names
+    wanted = None if columns is None else [name for name in columns if name in names]
+    if wanted is not None and not wanted:  # a table without columns would forget its rows
+        return pa.table({columns[0]: pa.nulls(len(datums))}) if columns else pa.table({})
+    return decoder.decode(datums, wanted)
+
+
+@lru_cache(maxsize=16)
+def _decoder(schema: WriterSchema) -> Decoder:
+    return Decoder(schema)
+
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    if not tables:
+        return pa.table({})
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        said = " ".join(str(error).split())[:200]
+        raise DecodeError(f"the files' schemas do not go together ({said}): read them apart") from None

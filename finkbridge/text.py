@@ -1,0 +1,19 @@
+"""Text of senders, made safe to print, to draw and to name files by."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_NAME = 80
+
+
+def plain(text: str, longest: int) -> str:
+    """Return a text in ASCII without control characters, cut to a length: any font and terminal has it."""
+    cut = text if len(text) <= longest else f"{text[:longest]}..."
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in cut)
+
+
+def file_stem(*parts: str) -> str:
+    """Return parts as one file name without suffix, whatever they say: no folder, not hidden, not long."""
+    safe = [re.sub(r"[^A-Za-z0-9.+-]", "_", part)[:LONGEST_NAME].lstrip(".-") or "_" for part in parts]
+    return "_".join(safe)

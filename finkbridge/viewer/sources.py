@@ -1,0 +1,51 @@
+"""What is viewed: the alerts of files, or of the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from finkbridge import later
+from finkbridge.errors import SettingsError
+from finkbridge.reader import AlertReader, Source
+from finkbridge.settings import Settings
+from finkbridge.viewer.history import MAX_POINTS, Point, band_name
+from finkbridge.viewer.view import View, view_of
+
+
+def of_files(source: Source, limit: int | None = None) -> Iterator[View]:
+    """Yield the alerts of files, the first `limit` of them.
+
+    Raises
+    ------
+    SettingsError
+        There is no such file, or no alert in it.
+    """
+    number = 0
+    for number, alert in enumerate(islice(AlertReader(source), limit), 1):  # noqa: B007 - its last value tells
+        yield view_of(alert)
+    if not number:
+        raise SettingsError(f"there is no alert in {source}: name an Avro file, or a folder of them")
+
+
+def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:
+    """Return an object of the lake by its newest alert, or one alert, with the whole light curve.
+
+    Raises
+    ------
+    SettingsError
+        The lake has neither.
+    DecodeError
+        The archive's file is damaged.
+    """
+    with later.call("finkbridge.lookup:Lookup", settings) as lookup:
+        alert = lookup.find(name, survey)[0]
+        record = lookup.raw(alert).record()
+        rows = lookup.lightcurve(alert.object_id, alert.survey)
+    points = [_point(row) for row in rows[-MAX_POINTS:]]
+    return view_of(record, survey=alert.survey, lightcurve=points, topics=alert.topics)
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(**row | {"band": band_name(row["band"])})

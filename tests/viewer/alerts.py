@@ -1,0 +1,46 @@
+"""Alerts for tests of the viewer: real ones, and hostile ones."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import numpy as np
+
+from finkbridge.simulator.cutouts import fits_unit
+
+HOSTILE = "../x\0\x1b[31m$\\frac{'\"<script>&\u202e\U0001f4a5"
+"""A name that a path, a terminal, a plot's formulas and a page could each take for a command."""
+
+
+def image(side: int = 8, value: float = 1.0) -> bytes:
+    pixels = np.full((side, side), value, np.float32)
+    pixels[0, 0] = 5.0 if value == value else value
+    return fits_unit("SIMPLE", pixels)
+
+
+def header(**cards: object) -> bytes:
+    """Return a FITS header of one block that says what it is told."""
+    lines = [f"{name:<8}= {value!s:>20}".ljust(80) for name, value in cards.items()]
+    return "".join([*lines, "END".ljust(80)]).ljust(2880).encode()
+
+
+def ztf(**more: Any) -> dict[str, Any]:
+    """Return a small ZTF alert."""
+    candidate = {
+        "jd": 2461121.96,
+        "fid": 2,
+        "magpsf": 18.0,
+        "sigmapsf": 0.1,
+        "diffmaglim": 20.0,
+        "isdiffpos": "t",
+        "ra": 10.0,
+        "dec": -5.0,
+    }
+    stamp = {"fileName": "x", "stampData": gzip.compress(image())}
+    names = ("cutoutScience", "cutoutTemplate", "cutoutDifference")
+    return (
+        {"objectId": "ZTF1", "candid": 1, "candidate": candidate, "prv_candidates": None}
+        | dict.fromkeys(names, stamp)
+        | more
+    )
