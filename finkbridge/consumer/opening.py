@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.resolve import Framing, Resolved, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.single import Prefix, decode_one
 from finkbridge.broker.poller import Received
 from finkbridge.consumer.names import FIELDS, FIRST_FIELDS, file_name, is_moving

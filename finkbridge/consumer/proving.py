@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from finkbridge import later
+from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.resolve import Resolved
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.single import decode_one
 from finkbridge.broker.poller import Received
 from finkbridge.consumer.opening import Opener
