@@ -37,6 +37,7 @@ frame = AlertReader(sys.argv[1]).{call}
 seconds = time.perf_counter() - began
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({{"rows": len(frame), "seconds": seconds, "peak_mb": peak_kb / 1000,
+    "cpu_s": time.process_time(),
     "load": os.getloadavg()[0]}}))
 """
 
@@ -86,10 +87,11 @@ def _tell(survey: str, count: int, found: dict[str, list[dict[str, float]]]) -> 
     medians = {name: statistics.median(run["seconds"] for run in runs) for name, runs in found.items()}
     for name, seconds in medians.items():
         ratio = medians["fink-client"] / seconds
+        cpu_s = statistics.median(run["cpu_s"] for run in found[name])
         peak = max(run["peak_mb"] for run in found[name])
         loads = "/".join(f"{run['load']:.1f}" for run in found[name])
-        print(f"{survey} {count:6,} {name:30} {seconds:7.2f} s {count / seconds:8,.0f}/s {ratio:5.1f} x  "
-              f"{peak:6,.0f} MB  load {loads}")  # fmt: skip
+        rate = f"{seconds:7.2f} s {cpu_s:7.2f} CPU s {count / seconds:8,.0f}/s {ratio:5.1f} x"
+        print(f"{survey} {count:6,} {name:30} {rate} {peak:6,.0f} MB  load {loads}", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,8 +53,20 @@ COMMANDS = [
     "quarantine show {topic}:0:0",
     "-vv quarantine requeue",
     "-vv rebuild",
+    "topics list --json",
+    "-vv consumer -limit 2 --skip_bad --save -outdir db --display",
+    "consumer --display_statistics",
 ]
-REFUSED = ["-vv drain", "drain --json", "-vv status", "status --json", "-vv doctor", "doctor --json"]
+REFUSED = [
+    "-vv drain",
+    "drain --json",
+    "-vv status",
+    "status --json",
+    "-vv doctor",
+    "doctor --json",
+    "-vv consumer",
+    "-vv topics list",
+]
 EVENTS = """{ runsOrError { ... on Runs { results { id status runConfigYaml tags { key value }
     eventConnection { events { __typename ... on MessageEvent { message }
         ... on ErrorEvent { error { message stack } } } } } } }

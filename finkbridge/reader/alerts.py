@@ -114,7 +114,9 @@ class AlertReader:
 
         See `to_arrow`.
         """
-        frame: pl.DataFrame = later.call("finkbridge.reader.tables:polars_frame", self.to_arrow(columns))
+        frame: pl.DataFrame = later.call(
+            "finkbridge.reader.polars_frames:frame_of_table", self.to_arrow(columns)
+        )
         return frame
 
     def to_pandas(self, columns: Sequence[str] | None = None, *, objects: bool = False) -> pd.DataFrame:

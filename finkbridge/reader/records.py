@@ -39,6 +39,24 @@ class Schemas:
 
     def __init__(self) -> None:
         self._parsed: dict[bytes, WriterSchema] = {}
+        self._latest = b""
+        """A header without its sync marker, which is most often the next file's too; and what it says."""
+        self._metadata: dict[str, bytes] = {}
+
+    def header_of(self, data: Data) -> Header:
+        """Read the header of a file.
+
+        Raises
+        ------
+        ContainerError
+            It is none.
+        """
+        end = len(self._latest) + SYNC_BYTES
+        if self._latest and len(data) >= end and data[: len(self._latest)] == self._latest:
+            return Header(self._metadata, data[len(self._latest) : end], end)
+        header = read_header(data)
+        self._latest, self._metadata = data[: header.end - SYNC_BYTES], header.metadata
+        return header
 
     def of(self, text: bytes) -> WriterSchema:
         """Parse a schema that was not met lately.
@@ -71,7 +89,7 @@ class AlertFile:
 
     def __init__(self, data: Data, schemas: Schemas) -> None:
         try:
-            self._header = read_header(data)
+            self._header = schemas.header_of(data)
         except ContainerError as error:
             raise FileError(f"its header is damaged: {error}") from None
         metadata = self._header.metadata

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import cast
 
-import polars as pl
 import pyarrow as pa
 
 from finkbridge.avro.decode import Decoder
@@ -38,13 +36,6 @@ def arrow_table(datums: Iterable[Datum], columns: Sequence[str] | None) -> pa.Ta
         raise SchemaError(f"no alert has a field {min(missing)!r}")
     table = _together(tables)
     return table if columns is None or not tables else table.select(list(columns))
-
-
-def polars_frame(table: pa.Table) -> pl.DataFrame:
-    """Return a table as polars has it."""
-    if not table.num_columns:
-        return pl.DataFrame()
-    return cast("pl.DataFrame", pl.from_arrow(table))
 
 
 def _batches(datums: Iterable[Datum]) -> Iterator[list[Datum]]:

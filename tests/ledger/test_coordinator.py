@@ -410,6 +410,7 @@ WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = 
     "note_published": lambda c, g, p: c.note_published(1),
     "start_run": lambda c, g, p: c.start_run("drain"),
     "end_run": lambda c, g, p: c.end_run(1, "succeeded", {}),
+    "check": lambda c, g, p: c.check(),
 }
 
 
