@@ -34,3 +34,8 @@ def test_wrong_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["duckdb"].todo == "pip install 'duckdb>=1000,<2000'"
     for text in metadata.requires("finkbridge") or ():
         Requirement(text)
+
+
+def test_what_duckdb_needs_to_give_times_comes_with_finkbridge() -> None:
+    always = [Requirement(text) for text in metadata.requires("finkbridge") or ()]
+    assert "pytz" in {r.name for r in always if r.marker is None}, "`finkbridge sql` fails on `received`"
