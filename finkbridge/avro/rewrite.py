@@ -27,6 +27,8 @@ MAX_JSON_DEPTH = 400
 """About 130 records inside each other; Python's own recursion ends at 1,000 frames."""
 MAX_JSON_NODES = 500_000
 MAX_FIXED_BYTES = 1 << 30
+SHOWN_NAME = 100
+"""Characters of a field's name in the place that an error tells; honest ones have fewer."""
 MAX_DECIMAL_DIGITS = 76
 """What Arrow's widest decimal holds; wider ones stay bytes."""
 
@@ -191,7 +193,8 @@ class _Rewriter:
             if not isinstance(name, str) or not name or name in seen:
                 raise SchemaError(f"{where} has a field without a name of its own: {_shown(name)}")
             seen.add(name)
-            inner = name if where == "the schema" else f"{where}.{name}"
+            shown = name[:SHOWN_NAME]
+            inner = shown if where == "the schema" else f"{where}.{shown}"
             fields.append({"name": name, "type": self.rewrite(field.get("type"), namespace, inner)})
         return fields
 
