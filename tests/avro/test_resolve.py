@@ -16,7 +16,7 @@ import pytest
 
 from finkbridge.avro import codecs
 from finkbridge.avro.container import encode_header, encode_long
-from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver
+from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver, portions
 from finkbridge.avro.schemas import parse_schema
 from finkbridge.values import Message
 from tests.avro.samples import encode, messages_of, record_of, schema_of
@@ -207,7 +207,7 @@ def test_groups_are_in_the_order_of_first_appearance():
     assert [(g.schema, g.framing, g.indices.tolist(), g.datums) for g in grouped.groups] == [
         (OTHER, Framing.BARE, [1, 4], [other, other]),
         (SCHEMA, Framing.BARE, [2, 7], [DATUM, DATUM]),
-        (SCHEMA, Framing.CONTAINER, [3], [DATUM]),
+        (SCHEMA, Framing.CONTAINER, [3], []),
     ]
     assert [index for index, _ in grouped.rejected] == [0, 5, 6]
 
@@ -219,7 +219,8 @@ def test_grouping_equals_resolving_one_by_one():
     grouped = resolver.group("t", batch)
     got = dict(grouped.rejected)
     for group in grouped.groups:
-        for index, datum in zip(group.indices, group.datums, strict=True):
+        (portion,) = portions(group, [batch[i] for i in group.indices])
+        for index, datum in zip(group.indices, portion.group.datums, strict=True):
             got[int(index)] = Resolved(group.schema, datum, group.framing)
     assert [got[i] for i in range(len(batch))] == expected
 
