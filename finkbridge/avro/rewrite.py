@@ -133,6 +133,8 @@ class _Rewriter:
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
         self.taken: set[str] = set(PRIMITIVES | NAMED | {"array", "map", "union"})
+        self.numbers: dict[str, int] = {}
+        """Last one that was tried for a plain name: thousands of types may share it."""
 
     def rewrite(  # noqa: PLR0911 - one line for each kind of type
         self, node: Any, namespace: str, where: str
@@ -202,11 +204,12 @@ class _Rewriter:
         """Return the last part of a full name, made a plain name that no other type has."""
         plain = re.sub(r"\W", "_", full.rpartition(".")[2], flags=re.ASCII) or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
-        name, n = plain, 1
+        name, n = plain, self.numbers.get(plain, 1)
         while name in self.taken:
             n += 1
             name = f"{plain}_{n}"
         self.taken.add(name)
+        self.numbers[plain] = n
         return name
 
 
