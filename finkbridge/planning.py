@@ -123,6 +123,11 @@ class Planner:
             self._report.planned(new)
         return made
 
+    def clear(self, plan: SegmentPlan) -> None:
+        """Delete what a plan left in the lake, so that it can land in another way."""
+        self._coordinator.check()  # first: another coordinator may have committed it
+        delete_landed(self._coordinator, [plan])
+
     def split(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of smaller ones of the same offsets, which land or fail by themselves."""
         generation = self.generations[_key(plan)]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from finkbridge.avro.quarantine import read_quarantine
-from finkbridge.ledger import Ledger
+from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
 from finkbridge.verify import Options, verify
 from tests.support.lake import sql
@@ -48,3 +49,11 @@ def test_reason_that_no_database_holds(tmp_path: Path, url: str | None, key: byt
     assert sql(lake, "SELECT x FROM packets_other ORDER BY x") == [(1,), (3,), (4,)]
     assert sql(lake, "SELECT reason FROM quarantine") == [(bad.reason,)]
     assert verify(lake, url, Options(deep=True, sample=None)).findings == []
+
+
+def test_value_that_a_database_refuses_is_no_fault_of_the_lake(tmp_path: Path, database: str) -> None:
+    """A commit that meets it is taken apart; a lake that fails would end the run, and each later one."""
+    with Ledger(tmp_path / "lake", database, create=True) as ledger, coordinate(ledger) as coordinator:
+        with pytest.raises(DataError), coordinator.writing() as connection:
+            connection.execute(s.merging.insert(), {"path": "a\0b"})
+        coordinator.check()
