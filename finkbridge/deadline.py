@@ -11,8 +11,12 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 TELL_BEFORE_S = 0.2
 """How long before its end a process that is no worker says why: enough to write a line."""
@@ -22,6 +26,9 @@ TELL_BEFORE_S = 0.2
 def deadline(seconds: float, doing: str) -> Iterator[None]:
     """End this process by SIGALRM if the block takes longer.
 
+    The signal belongs to the block: a handler of Python's would wait for the native code that hangs. A timer
+    and a handler that are set already rest meanwhile.
+
     Parameters
     ----------
     seconds
@@ -29,7 +36,9 @@ def deadline(seconds: float, doing: str) -> Iterator[None]:
     doing
         What is being done, for the line that a process which is no worker writes.
     """
-    before, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    handler = _handle(signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     teller = threading.Timer(max(0.0, seconds - TELL_BEFORE_S), _tell, (seconds, doing))
     teller.daemon = True
     if multiprocessing.parent_process() is None:
@@ -37,7 +46,9 @@ def deadline(seconds: float, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         teller.cancel()
+        _handle(handler)
         signal.setitimer(signal.ITIMER_REAL, before)
 
 
@@ -59,3 +70,10 @@ def _tell(seconds: float, doing: str) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def _handle(handler: Handler) -> Handler:
+    """Set who handles the signal, and return who did; another thread than the main one may not set it."""
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        return handler
+    return signal.signal(signal.SIGALRM, handler)

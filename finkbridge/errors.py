@@ -29,6 +29,11 @@ range, a rejected message) are values, not errors.
 
 from __future__ import annotations
 
+from finkbridge.text import storable
+
+SCHEMA_CHARACTERS = 600
+"""Of what is said of a schema, which quotes names of it."""
+
 
 class FinkbridgeError(Exception):
     """Root of all errors that finkbridge raises on purpose."""
@@ -85,6 +90,9 @@ class RegistryError(BrokerError):
 
 class SchemaError(FinkbridgeError):
     """A writer schema cannot be parsed, or one of its types has no mapping."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(storable(message, SCHEMA_CHARACTERS))
 
 
 class DecodeError(FinkbridgeError):

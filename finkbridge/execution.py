@@ -1,7 +1,7 @@
 """Steps 2-6 of the way through the house, from the coordinator: plans go out, come back, are committed.
 
-Where a worker dies, each plan that was with one is tried again in a process of its own. One that ends it
-again is split into smaller plans, down to the message that does it, which goes to quarantine.
+A plan that cannot be landed is split into smaller ones, down to the message that does it, which goes to
+quarantine: `finkbridge.attempts` has the rule.
 
 A plan is committed only when the ledger's end of each of its partitions is where the plan starts: what comes
 back early waits for its turn.
@@ -9,37 +9,25 @@ back early waits for its turn.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from finkbridge import backlog
+from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
-from finkbridge.errors import (
-    BrokerError,
-    FinkbridgeError,
-    LakeError,
-    RangeExpiredError,
-    ReconciliationError,
-)
+from finkbridge.errors import FinkbridgeError, LakeError, RangeExpiredError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.planning import Key, Planner
 from finkbridge.report import DrainReport
 from finkbridge.values import LandedPart, SegmentPlan
 from finkbridge.workers import Task, run_task
-from finkbridge.workforce import WorkerDiedError, Workforce
-
-log = logging.getLogger(__name__)
-
-DEATHS = 2
-"""Processes that a message must end, each alone, before it goes to quarantine: one may have had bad luck."""
+from finkbridge.workforce import Workforce
 
 STOP_WITHIN_S = 5.0
 """How long a run that is told to stop waits for segments that are nearly done."""
@@ -89,89 +77,96 @@ class Execution:
     planner: Planner
     report: DrainReport
     crew: Crew
-    lost_workers: bool = False
-    """Whether a worker died, which may have left what it was writing."""
+    _attempts: Attempts[Task, Landed] = field(init=False)
     _queue: deque[SegmentPlan] = field(default_factory=deque)
-    _running: dict[Future[Landed], SegmentPlan] = field(default_factory=dict)
-    _suspects: list[SegmentPlan] = field(default_factory=list)
-    """Plans that were with workers when one died."""
-    _alone: dict[Future[Landed], Task] = field(default_factory=dict)
-    """Suspects on their way, each in a process of its own, one after the other."""
-    _deaths: Counter[int] = field(default_factory=Counter)
-    """Of processes that had nothing but the plan of one offset, by its number."""
-    _back: list[tuple[SegmentPlan, Landed | None]] = field(default_factory=list)
+    _back: list[tuple[Task, Landed | None]] = field(default_factory=list)
     """Plans that are landed (or expired: None) and wait for their turn to be committed."""
     _failed: set[Key] = field(default_factory=set)
     """Topics of which a plan failed: what follows in them could not be committed."""
 
+    def __post_init__(self) -> None:
+        self._attempts = Attempts(self.crew.workers, run_task, self)
+
+    @property
+    def lost_workers(self) -> bool:
+        """Whether a worker died, which may have left what it was writing."""
+        return self._attempts.lost_workers
+
     def execute(self, plans: Iterable[SegmentPlan]) -> None:
         """Land and commit plans; what goes wrong with one is reported, and its plan stays pending."""
         self._queue.extend(plans)
-        while self._is_busy() and not self.crew.stopping.is_set():
+        while (self._queue or self._attempts.is_busy()) and not self.crew.stopping.is_set():
             self._submit()
-            done, _ = wait([*self._running, *self._alone], timeout=0.5, return_when=FIRST_COMPLETED)
-            self._collect(done)
+            self._collect(0.5)
             self.crew.pause()
         if self.crew.stopping.is_set():
             self._stop()
         self._tell_groups()
 
-    def _is_busy(self) -> bool:
-        return bool(self._queue or self._running or self._suspects or self._alone)
+    def is_wanted(self, task: Task) -> bool:
+        """Whether a plan can still be committed in this run; what ends it may have ended its workers, too."""
+        return _key(task.plan) not in self._failed and not self.crew.stopping.is_set()
+
+    def pieces(self, task: Task) -> Sequence[Task]:
+        """Split a plan that cannot be landed."""
+        if sum(r.offsets for r in task.plan.ranges) < 2:
+            return ()
+        return [self.crew.task(plan) for plan in self.planner.split(task.plan)]
+
+    def refused(self, task: Task, error: Exception) -> Task | None:
+        """Have a message go to quarantine unseen."""
+        if task.refusal:
+            return None
+        self.planner.clear(task.plan)
+        return replace(task, refusal=reason_of(error, task.timeout_s))
 
     def _submit(self) -> None:
-        for plan in self._suspects:
-            self._submit_alone(self.crew.task(plan))
-        self._suspects.clear()
         most = self.crew.workers.count + 1  # one more, so that no worker waits
-        while self._queue and len(self._running) < most:
-            plan = self._queue.popleft()
-            if _key(plan) not in self._failed:
-                self._running[self.crew.workers.submit(run_task, self.crew.task(plan))] = plan
+        while self._queue and self._attempts.running < most:
+            task = self.crew.task(self._queue.popleft())
+            if self.is_wanted(task):
+                self._attempts.start(task)
 
-    def _submit_alone(self, task: Task) -> None:
-        if _key(task.plan) not in self._failed:
-            self._alone[self.crew.workers.submit_alone(run_task, task)] = task
-
-    def _collect(self, done: Iterable[Future[Landed]]) -> None:
-        for future in done:
-            task = self._alone.pop(future, None)
-            plan = task.plan if task else self._running.pop(future)
-            try:
-                self._back.append((plan, future.result()))
-            except RangeExpiredError:
-                self._back.append((plan, None))
-            except LakeError:
-                raise
-            except FinkbridgeError as error:
-                self._fail(plan, str(error))
-            except BrokenExecutor:
-                self.lost_workers = True
-                self._suspects.append(plan)
-            except WorkerDiedError as death:
-                self.lost_workers = True
-                self._judge(task or self.crew.task(plan), death)
-            except Exception as error:  # noqa: BLE001 - whatever one plan meets, the others go on
-                self._fail_unexpectedly(plan, error)
+    def _collect(self, timeout_s: float) -> None:
+        for back in self._attempts.wait(timeout_s):
+            self._take(back)
         while self._commit_next():
             pass
+
+    def _take(self, back: Back[Task, Landed]) -> None:
+        task, landed, error = back
+        if error is None or isinstance(error, RangeExpiredError):
+            self._back.append((task, landed))
+        elif is_fault(error):
+            self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
+        else:
+            self._fail(task.plan, str(error))
 
     def _commit_next(self) -> bool:
         """Commit the first plan whose turn it is; return whether there was one."""
         for waiting in self._back:
-            plan, parts = waiting
-            if not self._is_next(plan):
-                continue
-            self._back.remove(waiting)
-            try:
-                if parts is None:
-                    self._queue.extendleft(reversed(self.planner.replan(plan)))
-                elif self._same_generation(plan):
-                    self._commit(plan, parts)
-            except (BrokerError, ReconciliationError) as error:
-                self._fail(plan, str(error))
-            return True
+            task, parts = waiting
+            if self._is_next(task.plan):
+                self._back.remove(waiting)
+                self._settle(task, parts)
+                return True
         return False
+
+    def _settle(self, task: Task, parts: Landed | None) -> None:
+        """Commit a plan, or plan anew what is left of one whose messages expired."""
+        plan = task.plan
+        try:
+            if not self._same_generation(plan):
+                return
+            if parts is None:
+                self._queue.extendleft(reversed(self.planner.replan(plan)))
+                return
+        except LakeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one topic meets, the others go on
+            self._fail(plan, error_line(error))
+            return
+        self._commit(task, parts)
 
     def _is_next(self, plan: SegmentPlan) -> bool:
         ends = self._ends(*_key(plan))
@@ -192,42 +187,29 @@ class Execution:
         self._fail(plan, f"{topic}: the topic was recreated during the run: run again for its new life")
         return False
 
-    def _commit(self, plan: SegmentPlan, parts: Landed) -> None:
-        self.coordinator.commit_segment(plan, parts)
-        self.report.topic(plan.source).add(parts)
-        self.crew.listener.committed(plan, parts)
+    def _commit(self, task: Task, parts: Landed) -> None:
+        plan = task.plan
+        try:
+            self.coordinator.commit_segment(plan, parts)
+        except LakeError:
+            raise
+        except FinkbridgeError as error:
+            self._fail(plan, str(error))
+        except Exception as error:  # noqa: BLE001 - what the ledger cannot hold is of one message, too
+            self._attempts.blame(task, error)
+        else:
+            self.report.topic(plan.source).add(parts)
+            self.crew.listener.committed(plan, parts)
 
     def _fail(self, plan: SegmentPlan, problem: str) -> None:
         self._failed.add(_key(plan))
         if problem not in self.report.problems:
             self.report.problems.append(problem)
 
-    def _fail_unexpectedly(self, plan: SegmentPlan, error: Exception) -> None:
-        said = " ".join(str(error).split()) or "no more is known"
-        log.debug("plan %d of %s", plan.number, plan.source.topic, exc_info=error)
-        self._fail(plan, f"{plan.source.topic}: unexpected {type(error).__name__}: {said}")
-
-    def _judge(self, task: Task, death: WorkerDiedError) -> None:
-        """Decide about a plan that had a process for itself, which died: split it down to one message."""
-        plan = task.plan
-        if self.crew.stopping.is_set():
-            return  # what ends the run may have ended its workers, too
-        log.info("plan %d of %s: its process %s", plan.number, plan.source.topic, death)
-        if sum(r.offsets for r in plan.ranges) > 1:
-            self._suspects += self.planner.split(plan)
-            return
-        self._deaths[plan.number] += 1
-        if task.refusal:
-            self._fail(plan, f"{_place(plan)} cannot even be fetched: its process {death}")
-        elif self._deaths[plan.number] < DEATHS:
-            self._submit_alone(task)
-        else:
-            self._submit_alone(replace(task, refusal=_refusal(task, death)))
-
     def _stop(self) -> None:
         until = time.monotonic() + STOP_WITHIN_S
-        while self._running and time.monotonic() < until:
-            self._collect(wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED).done)
+        while self._attempts.running and time.monotonic() < until:
+            self._collect(0.2)
         self.report.problems.append(
             "the run was told to stop: what is left is finished first by the next run"
         )
@@ -243,12 +225,6 @@ class Execution:
             }
             if ends:
                 broker.tell_group(ends)
-
-
-def _refusal(task: Task, death: WorkerDiedError) -> str:
-    if death.is_timeout:
-        return f"takes longer than {task.timeout_s:g} s to decode"
-    return f"kills the decoder: its process {death}"
 
 
 def _place(plan: SegmentPlan) -> str:

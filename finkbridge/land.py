@@ -10,7 +10,7 @@ Nothing here touches the ledger: what it returns is committed, or it never happe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
-from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver, portions
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed
@@ -138,7 +138,8 @@ class Lander:
     ) -> Again:
         """Land messages that waited in quarantine, aside: publishing them is the caller's."""
         landing = Landing(source, name, facts, place)
-        self._land_messages(landing, list(messages))
+        with self._timed(f"decoding messages of {source.topic}", sum(m.size for m in messages)):
+            self._land_messages(landing, list(messages))
         return Again(tuple(landing.files), tuple(landing.schemas), tuple(landing.rejected))
 
     def land_archived(self, archive: Archive, file: LandedFile, name: SegmentName, place: Staging) -> Again:
@@ -168,7 +169,8 @@ class Lander:
         if refusal:
             landing.rejected += [Rejected(message, refusal) for message in part.messages]
         else:
-            with self._timed(plan, accounted.bytes):
+            doing = f"decoding plan {plan.number} of {plan.source.topic}"
+            with self._timed(doing, accounted.bytes):
                 self._land_messages(landing, part.messages)
         rejections = land_quarantine(landing)
         return LandedPart(
@@ -183,11 +185,10 @@ class Lander:
             last_timestamp_ms=accounted.last_timestamp_ms,
         )
 
-    def _timed(self, plan: SegmentPlan, size: int) -> AbstractContextManager[None]:
+    def _timed(self, doing: str, size: int) -> AbstractContextManager[None]:
         if self._bounds is None:
             return nullcontext()
-        seconds = self._bounds.timeout_s + size * S_PER_BYTE
-        return deadline(seconds, f"decoding plan {plan.number} of {plan.source.topic}")
+        return deadline(self._bounds.timeout_s + size * S_PER_BYTE, doing)
 
     def _land_messages(self, landing: Landing, messages: list[Message]) -> None:
         groups = self._group(landing, messages)
@@ -196,8 +197,9 @@ class Lander:
             if refusal := self._refusal(group.schema):
                 landing.rejected += [Rejected(message, refusal) for message in mine]
                 continue
-            self._set_bad_aside(landing, group, mine)
-            self._land_group(landing, group, mine)
+            for some, few in _portions(landing, group, mine):
+                self._set_bad_aside(landing, some, few)
+                self._land_group(landing, some, few)
 
     def _group(self, landing: Landing, messages: list[Message]) -> list[tuple[SchemaGroup, list[Message]]]:
         """Part messages by writer schema, each group with its own; those without a schema are rejected."""
@@ -251,7 +253,8 @@ class Lander:
         landing.rejected += [Rejected(messages[i], reason) for i, reason in rejected.items()]
         rest = [m for i, m in enumerate(messages) if i not in rejected]
         for group, mine in self._group(landing, rest):
-            self._land_group(landing, group, mine)
+            for some, few in _portions(landing, group, mine):
+                self._land_group(landing, some, few)
 
     def _decode(self, group: SchemaGroup, aside: Path, rows: int, dropped: Sequence[str]) -> pa.Table:
         """Return the table of a group's messages, without some columns; bare datums are read from a file."""
@@ -267,3 +270,12 @@ class Lander:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
             return self._tools.careful(group.schema).decode_file(aside, rows, columns)
+
+
+def _portions(
+    landing: Landing, group: SchemaGroup, messages: list[Message]
+) -> Iterator[tuple[SchemaGroup, list[Message]]]:
+    """Yield a group as it fits in memory; what cannot be unwrapped is rejected."""
+    for some, few, rejected in portions(group, messages):
+        landing.rejected += [Rejected(message, reason) for message, reason in rejected]
+        yield some, few

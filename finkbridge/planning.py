@@ -13,7 +13,7 @@ from itertools import groupby
 from finkbridge import backlog
 from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import Broker
-from finkbridge.errors import BrokerError
+from finkbridge.errors import BrokerError, GenerationError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
@@ -110,6 +110,11 @@ class Planner:
         source = plan.source
         generation = self.generations[source.cluster, source.topic]
         marks = self._brokers[source.cluster].watermarks([source.topic])
+        if gone := [r.partition for r in plan.ranges if (source.topic, r.partition) not in marks]:
+            raise GenerationError(
+                f"{source.topic}: partition {gone[0]} is no more, so the topic was recreated during the run: "
+                "run again for its new life"
+            )
         states = [
             PartitionState(r.partition, r.start, min(marks[source.topic, r.partition].low, r.end), r.end)
             for r in plan.ranges
@@ -122,6 +127,11 @@ class Planner:
         for new in made:
             self._report.planned(new)
         return made
+
+    def clear(self, plan: SegmentPlan) -> None:
+        """Delete what a plan left in the lake, so that it can land in another way."""
+        self._coordinator.check()  # first: another coordinator may have committed it
+        delete_landed(self._coordinator, [plan])
 
     def split(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of smaller ones of the same offsets, which land or fail by themselves."""

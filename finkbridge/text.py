@@ -17,3 +17,14 @@ def file_stem(*parts: str) -> str:
     """Return parts as one file name without suffix, whatever they say: no folder, not hidden, not long."""
     safe = [re.sub(r"[^A-Za-z0-9.+-]", "_", part)[:LONGEST_NAME].lstrip(".-") or "_" for part in parts]
     return "_".join(safe)
+
+
+def storable(text: str, limit: int) -> str:
+    """Return a text that files, databases and reports can hold: one line, of at most `limit` characters.
+
+    Neither UTF-8 can hold a lone surrogate, which JSON can make, nor PostgreSQL a NUL: both are written as
+    escapes. What is storable stays as it is.
+    """
+    line = " ".join(text[:limit].splitlines()).replace("\0", "\\0")
+    line = line.encode(errors="backslashreplace").decode()
+    return line if max(len(line), len(text)) <= limit else f"{line[: limit - 3]}..."

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from finkbridge.text import storable
+
 Headers = tuple[tuple[str, bytes | None], ...]
 TableName = Literal["deliveries", "packets"]
 
@@ -16,6 +18,9 @@ MESSAGE_BYTES = 250
 """Memory of a message beside its value, key and headers: 213 of Python's objects, and its places in lists."""
 HEADER_BYTES = 150
 """Memory of a header beside its name and value."""
+
+REASON_CHARACTERS = 1_000
+"""Of a reason for the quarantine: names that it quotes may have megabytes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -112,7 +117,10 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that goes to quarantine, with the reason."""
+    """A message that goes to quarantine, with the reason.
+
+    What it says may quote strangers: it is made storable here, so that file and ledger say the same.
+    """
 
     message: Message
     reason: str
@@ -120,6 +128,10 @@ class Rejected:
     """Byte of the value at which the check stopped, where it was the check that refused."""
     reference: str = ""
     """What fastavro says about the same bytes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", storable(self.reason, REASON_CHARACTERS))
+        object.__setattr__(self, "reference", storable(self.reference, REASON_CHARACTERS))
 
 
 @dataclass(frozen=True, slots=True)

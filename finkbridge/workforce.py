@@ -78,9 +78,12 @@ class Workforce:
             self._alone.shutdown()
 
     def _call_alone(self, fn: Callable[..., T], /, *args: Any) -> T:
-        receiver, sender = context().Pipe(duplex=False)
-        self._process = process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
-        process.start()
+        try:
+            receiver, sender = context().Pipe(duplex=False)
+            self._process = process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
+            process.start()
+        except OSError as refusal:
+            raise WorkerError(f"no worker process can be started ({refusal.strerror}): run again") from None
         sender.close()
         with receiver:
             is_ready = receiver.poll(START_S) and _receive(receiver) is not None

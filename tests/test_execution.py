@@ -253,7 +253,8 @@ def test_unexpected_error_fails_its_topic_alone(
         patch.setattr(Broker, "fetch", broken)
         report = drain(settings)
     (problem,) = report.problems
-    assert problem.startswith(f"{bad}: unexpected {type(error).__name__}: ")
+    where = f"{bad}: the message at 0:0 cannot even be set aside"
+    assert problem.startswith(f"{where}: unexpected {type(error).__name__}: ")
     assert "\n" not in problem
     assert report.total("rows") == 1
     assert drained(settings).total("rows") == 1
@@ -363,7 +364,7 @@ def test_workers_that_always_die_fail_their_run_and_the_bridge_goes_on(
             patch.setattr(execution, "run_task", die)
             report = bridge.run()
         assert len(report.problems) == 4
-        said = "the message at 0:0 cannot even be fetched: its process was killed by SIGKILL"
+        said = "the message at 0:0 cannot even be set aside: its process was killed by SIGKILL"
         assert all(said in problem for problem in report.problems)
         assert bridge.run().total("rows") == 4
     assert_consistent(lake)

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge import landing
+from finkbridge.avro import resolve
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
+from finkbridge.avro.check import Checker
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.avro.resolve import Grouped, SchemaResolver
@@ -335,3 +337,28 @@ def test_night_is_in_the_path_only(lake: Path) -> None:
     for path in of(part, "packets") + of(part, "deliveries"):
         schema: pa.Schema = pq.read_schema(lake / path)
         assert "night" not in schema.names
+
+
+BLOB = {"type": "record", "name": "blob", "fields": [{"name": "x", "type": "bytes"}]}
+
+
+def test_container_files_are_unwrapped_some_at_a_time(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment of small messages may be one of gigabytes: each file of the archive has some of them."""
+    monkeypatch.setattr(resolve, "MAX_PORTION_BYTES", 100_000)
+    unwrapped: list[int] = []
+    check = Checker.check
+    monkeypatch.setattr(
+        Checker, "check", lambda self, datums: unwrapped.append(sum(map(len, datums))) or check(self, datums)
+    )
+    records = [{"x": bytes([i]) * size} for i, size in enumerate([40_000] * 5 + [120_000] + [10_000] * 2)]
+    messages = [message(i, None, container(BLOB, record)) for i, record in enumerate(records)]
+    damaged = messages[2].value or b""
+    messages[2] = message(2, None, damaged[:-20] + bytes(4) + damaged[-16:])
+    part = landed(lake, Source(messages))
+    assert [r.offset for r in part.rejected] == [2]
+    assert [size // 10_000 for size in unwrapped] == [8, 8, 12, 2]
+    assert sorted(f.rows for f in part.files if f.table == "archive") == [1, 2, 2, 2]
+    assert [row["x"] for row in packets(lake, part)] == [r["x"] for i, r in enumerate(records) if i != 2]
+    assert archived(lake, part) == [m for m in messages if m.offset != 2]
+    again = Lander(lake, Source(messages)).land(plan_of(Source(messages)))
+    assert [f.path for p in again for f in p.files] == [f.path for f in part.files], "a retry cuts alike"

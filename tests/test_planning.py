@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import NewPartitions
+from confluent_kafka.admin import NewPartitions, NewTopic
 
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
@@ -324,6 +324,44 @@ def test_recreated_while_it_is_fetched_commits_nothing(
     drained(settings)
     assert gaps(lake) == [(1, 0, 0, 3, RECREATED)]
     assert sql(lake, "SELECT x FROM packets_other ORDER BY x") == [(10.0,), (11.0,), (12.0,)]
+    assert_consistent(lake)
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_recreated_with_fewer_partitions_while_it_is_planned_anew(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, is_noticed: bool
+) -> None:
+    """Between the fetch, which shows that messages expired, and the new plan; also behind the last look."""
+    topic = kafka.topic("fewer", partitions=2)
+    for partition in range(2):
+        kafka.produce(topic, points(*range(4)), partition=partition)
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    execute, commit_next = Execution.execute, Execution._commit_next
+
+    def expire_first(self: Execution, plans: Any) -> None:
+        kafka.expire(topic, {0: 3})
+        execute(self, plans)
+
+    def recreate_first(self: Execution) -> bool:
+        if self._back:
+            kafka.delete(topic)
+            kafka._topics[topic] = NewTopic(topic, 1)
+            kafka._create(topic)
+            kafka.produce(topic, points(7), partition=0)
+        return commit_next(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "execute", expire_first)
+        patch.setattr(Execution, "_commit_next", recreate_first)
+        if not is_noticed:
+            patch.setattr(Execution, "_same_generation", lambda *_: True)
+        report = drain(settings)
+    (problem,) = report.problems
+    assert "recreated during the run" in problem
+    assert (offsets(lake), gaps(lake)) == ([], [])
+    drained(settings)
+    assert gaps(lake) == [(1, 0, 0, 4, RECREATED), (1, 1, 0, 4, RECREATED)]
+    assert offsets(lake) == [(2, 0, 0)]
     assert_consistent(lake)
 
 

@@ -108,9 +108,9 @@ def _to_record(rejected: Rejected) -> dict[str, Any]:
     headers = [{"name": name, "value": value} for name, value in rejected.message.headers]
     return rejected.message._asdict() | {
         "headers": headers,
-        "reason": _printable(rejected.reason),
+        "reason": rejected.reason,
         "byte_position": rejected.byte_position,
-        "reference": _printable(rejected.reference),
+        "reference": rejected.reference,
     }
 
 
@@ -130,8 +130,3 @@ def _encode(record: dict[str, Any]) -> bytes:
 
 def _decode(record: bytes) -> Any:
     return fastavro.schemaless_reader(io.BytesIO(record), SCHEMA, None)
-
-
-def _printable(text: str) -> str:
-    """Return a text that UTF-8 can hold: one made of hostile bytes may have lone surrogates."""
-    return text.encode(errors="backslashreplace").decode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from finkbridge import later
+from finkbridge.avro.codecs import MAX_BLOCK_BYTES
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.single import decode_one
@@ -25,6 +26,10 @@ CACHED_SCHEMAS = 32
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
+
+
+MAX_PORTION_BYTES = MAX_BLOCK_BYTES
+"""Of the datums that are unwrapped at a time: a segment of honest ones fits, a bomb has one for itself."""
 
 
 class Framing(StrEnum):
@@ -58,6 +63,7 @@ class SchemaGroup:
     indices: npt.NDArray[np.int64]
     """Positions in the batch."""
     datums: list[bytes]
+    """Only where the value is the datum: `portions` unwraps others, some at a time, as they may be bombs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,39 @@ class Lookups:
     """By the key."""
     registry: Callable[[int], bytes | None] | None = None
     """By the id at the begin of the value: gives the schema's text, or None where there is none."""
+
+
+class Portion(NamedTuple):
+    """Messages of one group whose datums fit in memory together, and those that have none after all."""
+
+    group: SchemaGroup
+    messages: list[Message]
+    rejected: list[tuple[Message, str]]
+    """With the reason."""
+
+
+def portions(group: SchemaGroup, messages: list[Message]) -> Iterator[Portion]:
+    """Yield a group's messages with their datums, of `MAX_PORTION_BYTES` at a time where they are unwrapped.
+
+    The cuts follow from the messages alone.
+    """
+    if group.framing is Framing.BARE:
+        yield Portion(group, messages, [])
+        return
+    portion, size = _empty(group), 0
+    for message in messages:
+        try:
+            datum = datum_of(message.value or b"", group.framing)
+        except ValueError as error:
+            portion.rejected.append((message, f"the container file in the value: {error}"))
+            continue
+        if portion.messages and size + len(datum) > MAX_PORTION_BYTES:
+            yield portion
+            portion, size = _empty(group), 0
+        portion.messages.append(message)
+        portion.group.datums.append(datum)
+        size += len(datum)
+    yield portion
 
 
 class SchemaResolver:
@@ -109,28 +148,14 @@ class SchemaResolver:
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""
-        value = message.value
-        if not value:
-            return "null value" if value is None else "empty value"
-        header = _container_header(value)
-        if header is None:
-            return self._resolve_datum(topic, message, value)
-        schema = self._override or self._parse(header.metadata["avro.schema"])
-        if isinstance(schema, str):
-            return f"the container file in the value: {schema}"
+        found = self._find(topic, message)
+        if isinstance(found, str):
+            return found
+        schema, framing = found
         try:
-            return Resolved(schema, unwrap(value, header), Framing.CONTAINER)
+            return Resolved(schema, datum_of(message.value or b"", framing), framing)
         except ValueError as error:
             return f"the container file in the value: {error}"
-
-    def _resolve_datum(self, topic: str, message: Message, value: bytes) -> Resolved | str:
-        if (number := self._registered(message, value)) is not None:
-            schema = self._override or self._by_number(number)
-            datum, framing = value[REGISTRY_HEADER_BYTES:], Framing.REGISTRY
-        else:
-            schema = self._override or self._by_key(topic, message.key, value)
-            datum, framing = value, Framing.BARE
-        return schema if isinstance(schema, str) else Resolved(schema, datum, framing)
 
     def _registered(self, message: Message, value: bytes) -> int | None:
         """Return the schema id that a value begins with; a key that is the schema tells more."""
@@ -171,19 +196,38 @@ class SchemaResolver:
                 )  # as the message before: the common case, in 0.2 us where the key is shared
                 datums.append(value)
                 continue
-            found = self.resolve(topic, message)
+            found = self._find(topic, message)
             if isinstance(found, str):
                 rejected.append((index, found))
                 continue
-            indices, datums = groups.setdefault((found.schema, found.framing), ([], []))
+            indices, datums = groups.setdefault(found, ([], []))
             indices.append(index)
-            datums.append(found.datum)
+            is_bare = found[1] is Framing.BARE
             # a key that is the schema says the same of every message, others must be looked at
-            key = message.key if found.framing is Framing.BARE and self._is_final(message.key) else None
+            key = message.key if is_bare and self._is_final(message.key) else None
+            if is_bare and value:
+                datums.append(value)
         made = (
             SchemaGroup(s, f, later.call("numpy:array", i, "int64"), d) for (s, f), (i, d) in groups.items()
         )
         return Grouped(tuple(made), tuple(rejected))
+
+    def _find(self, topic: str, message: Message) -> tuple[WriterSchema, Framing] | str:
+        """Return the schema of a message, and how its value holds the datum, or the reason why not."""
+        value = message.value
+        if not value:
+            return "null value" if value is None else "empty value"
+        header = _container_header(value)
+        if header is not None:
+            schema = self._override or self._parse(header.metadata["avro.schema"])
+            framing = Framing.CONTAINER
+            if isinstance(schema, str):
+                return f"the container file in the value: {schema}"
+        elif (number := self._registered(message, value)) is not None:
+            schema, framing = self._override or self._by_number(number), Framing.REGISTRY
+        else:
+            schema, framing = self._override or self._by_key(topic, message.key, value), Framing.BARE
+        return schema if isinstance(schema, str) else (schema, framing)
 
     def _is_final(self, key: bytes | None) -> bool:
         return _is_json(key) or (self._versions is None and self._registry is None)
@@ -289,3 +333,7 @@ def _container_header(value: bytes) -> Header | None:
     except ContainerError:
         return None
     return header if "avro.schema" in header.metadata else None
+
+
+def _empty(group: SchemaGroup) -> Portion:
+    return Portion(SchemaGroup(group.schema, group.framing, group.indices, []), [], [])

@@ -27,6 +27,8 @@ MAX_JSON_DEPTH = 400
 """About 130 records inside each other; Python's own recursion ends at 1,000 frames."""
 MAX_JSON_NODES = 500_000
 MAX_FIXED_BYTES = 1 << 30
+SHOWN_NAME = 100
+"""Characters of a field's name in the place that an error tells; honest ones have fewer."""
 MAX_DECIMAL_DIGITS = 76
 """What Arrow's widest decimal holds; wider ones stay bytes."""
 
@@ -131,6 +133,8 @@ class _Rewriter:
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
         self.taken: set[str] = set(PRIMITIVES | NAMED | {"array", "map", "union"})
+        self.numbers: dict[str, int] = {}
+        """Last one that was tried for a plain name: thousands of types may share it."""
 
     def rewrite(  # noqa: PLR0911 - one line for each kind of type
         self, node: Any, namespace: str, where: str
@@ -191,7 +195,8 @@ class _Rewriter:
             if not isinstance(name, str) or not name or name in seen:
                 raise SchemaError(f"{where} has a field without a name of its own: {_shown(name)}")
             seen.add(name)
-            inner = name if where == "the schema" else f"{where}.{name}"
+            shown = name[:SHOWN_NAME]
+            inner = shown if where == "the schema" else f"{where}.{shown}"
             fields.append({"name": name, "type": self.rewrite(field.get("type"), namespace, inner)})
         return fields
 
@@ -199,11 +204,12 @@ class _Rewriter:
         """Return the last part of a full name, made a plain name that no other type has."""
         plain = re.sub(r"\W", "_", full.rpartition(".")[2], flags=re.ASCII) or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
-        name, n = plain, 1
+        name, n = plain, self.numbers.get(plain, 1)
         while name in self.taken:
             n += 1
             name = f"{plain}_{n}"
         self.taken.add(name)
+        self.numbers[plain] = n
         return name
 
 

@@ -14,10 +14,12 @@ from finkbridge.broker.config import Config, build_client, client_config, privat
 from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
 from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
-from finkbridge.values import Message, OffsetRange
+from finkbridge.values import Headers, Message, OffsetRange
 
 BATCH_MESSAGES = 100
 """Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
+UNREADABLE: Headers = (("finkbridge: a header's name is not UTF-8, so none could be read", None),)
+"""Headers of a message whose own ones the client library cannot give."""
 NO_TIME = -1
 """Timestamp of a message whose producer gave none."""
 ASK_S = 1.0
@@ -246,6 +248,15 @@ def stamp_of(message: RawMessage) -> tuple[int | None, int]:
     return (int(stamp) if kind and stamp != NO_TIME else None), kind
 
 
+def _headers_of(message: RawMessage) -> Headers:
+    """Return a message's headers; `UNREADABLE` where one has a name that is no text: none can be had then."""
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):  # confluent_kafka decodes all names at once, or fails
+        return UNREADABLE
+    return tuple(headers) if headers else ()
+
+
 def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], bytes | None]:
     """Return librdkafka's messages as ours, with the last key.
 
@@ -258,7 +269,7 @@ def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], 
             *stamp_of(m),
             key := (key if (own := m.key()) == key else own),
             m.value(),
-            tuple(headers) if (headers := m.headers()) else (),
+            _headers_of(m),
         )
         for m in raw
         if m.error() is None

@@ -11,9 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import click
 
@@ -52,7 +51,6 @@ class Stop:
         if self.event.is_set():
             raise Stopped
         self._note(number)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
         click.echo("finkbridge: ending in order; once more to end at once", err=True)
 
     def watch(self, wakeups: socket.socket) -> None:
@@ -61,9 +59,9 @@ class Stop:
         while data := wakeups.recv(16):
             for number in (n for n in data if n in ASKING):
                 asked += 1
-                timer = threading.Timer(LAST_S if asked == 1 else AT_ONCE_S, self._die, [number])
-                timer.daemon = True
-                timer.start()
+                _later(LAST_S if asked == 1 else AT_ONCE_S, self._die, number)
+                if asked == 1:
+                    _later(PATIENCE_S, _ask_again, number)
 
     def leave_to_watcher(self, *sockets: socket.socket) -> None:
         """Let the watcher alone handle what comes while the process ends."""
@@ -93,13 +91,11 @@ def stopping_in_order() -> Iterator[Stop]:
     watcher.start()
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda n, _: stop.ask(n)) for number in ASKING}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _end_now)
     try:
         yield stop
     except Stopped:
         pass
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         if stop.signal is None:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -111,5 +107,12 @@ def stopping_in_order() -> Iterator[Stop]:
             stop.leave_to_watcher(ours, theirs)
 
 
-def _end_now(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped
+def _later(seconds: float, function: Callable[[int], None], number: int) -> None:
+    timer = threading.Timer(seconds, function, [number])
+    timer.daemon = True
+    timer.start()
+
+
+def _ask_again(number: int) -> None:
+    """Do as a second signal does, and end what the main thread waits for."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)

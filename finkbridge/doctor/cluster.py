@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finkbridge.avro.check import REASONS, Checker, why
 from finkbridge.avro.decode import Decoder
-from finkbridge.avro.resolve import SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Resolved, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.broker import Broker, Watermarks
 from finkbridge.doctor.findings import Finding, limited, parted
@@ -162,23 +162,23 @@ def _newest(broker: Broker, topic: str, marks: dict[int, Watermarks]) -> Message
 
 def _decoded(resolver: SchemaResolver, topic: str, message: Message) -> Finding:
     where = f"{topic} partition {message.partition} offset {message.offset}"
-    grouped = resolver.group(topic, [message])
-    reason = grouped.rejected[0][1] if grouped.rejected else _refusal(grouped.groups[0])
-    if reason:
+    found = resolver.resolve(topic, message)
+    reason = found if isinstance(found, str) else _refusal(found)
+    if isinstance(found, str) or reason:
         todo = "drain all the same: such messages wait in quarantine; tell who runs the topic"
         return Finding("message", where, "bad", f"cannot be decoded: {reason}", todo)
-    schema = grouped.groups[0].schema
-    return Finding("message", where, "good", f"decoded, {message.size:,} bytes, schema {schema.fingerprint}")
+    known = found.schema.fingerprint
+    return Finding("message", where, "good", f"decoded, {message.size:,} bytes, schema {known}")
 
 
-def _refusal(group: SchemaGroup) -> str:
+def _refusal(found: Resolved) -> str:
     """Return why a message cannot be decoded; empty if it can."""
     try:
-        verdicts = Checker(group.schema).check(group.datums)
+        verdicts = Checker(found.schema).check([found.datum])
         if status := int(verdicts.status[0]):
             at = int(verdicts.position[0])
-            return f"{REASONS[status]} at byte {at} (fastavro: {why(group.schema, group.datums[0])})"
-        Decoder(group.schema).decode(group.datums)
+            return f"{REASONS[status]} at byte {at} (fastavro: {why(found.schema, found.datum)})"
+        Decoder(found.schema).decode([found.datum])
     except FinkbridgeError as error:
         return str(error)
     return ""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, func, inspect, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from finkbridge import layout
@@ -242,6 +242,8 @@ def translated(lake: Path) -> Iterator[None]:
     """Turn what the database says into one line about the lake."""
     try:
         yield
+    except DataError:
+        raise  # a value that the database cannot hold: no fault of the lake
     except DBAPIError as error:
         said = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
         if isinstance(error, OperationalError) and "locked" in said:

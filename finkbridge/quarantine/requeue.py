@@ -8,6 +8,9 @@ The messages of one segment at a time, with no broker:
     6 commit     one transaction: files, counts, and each message from waiting to landed, compared and set
     7 publish    the catalog, once, at the end
 
+Steps 3-5 are a worker's (`finkbridge.quarantine.send`), under the time limit of a drain: messages that wait
+may be those that killed one. What cannot be landed is found as in a drain (`finkbridge.attempts`).
+
 A crash before 6 leaves messages waiting, and files that the next coordinator deletes, as the ledger names
 them. What still cannot land waits on.
 """
@@ -19,23 +22,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from finkbridge.attempts import Attempts, Back, is_fault, reason_of
 from finkbridge.avro.schemas import parse_schema
-from finkbridge.disk import staging
-from finkbridge.errors import DecodeError, SchemaError, SettingsError
-from finkbridge.land import Lander
-from finkbridge.layout import SegmentName
-from finkbridge.ledger import Coordinator
+from finkbridge.disk import clear_scratch, staging
+from finkbridge.drain import Bridge
+from finkbridge.errors import SchemaError, SettingsError
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger.quarantined import Entry, Selection
-from finkbridge.quarantine.contents import Contents
-from finkbridge.rebuild.remake import NoBroker
+from finkbridge.planning import SPLIT_INTO
+from finkbridge.quarantine.send import SendTask, Sent, send
 from finkbridge.rebuild.tables import holding
-from finkbridge.registry import lookups_of_all
+from finkbridge.registry import registry_cluster
 from finkbridge.settings import Settings
-from finkbridge.values import Rejected
+from finkbridge.workforce import Workforce
+
+WORKERS = 1
+"""Processes that land: a message that ends one ends no requeue."""
 
 MOST_NAMED = 1_000
 """Messages that a report names; the rest are counted."""
+
+WAIT_S = 60.0
+"""How long to wait for a worker at a time; there is nothing else to do."""
 
 
 @dataclass(slots=True)
@@ -96,20 +104,11 @@ def requeue(settings: Settings, selection: Selection, schema: bytes | None = Non
         Another coordinator has the lake, or it cannot be written.
     """
     _check(schema)
-    report = RequeueReport()
     with holding(settings) as bridge:
-        lander = Lander(
-            settings.lake.absolute(),
-            NoBroker(),
-            settings.decode.engine,
-            schema,
-            lookups=lookups_of_all(settings),
-        )
-        job = _Requeue(bridge.coordinator, selection, lander, report)
         if selection.named:
             q.find(bridge.coordinator.ledger, selection)
-        for segment_id in q.segments(bridge.coordinator.ledger, selection):
-            job.segment(segment_id)
+        segments = q.segments(bridge.coordinator.ledger, selection)
+        report = _send_all(bridge, selection, schema, segments) if segments else RequeueReport()
         report.problems += bridge.publish()
         report.commit = bridge.coordinator.ledger.last_commit()
     return report
@@ -125,43 +124,98 @@ def accept(settings: Settings, selection: Selection) -> list[Entry]:
     return entries
 
 
-@dataclass(slots=True)
+def _send_all(
+    bridge: Bridge, selection: Selection, schema: bytes | None, segments: Sequence[int]
+) -> RequeueReport:
+    workers = Workforce(WORKERS)
+    try:
+        job = _Requeue(bridge, selection, schema, workers)
+        for segment_id in segments:
+            job.segment(segment_id)
+    finally:
+        workers.close()
+    bridge.coordinator.check()  # another one's scratch is not ours to clear
+    clear_scratch(bridge.settings.lake)
+    return job.report
+
+
 class _Requeue:
-    coordinator: Coordinator
-    selection: Selection
-    lander: Lander
-    report: RequeueReport
+    """One requeue's messages on their way."""
+
+    def __init__(
+        self, bridge: Bridge, selection: Selection, schema: bytes | None, workers: Workforce
+    ) -> None:
+        self.report = RequeueReport()
+        self._coordinator = bridge.coordinator
+        self._settings = bridge.settings
+        self._selection = selection
+        self._schema = schema
+        self._attempts: Attempts[SendTask, Sent | str] = Attempts(workers, send, self)
 
     def segment(self, segment_id: int) -> None:
         """Send the messages of one segment through again."""
-        ledger = self.coordinator.ledger
-        entries = q.find_in_segment(ledger, self.selection, segment_id)
+        entries = q.find_in_segment(self._coordinator.ledger, self._selection, segment_id)
         self.report.selected += len(entries)
-        contents = Contents(ledger.lake)
-        try:
-            rejected = [contents.of(entry) for entry in entries]
-        except DecodeError as error:
-            self.report.problems.append(str(error))
-            return
-        self._land(entries, rejected)
+        self._attempts.start(self._task(entries))
+        while self._attempts.is_busy():
+            for back in self._attempts.wait(WAIT_S):
+                self._take(back)
 
-    def _land(self, entries: Sequence[Entry], rejected: Sequence[Rejected]) -> None:
-        first = entries[0]
-        source, number = first.source, q.begin_requeue(self.coordinator)
-        name = SegmentName(source.topic, source.generation, first.partition, first.offset, number, 0)
-        messages = [r.message for r in rejected]
-        with staging(self.coordinator.ledger.lake) as place:
-            again = self.lander.land_again(source, name, messages, _facts(first, number), place)
-            still = {(r.message.partition, r.message.offset): r.reason for r in again.rejected}
-            for entry in entries:
-                if (reason := still.get((entry.partition, entry.offset))) is not None:
-                    self.report.keep(entry, reason)
-            good = [e for e in entries if (e.partition, e.offset) not in still]
-            if good:
-                q.announce(self.coordinator, again.files)
-                place.publish()
-                q.commit_requeue(self.coordinator, good, again.files, again.schemas)
-                self.report.landed += len(good)
+    def is_wanted(self, _: SendTask) -> bool:
+        """Whether it matters what becomes of messages: it always does."""
+        return True
+
+    def pieces(self, task: SendTask) -> list[SendTask]:
+        """Part messages that cannot be landed together."""
+        entries = task.entries
+        size = -(-len(entries) // SPLIT_INTO)
+        if len(entries) < 2:
+            return []
+        return [self._task(entries[at : at + size]) for at in range(0, len(entries), size)]
+
+    def refused(self, _task: SendTask, _error: Exception) -> None:
+        """Have a message wait on: there is nothing to do for that."""
+
+    def _task(self, entries: Sequence[Entry]) -> SendTask:
+        settings, number = self._settings, q.begin_requeue(self._coordinator)
+        return SendTask(
+            settings.lake.absolute(),
+            tuple(entries),
+            number,
+            settings.decode.engine,
+            self._schema,
+            settings.worker_timeout_s,
+            settings.decode.schema_folder,
+            registry_cluster(settings),
+        )
+
+    def _take(self, back: Back[SendTask, Sent | str]) -> None:
+        task, sent, error = back
+        if isinstance(sent, str):
+            self.report.problems.append(sent)
+        elif sent is not None:
+            self._commit(task.entries, sent)
+        elif error is not None and is_fault(error):
+            self.report.keep(task.entries[0], reason_of(error, task.timeout_s))
+        else:
+            self.report.problems.append(str(error))
+
+    def _commit(self, entries: Sequence[Entry], sent: Sent) -> None:
+        good = []
+        for entry in entries:
+            if (reason := sent.still.get((entry.partition, entry.offset))) is not None:
+                self.report.keep(entry, reason)
+            else:
+                good.append(entry)
+        if not good:
+            return
+        q.announce(self._coordinator, sent.files)
+        with staging(self._coordinator.ledger.lake) as place:
+            for aside, path in sent.aside:
+                place.keep(aside, path)
+            place.publish()
+        q.commit_requeue(self._coordinator, good, sent.files, sent.schemas)
+        self.report.landed += len(good)
 
 
 def _check(schema: bytes | None) -> None:
@@ -170,17 +224,3 @@ def _check(schema: bytes | None) -> None:
             parse_schema(schema)
     except SchemaError as error:
         raise SettingsError(f"the schema file is no Avro schema: {error}") from None
-
-
-def _facts(first: Entry, number: int) -> dict[str, Any]:
-    """Return what the archive file's header says: no range of its own, but whose messages it has."""
-    return {
-        "cluster": first.source.cluster,
-        "topic": first.source.topic,
-        "generation": first.source.generation,
-        "plan": number,
-        "part": 0,
-        "ranges": [],
-        "holes": [],
-        "requeued": {"plan": first.plan, "part": first.part},
-    }

@@ -15,7 +15,7 @@ import pytest
 
 from finkbridge.avro import codecs
 from finkbridge.avro.container import encode_header, encode_long
-from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver
+from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver, portions
 from finkbridge.avro.schemas import parse_schema
 from finkbridge.values import Message
 from tests.avro.samples import encode, messages_of, record_of, schema_of
@@ -206,7 +206,7 @@ def test_groups_are_in_the_order_of_first_appearance():
     assert [(g.schema, g.framing, g.indices.tolist(), g.datums) for g in grouped.groups] == [
         (OTHER, Framing.BARE, [1, 4], [other, other]),
         (SCHEMA, Framing.BARE, [2, 7], [DATUM, DATUM]),
-        (SCHEMA, Framing.CONTAINER, [3], [DATUM]),
+        (SCHEMA, Framing.CONTAINER, [3], []),
     ]
     assert [index for index, _ in grouped.rejected] == [0, 5, 6]
 
@@ -218,16 +218,17 @@ def test_grouping_equals_resolving_one_by_one():
     grouped = resolver.group("t", batch)
     got = dict(grouped.rejected)
     for group in grouped.groups:
-        for index, datum in zip(group.indices, group.datums, strict=True):
+        (portion,) = portions(group, [batch[i] for i in group.indices])
+        for index, datum in zip(group.indices, portion.group.datums, strict=True):
             got[int(index)] = Resolved(group.schema, datum, group.framing)
     assert [got[i] for i in range(len(batch))] == expected
 
 
 def test_a_key_that_is_the_schema_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    resolve = SchemaResolver.resolve
+    find = SchemaResolver._find
     monkeypatch.setattr(
-        SchemaResolver, "resolve", lambda self, topic, m: looked.append(m.offset) or resolve(self, topic, m)
+        SchemaResolver, "_find", lambda self, topic, m: looked.append(m.offset) or find(self, topic, m)
     )
     grouped = SchemaResolver().group("t", messages_of([DATUM] * 100, SCHEMA.text))
     assert len(looked) == 1

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from finkbridge.broker import Broker
+from finkbridge.broker.reader import UNREADABLE
 from finkbridge.errors import (
     BrokerTimeoutError,
     GenerationError,
@@ -18,6 +19,7 @@ from finkbridge.errors import (
 )
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
+from tests.support import raw
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import free_ports
 
@@ -45,6 +47,13 @@ def test_message_comes_whole(kafka: Kafka, broker: Broker) -> None:
         Message(1, 0, 1_700_000_000_123, 1, b"key", b"value", (("a", b"1"), ("none", None))),
         Message(1, 1, 1_700_000_000_124, 1, None, None, ()),
     ]
+
+
+def test_message_whose_headers_cannot_be_read_comes_without_them(kafka: Kafka, broker: Broker) -> None:
+    topic = kafka.topic("headers")
+    raw.produce(kafka.bootstrap, topic, [(b"ok", b"1"), (b"bad\xff\xfename", b"2"), (b"", b"3")])
+    found = [(m.value, m.headers) for m in read(broker, topic, 0, 3)]
+    assert found == [(b"1", (("ok", b"h"),)), (b"2", UNREADABLE), (b"3", (("", b"h"),))]
 
 
 def test_message_without_a_time_has_none(kafka: Kafka, broker: Broker) -> None:

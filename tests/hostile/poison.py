@@ -10,6 +10,7 @@ from typing import Any
 
 from finkbridge import layout, workers
 from finkbridge.avro.check import Checker, Verdicts
+from finkbridge.quarantine.send import SendTask, send
 from finkbridge.workers import Task
 
 check = Checker.check
@@ -22,6 +23,8 @@ def poisoned(self: Checker, datums: Sequence[bytes]) -> Verdicts:
             os.kill(os.getpid(), signal.SIGSEGV)
         if b"EXIT" in datum:
             os._exit(0)
+        if b"RAISE" in datum:
+            raise RuntimeError("odd\nthing")
         if b"HANG" in datum:
             ctypes.PyDLL(None).sleep(600)
     return check(self, datums)
@@ -31,6 +34,12 @@ def run_poisoned(task: Task) -> Any:
     """Land a plan with a faulty checker; nothing but this function is sent to a worker."""
     Checker.check = poisoned  # type: ignore[method-assign]
     return workers.run_task(task)
+
+
+def send_poisoned(task: SendTask) -> Any:
+    """Land messages of the quarantine again with a faulty checker."""
+    Checker.check = poisoned  # type: ignore[method-assign]
+    return send(task)
 
 
 def run_but_die_once(task: Task) -> Any:

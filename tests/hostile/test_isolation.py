@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finkbridge import execution
+from finkbridge import execution, quarantine
 from finkbridge.avro.check import Checker
-from finkbridge.drain import drain
-from finkbridge.ledger import Ledger
+from finkbridge.cli.main import main
+from finkbridge.ledger import Ledger, landed
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.quarantined import Selection
 from finkbridge.planning import Planner
 from finkbridge.settings import Settings
-from tests.hostile.poison import check, run_but_die_once, run_poisoned
+from finkbridge.values import LandedPart
+from tests.hostile.poison import check, run_but_die_once, run_poisoned, send_poisoned
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     Record,
@@ -40,6 +44,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 TEXT = {"type": "record", "name": "text", "fields": [{"name": "x", "type": "string"}]}
 FORK = multiprocessing.get_context("forkserver")
 TIMEOUT_S = 1.0
+REQUEUE = importlib.import_module("finkbridge.quarantine.requeue")
+"""The module: its package has the function by this name."""
 
 
 def texts(*values: str) -> list[Record]:
@@ -85,9 +91,87 @@ def test_messages_that_kill_or_hang_are_found_and_the_rest_lands(kafka: Kafka, l
     assert drained(settings).total("planned") == 0
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_messages_that_nobody_foresaw_are_found_and_the_rest_lands(
+    kafka: Kafka, lake: Path, workers: int
+) -> None:
+    bad, good = kafka.topic("bad", partitions=2), kafka.topic("good")
+    kafka.produce(bad, texts(*"abcdefg", "RAISE", *"ijklmnop"), partition=0)
+    kafka.produce(bad, texts("RAISE"), partition=1)
+    kafka.produce(good, texts(*"vwxyz"))
+    report = drained(settings_of(lake, kafka, bad, good, workers=workers))
+    assert (report.total("rows"), report.total("quarantined")) == (20, 2)
+    reason = "unexpected RuntimeError: odd thing"
+    assert quarantined(lake) == [(0, 7, reason), (1, 0, reason)]
+    assert_consistent(lake)
+    Checker.check = check  # type: ignore[method-assign]
+    assert_verified(lake)
+
+
+def test_message_that_the_ledger_cannot_hold_costs_itself(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing known gets so far: here the ledger refuses what it has of one offset, whatever that is."""
+    add_part = landed.add_part
+
+    def refusing(connection: Any, owner: Any, part: LandedPart) -> None:
+        held = any(c.range.partition == 0 and c.range.start <= 5 < c.range.end for c in part.counts)
+        if owner.plan.source.topic == bad and held and not part.rejected:
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        add_part(connection, owner, part)
+
+    monkeypatch.setattr(landed, "add_part", refusing)
+    bad, good = kafka.topic("bad"), kafka.topic("good")
+    kafka.produce(bad, texts(*"abcdefghijk"))
+    kafka.produce(good, texts(*"xyz"))
+    report = drained(settings_of(lake, kafka, bad, good))
+    assert (report.total("rows"), report.total("quarantined")) == (13, 1)
+    ((_, offset, reason),) = quarantined(lake)
+    assert offset == 5
+    assert reason.startswith("unexpected UnicodeEncodeError: ")
+    assert_consistent(lake)
+    assert_verified(lake)
+
+
+def test_requeue_outlives_what_kills(kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = kafka.topic("again", partitions=2)
+    datums = [value for _, value in texts(*"abc", "HANG", "e", "KILL", "g", "RAISE", "i")]
+    kafka.produce(topic, [(None, datum) for datum in datums], partition=0)
+    kafka.produce(topic, [(None, value) for _, value in texts("later")], partition=1)
+    settings = settings_of(lake, kafka, topic)
+    assert drained(settings).total("quarantined") == 10
+    monkeypatch.setattr(REQUEUE, "send", send_poisoned)
+    report = quarantine.requeue(settings, Selection(), json.dumps(TEXT).encode())
+    assert (report.landed, report.problems) == (7, [])
+    assert [(entry.offset, reason) for entry, reason in report.still] == [
+        (3, "takes longer than 1 s to decode"),
+        (5, "kills the decoder: its process was killed by SIGSEGV"),
+        (7, "unexpected RuntimeError: odd thing"),
+    ]
+    assert_consistent(lake)
+    monkeypatch.undo()
+    assert quarantine.requeue(settings, Selection(), json.dumps(TEXT).encode()).landed == 3
+    assert len(offsets(lake)) == 10
+    assert_consistent(lake)
+    Checker.check = check  # type: ignore[method-assign]
+    assert_verified(lake)
+
+
 def drain_in_this_process(settings: Settings) -> None:
+    """Do as the command does, whose own signals must not stand in the way of the time limit."""
     execution.run_task = run_poisoned  # type: ignore[assignment]
-    drain(settings)
+    os.chdir(settings.lake.parent)
+    cluster = settings.clusters["ztf"]
+    given = {
+        "LAKE": str(settings.lake),
+        "WORKERS": str(settings.workers),
+        "WORKER_TIMEOUT_S": str(TIMEOUT_S),
+        "CLUSTERS__ZTF__SERVERS": cluster.servers,
+    }
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FINKBRIDGE_")}
+    os.environ.clear()
+    os.environ.update(kept | {f"FINKBRIDGE_{k}": v for k, v in given.items()} | {"HOME": str(Path.cwd())})
+    sys.exit(main(["drain", *cluster.topics]))
 
 
 def died(target: Callable[..., None], *args: Any) -> int | None:

@@ -40,6 +40,8 @@ from tests.support.offline import POINT_KEY, assert_verified, fill, messages_of,
 NO_KEY = (None, encode(POINT, {"x": 7.5}))
 """A good datum that came without its schema."""
 BAD = (POINT_KEY, b"garbage")
+REQUEUE = importlib.import_module("finkbridge.quarantine.requeue")
+"""The module: its package has the function by this name. What dies at a step is to die in this process."""
 
 
 @pytest.fixture
@@ -213,6 +215,7 @@ def test_death_at_a_step_and_a_second_try(
     shutil.copytree(lake, reference)
     requeue(reference)
     with monkeypatch.context() as patch:
+        patch.setattr(REQUEUE, "WORKERS", 0)
         dying(patch, importlib.import_module(module), name, after=after)
         # what a kill leaves aside stays aside
         patch.setattr("finkbridge.disk.Staging.discard", lambda self: None)
@@ -294,6 +297,7 @@ def test_full_disk_changes_nothing(lake: Path, monkeypatch: pytest.MonkeyPatch) 
 
     before = states(lake)
     with monkeypatch.context() as patch:
+        patch.setattr(REQUEUE, "WORKERS", 0)
         patch.setattr("finkbridge.landing.parquet.write", full)
         with pytest.raises(LakeAccessError, match="No space"):
             requeue(lake)

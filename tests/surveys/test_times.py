@@ -128,3 +128,9 @@ def test_text_that_is_no_time_is_null_and_spares_the_others(text: str) -> None:
     parsed = times.parse_utc(pa.array([text, "2026-03-22 13:28:18+02:00"]))
     assert parsed.type == pa.timestamp("us", "UTC")
     assert parsed.to_pylist() == [None, datetime(2026, 3, 22, 11, 28, 18, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_time_whose_utc_is_beyond_the_calendar_is_none(text: str) -> None:
+    moments = times.parse_utc(pa.array([text, "2026-03-22 13:28:18+02:00"]))
+    assert moments.to_pylist() == [None, datetime(2026, 3, 22, 11, 28, 18, tzinfo=UTC)]
