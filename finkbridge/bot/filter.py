@@ -78,6 +78,7 @@ class Filter:
 
     def _check(self, text: str) -> None:
         try:
+            text.encode()  # DuckDB takes no other text
             self._connection.extract_statements(f"SELECT ({text}\n)")  # nothing behind the expression
             expression = duckdb.SQLExpression(text)  # and nothing that ends it early
             self._connection.register(_VIEW, empty_deliveries())

@@ -36,7 +36,7 @@ from finkbridge.errors import (
     NoAnswerError,
     SettingsError,
 )
-from finkbridge.text import plain
+from finkbridge.text import short
 
 CONNECT_S, READ_S = 10.0, 30.0
 ATTEMPTS = 5
@@ -165,7 +165,7 @@ class Http:
 
     def quoted(self, answer: str) -> str:
         """Return what a service said, safe to print: short, in ASCII, without our secrets."""
-        return plain(self._masked(" ".join(answer.split())), QUOTED)
+        return short(self._masked(" ".join(answer.split())), QUOTED)
 
     def _once(self, url: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool) -> Answer:
         try:
@@ -187,7 +187,7 @@ class Http:
         status = answer.status
         if 200 <= status < 300:
             return answer
-        said = self.quoted(answer.body[: 4 * QUOTED].decode(errors="replace"))
+        said = self.quoted(answer.body.decode(errors="replace"))
         line = f"{self.service} answered {status}{f': {said}' if said else ''}"
         if status in NOT_DONE:
             raise ChannelDownError(line, answer.wait_s)

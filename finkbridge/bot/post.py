@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from finkbridge.settings import BotSettings
-from finkbridge.text import plain
+from finkbridge.text import short
 from finkbridge.viewer.view import position_text, utc_text
 
 Row = dict[str, Any]
@@ -63,15 +63,15 @@ def alerts_of(rows: Sequence[Row]) -> list[Alert]:
 def post_of(alert: Alert, settings: BotSettings, picture: bytes | None = None) -> Post:
     """Return what there is to say of an alert."""
     row = alert.row
-    name = plain(row.get("object_id") or "alert without an object", LONGEST_NAME)
+    name = short(row.get("object_id") or "alert without an object", LONGEST_NAME)
     number = "" if row.get("source_id") is None else str(row["source_id"])
     lines = [
-        ("class", plain(row.get("class") or "", LONGEST_NAME)),
+        ("class", short(row.get("class") or "", LONGEST_NAME)),
         ("brightness", _brightness(row)),
         ("time", utc_text(row.get("mjd")) or _received(row)),
         ("position", position_text(row.get("ra"), row.get("dec"))),
         ("alert", number),
-        ("topics", plain(", ".join(alert.topics), LONGEST_TOPICS)),
+        ("topics", short(", ".join(alert.topics), LONGEST_TOPICS)),
     ]
     survey = str(row["survey"]).upper()
     title = name if name.startswith(survey) or row["survey"] == "other" else f"{survey} {name}"
@@ -88,7 +88,7 @@ def _key(row: Row) -> str:
 
 
 def _brightness(row: Row) -> str:
-    band = plain(row.get("band") or "", 8)
+    band = short(row.get("band") or "", 8)
     said = [_measured(row, "mag", 2, "mag")]
     if row["survey"] != "ztf":  # which measures magnitudes
         said.append(_measured(row, "flux", 0, "nJy"))

@@ -121,7 +121,7 @@ def _batch(ledger: Ledger, archives: Sequence[Archive], end: Position) -> Batch:
             ]
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             said = str(error).splitlines()[0]
             raise DecodeError(f"a data file of the lake cannot be read ({said}): finkbridge verify") from None
     return Batch(pa.concat_tables(found), end)
