@@ -65,8 +65,8 @@ class Bot:
     ----------
     lake
         Folder of the lake.
-    ledger
-        Of the lake.
+    open_ledger
+        Opens the lake's ledger, at each look anew.
     channel, state
         Where it posts, and its notes.
     wait
@@ -74,7 +74,7 @@ class Bot:
     """
 
     lake: Path
-    ledger: Ledger
+    open_ledger: Callable[[], Ledger]
     channel: Channel
     state: State
     settings: BotSettings
@@ -86,7 +86,7 @@ class Bot:
     _refusals: int = 0
 
     def begin(self) -> None:
-        """Find out where to go on (1); `once` and `forever` do so themselves.
+        """Do what is done once; `once` and `forever` do so themselves.
 
         Raises
         ------
@@ -96,8 +96,10 @@ class Bot:
         if self.options.pictures:
             later.get("finkbridge.viewer.figure:picture")
         if unsettled := self.state.give_up_unsettled():
-            self.listener.problem(f"{unsettled} alerts were about to be posted when a bot died: not again")
-        self.state.advance(self.options.job, self._start())
+            self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
+        if self.options.since is not None:
+            with self.open_ledger() as ledger:
+                self.state.advance(self.options.job, _since(ledger, self.options.since))
 
     def once(self) -> Counts:
         """Post what is new now, and return what was done.
@@ -133,40 +135,40 @@ class Bot:
             if self.wait(pause):
                 return self.counts
 
-    def _start(self) -> Position:
-        since, noted = self.options.since, self.state.position(self.options.job)
-        if since is not None:
-            return self._since(since)
+    def _look(self) -> None:
+        """Do steps 1 to 5 for all that is new; the ledger may be another one than at the last look."""
+        with self.open_ledger() as ledger:
+            at = self._position(ledger)
+            if ledger.last_commit() != at.number and not self._catch_up(ledger, at):
+                return
+        self._tell_left_out()
+
+    def _position(self, ledger: Ledger) -> Position:
+        noted = self.state.position(self.options.job)
+        if noted is not None and tail.knows(ledger, noted):
+            return noted
         if noted is None:
             self.listener.problem("begins with what comes from now on: --since TIME for what is there")
-        elif tail.knows(self.ledger, noted):
-            return noted
         else:
             self.listener.problem(
-                "the ledger was made again or put back since the last run: begins with what comes from now "
+                "the ledger was made again or put back since the last look: goes on with what comes from now "
                 "on; --since TIME for what came meanwhile"
             )
-        return tail.end_of(self.ledger)
+        end = tail.end_of(ledger)
+        self.state.advance(self.options.job, end)
+        return end
 
-    def _since(self, since: Since) -> Position:
-        if isinstance(since, datetime):
-            return tail.before(self.ledger, since.timestamp())
-        return Position(0, 0.0) if since == "earliest" else tail.end_of(self.ledger)
-
-    def _look(self) -> None:
-        """Do steps 2 to 5 for all that is new."""
-        job = self.options.job
-        at = self.state.position(job) or tail.end_of(self.ledger)
-        if self.ledger.last_commit() != at.number:
-            with Filter(self.options.filter) as wanted:
-                for batch in tail.batches(self.ledger, at):
-                    alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
-                    left_out = self._post_all(alerts, at)
-                    if left_out is None:
-                        return
-                    self.state.advance(job, batch.end, left_out)
-                    at = batch.end
-        self._tell_left_out()
+    def _catch_up(self, ledger: Ledger, at: Position) -> bool:
+        """Post what is new; return False when told to stop in the middle."""
+        with Filter(self.options.filter) as wanted:
+            for batch in tail.batches(ledger, at):
+                alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
+                left_out = self._post_all(alerts, at)
+                if left_out is None:
+                    return False
+                self.state.advance(self.options.job, batch.end, left_out)
+                at = batch.end
+        return True
 
     def _post_all(self, alerts: Sequence[Alert], at: Position) -> int | None:
         """Post a batch; return how many were over the limit, or None when told to stop in the middle."""
@@ -253,7 +255,7 @@ class Bot:
         number = self.state.take_left_out(time.time() - HOUR_S)
         if not number:
             return
-        line = f"{number:,} more alerts were left out: the limit is {self.options.limit} an hour"
+        line = f"alerts left out: {number:,} (the limit is {self.options.limit} an hour)"
         self.listener.problem(line)
         if self.wait(self._pause_s()):
             return
@@ -262,6 +264,12 @@ class Bot:
             self.channel.say(line)
         except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
             self.listener.problem(f"the channel was not told: {error}")
+
+
+def _since(ledger: Ledger, since: Since) -> Position:
+    if isinstance(since, datetime):
+        return tail.before(ledger, since.timestamp())
+    return Position(0, 0.0) if since == "earliest" else tail.end_of(ledger)
 
 
 def _of_topics(rows: pa.Table, patterns: Sequence[str]) -> pa.Table:

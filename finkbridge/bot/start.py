@@ -6,6 +6,7 @@ import math
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from finkbridge import layout
 from finkbridge.bot import channels
@@ -60,13 +61,21 @@ class Run:
         if dry_run:
             options = replace(options, rate=math.inf)
         with ExitStack() as stack:
-            ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url))
+            open_ledger = partial(Ledger, settings.lake, settings.ledger_url)
+            open_ledger().close()  # a lake that is not there must not get notes
             http = stack.enter_context(channels.open_http(self.loaded, target, self.stop.wait))
             channel: Channel = Nowhere() if dry_run else channels.open_channel(self.loaded, target, http)
             path = settings.bot.state or settings.lake / layout.BOT
             state = stack.enter_context(State(path, target.name, only_try=dry_run))
             bot = Bot(
-                settings.lake, ledger, channel, state, settings.bot, options, self.listener, self.stop.wait
+                settings.lake,
+                open_ledger,
+                channel,
+                state,
+                settings.bot,
+                options,
+                self.listener,
+                self.stop.wait,
             )
             try:
                 return bot.once() if once else bot.forever()

@@ -93,10 +93,10 @@ class Printer:
 
 def described(counts: Counts, *, dry_run: bool) -> str:
     """Return what was done, in one line."""
-    said = [f"{counts.posted:,} alerts {'would be ' if dry_run else ''}posted"]
-    said += [f"{counts.left_out:,} left out by the limit"] if counts.left_out else []
-    said += [f"{counts.unknown:,} got no answer: they may be there"] if counts.unknown else []
-    said += [f"{counts.refused:,} refused"] if counts.refused else []
+    said = [f"alerts {'that would be ' if dry_run else ''}posted: {counts.posted:,}"]
+    said += [f"left out by the limit: {counts.left_out:,}"] if counts.left_out else []
+    said += [f"without an answer, so they may be there: {counts.unknown:,}"] if counts.unknown else []
+    said += [f"refused: {counts.refused:,}"] if counts.refused else []
     return ", ".join(said)
 
 

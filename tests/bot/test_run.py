@@ -173,7 +173,7 @@ def test_an_archive_that_is_damaged_costs_the_picture(real: World) -> None:
         path.write_bytes(b"junk")
     assert real.run(topics=("fink_a_ztf",), pictures=True) == Counts(posted=1)
     assert "picture" not in real.chat.got[0].json()
-    assert any("no picture: archive/fink_a_ztf" in line for line in real.listener.said), real.listener.said
+    assert any("no picture: " in line and "damaged" in line for line in real.listener.said)
 
 
 def test_slack_without_pictures(world: World) -> None:
@@ -233,7 +233,7 @@ def test_what_is_over_the_limit_is_left_out_and_told_once(world: World) -> None:
     world.fill(t=[float(x) for x in range(7)])
     assert world.run(limit=3) == Counts(posted=3, left_out=4)
     assert [got.json()["text"] for got in world.chat.got[3:]] == [
-        "4 more alerts were left out: the limit is 3 an hour"
+        "alerts left out: 4 (the limit is 3 an hour)"
     ]
     world.fill(t=[8.0])
     assert world.run(limit=3, since=None) == Counts(left_out=1)
@@ -271,7 +271,7 @@ def test_what_was_noted_when_a_bot_died_is_not_posted_again(world: World) -> Non
         assert state.note(message("t", 0))
     assert world.run(since=None) == Counts(posted=1)
     assert world.ids[1:] == [message("t", 1)]
-    assert "1 alerts were about to be posted when a bot died: not again" in world.listener.said
+    assert any("about to post when it died: 1" in line for line in world.listener.said)
 
 
 def _channel(world: World) -> str:
