@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("topics", nargs=-1)
 @click.option(
     "--to", "service", type=click.Choice(["slack", "telegram", "webhook"]), required=True,
-    help="Where to. Its token is in the settings, see below.",
+    help="Where to; for its token see above.",
 )  # fmt: skip
 @click.option("-channel", "--channel", metavar="CHANNEL", help="Slack's channel ID, or Telegram's chat.")
 @click.option("-filter", "--filter", "condition", metavar="SQL", help="Only alerts for which this is true.")
