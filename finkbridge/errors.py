@@ -18,6 +18,10 @@ range, a rejected message) are values, not errors.
     |-- SaveError                an alert cannot be saved as a file
     |   `-- AlertExistsError     its file is there, and may not be replaced
     |-- WorkerError              no worker process can be started
+    |-- ChannelError             a chat service takes no message at all: token, channel or address
+    |   |-- ChannelDownError     it does not answer or is too busy: surely nothing was posted
+    |   |-- MessageRefusedError  it does not take this one message
+    |   `-- NoAnswerError        it got the message and did not answer: posted or not, nobody knows
     |-- ReconciliationError      planned offsets are not all accounted for
     `-- LakeError                the lake side
         |-- LakeBusyError        another coordinator holds the lake
@@ -109,6 +113,35 @@ class AlertExistsError(SaveError, FileExistsError):
 
 class WorkerError(FinkbridgeError):
     """No worker process can be started."""
+
+
+class ChannelError(FinkbridgeError):
+    """A chat service takes no message from us: its token, channel or address is wrong."""
+
+
+class ChannelDownError(ChannelError):
+    """A chat service does not answer, or is too busy; surely nothing was posted.
+
+    Attributes
+    ----------
+    wait_s : float
+        Seconds that it asks to wait; 0 where it does not say.
+    """
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message, wait_s)
+        self.wait_s = wait_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MessageRefusedError(ChannelError):
+    """A chat service does not take this one message."""
+
+
+class NoAnswerError(ChannelError):
+    """A chat service got a message and did not answer: nobody knows whether it was posted."""
 
 
 class ReconciliationError(FinkbridgeError):

@@ -20,7 +20,7 @@ TEST_PREFIX = "FINKBRIDGE_TEST_"
 """Variables that belong to the project's own test suite."""
 
 OPTION_SOURCE = "command option"
-SECRET_SECTIONS = ("clusters", "ledger")
+SECRET_SECTIONS = ("clusters", "ledger", "bot")
 """Top-level keys under which an error never repeats a value: a password may stand in the wrong place."""
 
 

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 LEDGER = "ledger.db"
 LOCK = "ledger.lock"
 CATALOG = "catalog.duckdb"
+BOT = "bot.db"
+"""What `finkbridge bot` has posted, and up to which commit it has looked."""
 SCRATCH = ".scratch"
 """Folder of files that are not committed yet: whatever is in it when a coordinator starts is rubbish."""
 

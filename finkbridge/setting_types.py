@@ -97,6 +97,12 @@ def _check_cron(value: str) -> str:
     return value
 
 
+def _check_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+\S*", value):
+        raise ValueError("write an address that begins with https:// or http://")
+    return value.rstrip("/")
+
+
 def _kafka_text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -122,4 +128,5 @@ Servers = Annotated[str, BeforeValidator(_join_commas), AfterValidator(_check_se
 ClusterName = Annotated[str, AfterValidator(_check_cluster_name)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(_check_ledger)]
 KafkaKeys = Annotated[dict[str, str | SecretStr], BeforeValidator(_hide_kafka_secrets)]
+Url = Annotated[str, AfterValidator(_check_url)]
 Cron = Annotated[str, AfterValidator(_check_cron)]

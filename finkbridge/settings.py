@@ -43,6 +43,7 @@ from finkbridge.setting_types import (
     Patterns,
     Servers,
     Start,
+    Url,
 )
 
 CONFIG_FILE = "finkbridge.toml"
@@ -159,6 +160,66 @@ class CertificateSettings(_Values):
     nights end at noon, an hour or two after the last exposure, and a broker that was down catches up."""
 
 
+class SlackSettings(_Values):
+    """Slack, for ``finkbridge bot``. A secret may be ``file:PATH`` of a file of mode 600 that has it."""
+
+    token: SecretStr | None = None
+    """Token of a bot (xoxb-...) with the scopes chat:write and files:write."""
+    webhook: SecretStr | None = None
+    """Address of an incoming webhook, used where no channel is named; it takes no pictures."""
+    api: Url = "https://slack.com/api"
+    """Where Slack's web API is."""
+
+
+class TelegramSettings(_Values):
+    """Telegram, for ``finkbridge bot``. A secret may be ``file:PATH`` of a file of mode 600 that has it."""
+
+    token: SecretStr | None = None
+    """Token of a bot, as @BotFather gives it."""
+    api: Url = "https://api.telegram.org"
+    """Where Telegram's bot API is; a server of your own works too."""
+
+
+class WebhookSettings(_Values):
+    """A webhook, for ``finkbridge bot``. A secret may be ``file:PATH`` of a file of mode 600 that has it."""
+
+    url: SecretStr | None = None
+    """Address that alerts are posted to as JSON; a secret, as whoever knows it may post."""
+    token: SecretStr | None = None
+    """Sent along as ``Authorization: Bearer``."""
+
+
+class BotSettings(_Values):
+    """Where ``finkbridge bot`` posts alerts."""
+
+    state: FilePath | None = None
+    """SQLite file of what was posted; None: ``bot.db`` in the lake, which the bot must be able to write."""
+    poll_s: PositiveFloat = 2.0
+    """Seconds between two looks at the ledger: one small query each."""
+    portal_ztf: Url = "https://ztf.fink-portal.org"
+    """Page of an object, with ``/OBJECT`` behind it."""
+    portal_lsst: Url = "https://lsst.fink-portal.org"
+    """Page of an object, with ``/OBJECT`` behind it."""
+    slack: SlackSettings = SlackSettings()
+    """See `SlackSettings`."""
+    telegram: TelegramSettings = TelegramSettings()
+    """See `TelegramSettings`."""
+    webhook: WebhookSettings = WebhookSettings()
+    """See `WebhookSettings`."""
+
+    @property
+    def secrets(self) -> list[SecretStr]:
+        """Every token and address that nobody may see."""
+        found = (
+            self.slack.token,
+            self.slack.webhook,
+            self.telegram.token,
+            self.webhook.url,
+            self.webhook.token,
+        )
+        return [secret for secret in found if secret is not None]
+
+
 class ScheduleSettings(_Values):
     """When Dagster looks for something to drain."""
 
@@ -198,6 +259,8 @@ class Settings(_Values):
     """See `StatusSettings`."""
     certificate: CertificateSettings = CertificateSettings()
     """See `CertificateSettings`."""
+    bot: BotSettings = BotSettings()
+    """See `BotSettings`."""
     schedule: ScheduleSettings = ScheduleSettings()
     """See `ScheduleSettings`."""
 
@@ -303,6 +366,7 @@ def credentials_folder(config: Path | None = None, environ: Mapping[str, str] = 
 def secret_values(settings: Settings) -> tuple[str, ...]:
     """Return every secret text in the settings, longest first, so that they can be masked in any output."""
     found = [settings.ledger] if settings.ledger else []
+    found += settings.bot.secrets
     for cluster in settings.clusters.values():
         found += [secret for secret in (cluster.password, cluster.schema_registry_auth) if secret]
         found += [value for value in cluster.kafka.values() if isinstance(value, SecretStr)]

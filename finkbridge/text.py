@@ -13,6 +13,12 @@ def plain(text: str, longest: int) -> str:
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in cut)
 
 
+def short(text: str, longest: int) -> str:
+    """Return a text in ASCII without control characters, no longer than that but for an ellipsis."""
+    whole = plain(text, longest)
+    return whole if len(whole) <= longest + 3 else f"{whole[:longest]}..."
+
+
 def file_stem(*parts: str) -> str:
     """Return parts as one file name without suffix, whatever they say: no folder, not hidden, not long."""
     safe = [re.sub(r"[^A-Za-z0-9.+-]", "_", part)[:LONGEST_NAME].lstrip(".-") or "_" for part in parts]

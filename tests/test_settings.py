@@ -246,7 +246,7 @@ def test_settings_are_frozen_and_documented():
         Settings().lake = Path("x")  # type: ignore[misc]
     models = [Settings, ClusterSettings]
     models += [f.annotation for f in Settings.model_fields.values() if hasattr(f.annotation, "model_fields")]
-    assert len(models) == 9
+    assert len(models) == 10
     assert [f"{m.__name__}.{n}" for m in models for n, f in m.model_fields.items() if not f.description] == []
 
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "consumer": "Poll alerts to the screen and to files.",
     "show": "Show an object or alert of the lake, and save its bytes.",
     "viewer": "Look at cutouts and light curve of alerts.",
+    "bot": "Post alerts to Slack, Telegram or a webhook.",
     "verify": "Check that nothing is lost, doubled or damaged, byte by byte.",
     "catalog": "Write catalog.duckdb anew.",
     "quarantine": "List, show, export and requeue messages that do not decode.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
+from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of, portions
 from finkbridge.avro.versions import SchemaFolder
 from finkbridge.errors import RegistryError, SettingsError
 from tests.avro.samples import encode, messages_of, record_of, schema_of
@@ -86,9 +86,11 @@ def test_the_registry_is_asked_once_an_id() -> None:
     asked: list[int] = []
     resolver = registry(asked)
     for _ in range(3):
-        grouped = resolver.group("t", [message(WIRE, b"7"), message(WIRE, None), message(WIRE, b"7")])
-        (group,) = grouped.groups
-        assert (group.schema, group.framing, group.datums) == (SCHEMA, Framing.REGISTRY, [DATUM] * 3)
+        messages = [message(WIRE, b"7"), message(WIRE, None), message(WIRE, b"7")]
+        (group,) = resolver.group("t", messages).groups
+        (portion,) = portions(group, messages)
+        assert (group.schema, group.framing) == (SCHEMA, Framing.REGISTRY)
+        assert (portion.group.datums, portion.messages) == ([DATUM] * 3, messages)
     assert asked == [1001]
     assert datum_of(WIRE, Framing.REGISTRY) == DATUM
 

@@ -133,7 +133,7 @@ def next_offsets(lake: Path) -> dict[int, int]:
 
 def data_files(lake: Path) -> set[str]:
     """Return every file of the lake that is no bookkeeping, by path."""
-    own = {layout.LEDGER, layout.LOCK, layout.CATALOG}
+    own = {layout.LEDGER, layout.LOCK, layout.CATALOG, layout.BOT}
     found = (p for p in lake.rglob("*") if p.is_file())
     names = {p.relative_to(lake).as_posix() for p in found}
     return {n for n in names if n not in own and not n.startswith(f"{layout.LEDGER}-")}

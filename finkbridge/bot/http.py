@@ -1,0 +1,251 @@
+"""Posting over HTTP: tried again where that surely doubles nothing, and with no secret in any error or log.
+
+An address may be a secret (Telegram has its token in it), so errors name the service and never the address.
+
+What is tried again: a connection that could not be made; 429, after the time that the service asks for; 500,
+502 and 503, by which it says that it did not do it. Where the whole request went out and no answer came, or
+504, nobody knows: only what does no harm twice is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import unquote
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.util import Timeout, make_headers, parse_url
+
+from finkbridge import __version__
+from finkbridge.errors import (
+    ChannelDownError,
+    ChannelError,
+    MessageRefusedError,
+    NoAnswerError,
+    SettingsError,
+)
+from finkbridge.text import short
+
+CONNECT_S, READ_S = 10.0, 30.0
+ATTEMPTS = 5
+FIRST_WAIT_S = 1.0
+"""Before the second attempt; each later one waits twice as long."""
+LONGEST_WAIT_S = 60.0
+"""A service that asks for more is down: whoever posts decides what to do meanwhile."""
+MOST_BYTES = 1 << 20
+"""Of an answer."""
+QUOTED = 200
+"""Characters of an answer that an error quotes."""
+
+TOO_MANY = 429
+NOT_DONE = frozenset({TOO_MANY, 500, 502, 503})
+UNKNOWN = frozenset({504})
+REFUSED = frozenset({400, 413, 415, 422})
+
+_BEFORE_SENDING = (NewConnectionError, ConnectTimeoutError, SSLError, ProxyError)
+_SERVER_LOG = logging.getLogger("urllib3.connectionpool")
+
+Wait = Callable[[float], bool]
+"""Waits so many seconds; true as soon as the command was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service said to a request that it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as an object; an empty one where it is none."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that the service asks to wait: by its header, or as Telegram and Discord say it; else 0."""
+        parameters = self.json().get("parameters")
+        said = [self.headers.get("Retry-After"), self.json().get("retry_after")]
+        said += [parameters.get("retry_after")] if isinstance(parameters, dict) else []
+        texts = [str(value).strip() for value in said if value is not None]
+        return max((float(t) for t in texts if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", t)), default=0.0)
+
+
+class Http:
+    """Posts to one service; close it, or use it in a ``with``.
+
+    Parameters
+    ----------
+    service
+        Its name, for errors.
+    secrets
+        What no error and no log may show.
+    wait
+        See `Wait`.
+    """
+
+    def __init__(
+        self, service: str, secrets: Iterable[str], wait: Wait, first_wait_s: float = FIRST_WAIT_S
+    ) -> None:
+        self.service = service
+        self._secrets = sorted(set(secrets), key=len, reverse=True)
+        self._wait = wait
+        self._first_wait_s = first_wait_s
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        _SERVER_LOG.addFilter(self._mask_record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        _SERVER_LOG.removeFilter(self._mask_record)
+        for pool in self._pools.values():
+            pool.clear()
+
+    def post(
+        self, url: str, body: bytes, content_type: str, *, token: str | None = None, repeatable: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Post, again and again if need be.
+
+        Parameters
+        ----------
+        url
+            Maybe a secret.
+        token
+            For ``Authorization: Bearer``.
+        repeatable
+            Whether it does no harm that the service gets it twice.
+        headers
+            More of them.
+
+        Raises
+        ------
+        ChannelDownError
+            It surely was not done; try again later.
+        NoAnswerError
+            Nobody knows whether it was done.
+        MessageRefusedError
+            The service does not take what was posted.
+        ChannelError
+            It takes nothing from us.
+        """
+        sent = {"Content-Type": content_type, "User-Agent": f"finkbridge/{__version__}"}
+        sent |= headers or {}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._once(url, body, sent, repeatable=repeatable)
+            except ChannelDownError as error:
+                wait_s = max(error.wait_s, self._first_wait_s * 2**attempt)
+                if attempt + 1 == ATTEMPTS or wait_s > LONGEST_WAIT_S or self._wait(wait_s):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def quoted(self, answer: str) -> str:
+        """Return what a service said, safe to print: short, in ASCII, without our secrets."""
+        return short(self._masked(" ".join(answer.split())), QUOTED)
+
+    def _once(self, url: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool) -> Answer:
+        try:
+            response = self._pool(url).request(
+                "POST", url, body=body, headers=headers, redirect=False, retries=False, preload_content=False,
+                timeout=Timeout(connect=CONNECT_S, read=READ_S),
+            )  # fmt: skip
+            try:
+                data = response.read(MOST_BYTES)
+            finally:
+                response.close()
+        except _BEFORE_SENDING as error:
+            raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
+        except (HTTPError, OSError) as error:
+            raise self._unanswered(_kind(error), repeatable=repeatable) from None
+        return self._judged(Answer(response.status, dict(response.headers), data), repeatable=repeatable)
+
+    def _judged(self, answer: Answer, *, repeatable: bool) -> Answer:
+        status = answer.status
+        if 200 <= status < 300:
+            return answer
+        said = self.quoted(answer.body.decode(errors="replace"))
+        line = f"{self.service} answered {status}{f': {said}' if said else ''}"
+        if status in NOT_DONE:
+            raise ChannelDownError(line, answer.wait_s)
+        if status in UNKNOWN:
+            raise self._unanswered(f"status {status}", repeatable=repeatable)
+        if status in REFUSED:
+            raise MessageRefusedError(line)
+        raise ChannelError(f"{line}: correct its address, token or channel")
+
+    def _unanswered(self, why: str, *, repeatable: bool) -> ChannelError:
+        if repeatable:
+            return ChannelDownError(f"{self.service} does not answer ({why})")
+        return NoAnswerError(f"{self.service} got the message and did not answer ({why})")
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        try:
+            parsed = parse_url(url)
+        except HTTPError:
+            parsed = None
+        if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise SettingsError(f"the address of {self.service} is none: it begins with https:// and a host")
+        proxy = (
+            None
+            if urllib.request.proxy_bypass(parsed.host)
+            else urllib.request.getproxies().get(parsed.scheme)
+        )
+        key = proxy or ""
+        if key not in self._pools:
+            self._pools[key] = _proxied(proxy) if proxy else urllib3.PoolManager()
+        return self._pools[key]
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "********")
+        return text
+
+    def _mask_record(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._masked(record.getMessage()), ()
+        return True
+
+
+def multipart(fields: Mapping[str, str | tuple[str, bytes, str]]) -> tuple[bytes, str]:
+    """Return a form as body and content type; a file is its name, bytes and type."""
+    return urllib3.encode_multipart_formdata(fields)
+
+
+def _proxied(proxy: str) -> urllib3.ProxyManager:
+    try:
+        auth = parse_url(proxy).auth
+        headers = make_headers(proxy_basic_auth=unquote(auth)) if auth else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers)
+    except HTTPError:  # whose text may hold the proxy's password
+        raise SettingsError(
+            "the proxy that the environment names is no address: correct HTTPS_PROXY"
+        ) from None
+
+
+def _kind(error: Exception) -> str:
+    """Return what went wrong without quoting the error, which may have the address in it."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() or "failure"

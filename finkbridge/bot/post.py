@@ -1,0 +1,129 @@
+"""What is said of an alert: text that is safe wherever it is shown, and what a program may want of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from finkbridge.settings import BotSettings
+from finkbridge.text import short
+from finkbridge.viewer.view import position_text, utc_text
+
+Row = dict[str, Any]
+
+LONGEST_NAME, LONGEST_TOPICS = 80, 300
+"""Characters: all together stays below Telegram's 1,024 of a caption."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alert:
+    """An alert, by the messages that brought it now."""
+
+    key: str
+    """Tells it from any other: survey and number; of what has no number, its message's place in Kafka."""
+    row: Row
+    """Columns of ``deliveries`` of the first message."""
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a channel is to show. All texts are printable ASCII and short; none is escaped for any markup."""
+
+    key: str
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    """Name and value."""
+    url: str | None
+    """The object's page."""
+    fields: Row
+    """What JSON can hold: the alert's columns that have a value."""
+    picture: bytes | None = None
+    """PNG."""
+
+    @property
+    def text(self) -> str:
+        """Return all of it as plain lines."""
+        said = [self.title, *(f"{name}: {value}" for name, value in self.lines), self.url]
+        return "\n".join(line for line in said if line)
+
+
+def alerts_of(rows: Sequence[Row]) -> list[Alert]:
+    """Return the alerts of deliveries, in the same order."""
+    by_key: dict[str, list[Row]] = {}
+    for row in rows:
+        by_key.setdefault(_key(row), []).append(row)
+    return [Alert(key, mine[0], tuple(sorted({r["topic"] for r in mine}))) for key, mine in by_key.items()]
+
+
+def post_of(alert: Alert, settings: BotSettings, picture: bytes | None = None) -> Post:
+    """Return what there is to say of an alert."""
+    row = alert.row
+    name = short(row.get("object_id") or "alert without an object", LONGEST_NAME)
+    number = "" if row.get("source_id") is None else str(row["source_id"])
+    lines = [
+        ("class", short(row.get("class") or "", LONGEST_NAME)),
+        ("brightness", _brightness(row)),
+        ("time", utc_text(row.get("mjd")) or _received(row)),
+        ("position", position_text(row.get("ra"), row.get("dec"))),
+        ("alert", number),
+        ("topics", short(", ".join(alert.topics), LONGEST_TOPICS)),
+    ]
+    survey = str(row["survey"]).upper()
+    title = name if name.startswith(survey) or row["survey"] == "other" else f"{survey} {name}"
+    shown = tuple((label, value) for label, value in lines if value)
+    fields = {**_fields(row), "topics": list(alert.topics)}
+    return Post(alert.key, title, shown, _url(row, settings), fields, picture)
+
+
+def _key(row: Row) -> str:
+    if row["source_id"] is not None:
+        return f"{row['survey']} {row['source_id']}"
+    place = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
+    return " ".join(["message", *(str(row[name]) for name in place)])
+
+
+def _brightness(row: Row) -> str:
+    band = short(row.get("band") or "", 8)
+    said = [_measured(row, "mag", 2, "mag")]
+    if row["survey"] != "ztf":  # which measures magnitudes
+        said.append(_measured(row, "flux", 0, "nJy"))
+    text = ", ".join(filter(None, said))
+    sign = ", fainter than the template" if row.get("is_positive") is False else ""
+    return f"{band + ' = ' if band else ''}{text}{sign}" if text else ""
+
+
+def _measured(row: Row, name: str, digits: int, unit: str) -> str:
+    value, error = row.get(name), row.get(f"{name}_err")
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}{'' if error is None else f' +- {error:.{digits}f}'} {unit}"
+
+
+def _received(row: Row) -> str:
+    received = row.get("received")
+    return "" if received is None else f"{received.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC (received)"
+
+
+def _url(row: Row, settings: BotSettings) -> str | None:
+    portal = {"ztf": settings.portal_ztf, "lsst": settings.portal_lsst}.get(str(row["survey"]))
+    name = row.get("object_id")
+    if portal is None or not name or len(name) > LONGEST_NAME or set(name) <= {"."}:
+        return None
+    return f"{portal}/{quote(name, safe='', errors='replace')}"
+
+
+def _fields(row: Row) -> Row:
+    return {name: _plain(value) for name, value in row.items() if _plain(value) is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return value

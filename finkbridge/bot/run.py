@@ -1,0 +1,279 @@
+"""The bot, on one page: from what is new in the lake to a channel, each alert at most once.
+
+1. Where it goes on: the commit that it noted, or the lake's end for a new bot, or what ``--since`` says.
+2. What is new since, in batches of whole commits: `finkbridge.bot.tail`.
+3. The rows of its topics that its filter wants, as alerts.
+4. Each that is not noted yet, below the limit of the hour and at the rate: note it, then post it.
+5. Note that all up to the batch's last commit has been looked at.
+
+A bot that dies goes on with the batch it was in, and passes over what is noted. A note is taken back only
+where the service surely posted nothing; what got no answer may have been posted, and is not posted again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from finkbridge import later
+from finkbridge.bot import tail
+from finkbridge.bot.channels import Channel
+from finkbridge.bot.filter import Filter
+from finkbridge.bot.options import Counts, Options, Since
+from finkbridge.bot.post import Alert, Post, alerts_of, post_of
+from finkbridge.bot.state import Position, State
+from finkbridge.errors import (
+    ChannelDownError,
+    ChannelError,
+    DecodeError,
+    MessageRefusedError,
+    NoAnswerError,
+)
+from finkbridge.ledger import Ledger
+from finkbridge.lookup import read_raw
+from finkbridge.settings import BotSettings
+
+HOUR_S = 3600.0
+DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
+"""Seconds between two looks at a service that is down: at first, and at most."""
+REFUSALS = 3
+"""In a row: then it is not the alerts' fault."""
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def posted(self, post: Post) -> None:
+        """Take note of a post that was made."""
+
+    def problem(self, line: str) -> None:
+        """Take note of what a person should know."""
+
+
+@dataclass(slots=True)
+class Bot:
+    """Posts what is new to one channel.
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    open_ledger
+        Opens the lake's ledger, at each look anew.
+    channel, state
+        Where it posts, and its notes.
+    wait
+        Waits so many seconds; true as soon as it was told to stop.
+    """
+
+    lake: Path
+    open_ledger: Callable[[], Ledger]
+    channel: Channel
+    state: State
+    settings: BotSettings
+    options: Options
+    listener: Listener
+    wait: Callable[[float], bool]
+    counts: Counts = field(default_factory=Counts)
+    _next_at: float = 0.0
+    _refusals: int = 0
+
+    def begin(self) -> None:
+        """Do what is done once; `once` and `forever` do so themselves.
+
+        Raises
+        ------
+        SettingsError
+            matplotlib is not installed, and pictures are wanted.
+        """
+        if self.options.pictures:
+            later.get("finkbridge.viewer.figure:picture")
+        if unsettled := self.state.give_up_unsettled():
+            self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
+        if self.options.since is not None:
+            with self.open_ledger() as ledger:
+                self.state.advance(self.options.job, _since(ledger, self.options.since))
+
+    def once(self) -> Counts:
+        """Post what is new now, and return what was done.
+
+        Raises
+        ------
+        ChannelError
+            The service is down, or takes nothing from us. The next run goes on with the alert it stopped at.
+        """
+        self.begin()
+        self._look()
+        return self.counts
+
+    def forever(self) -> Counts:
+        """Post what is new, until told to stop; a service that is down is asked again and again.
+
+        Raises
+        ------
+        ChannelError
+            The service takes nothing from us.
+        """
+        self.begin()
+        down_s = DOWN_S
+        while True:
+            try:
+                self._look()
+                pause, down_s = self.settings.poll_s, DOWN_S
+            except ChannelDownError as error:
+                pause = max(error.wait_s, down_s)
+                down_s = min(2 * down_s, LONGEST_DOWN_S)
+                if not self.wait(0):
+                    self.listener.problem(f"{error}; next try in {pause:.0f} s, nothing is lost")
+            if self.wait(pause):
+                return self.counts
+
+    def _look(self) -> None:
+        """Do steps 1 to 5 for all that is new; the ledger may be another one than at the last look."""
+        with self.open_ledger() as ledger:
+            at = self._position(ledger)
+            if ledger.last_commit() != at.number and not self._catch_up(ledger, at):
+                return
+        self._tell_left_out()
+
+    def _position(self, ledger: Ledger) -> Position:
+        noted = self.state.position(self.options.job)
+        if noted is not None and tail.knows(ledger, noted):
+            return noted
+        if noted is None:
+            self.listener.problem("begins with what comes from now on: --since TIME for what is there")
+        else:
+            self.listener.problem(
+                "the ledger was made again or put back since the last look: goes on with what comes from now "
+                "on; --since TIME for what came meanwhile"
+            )
+        end = tail.end_of(ledger)
+        self.state.advance(self.options.job, end)
+        return end
+
+    def _catch_up(self, ledger: Ledger, at: Position) -> bool:
+        """Post what is new; return False when told to stop in the middle."""
+        with Filter(self.options.filter) as wanted:
+            for batch in tail.batches(ledger, at):
+                alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
+                left_out = self._post_all(alerts, at)
+                if left_out is None:
+                    return False
+                self.state.advance(self.options.job, batch.end, left_out)
+                at = batch.end
+        return True
+
+    def _post_all(self, alerts: Sequence[Alert], at: Position) -> int | None:
+        """Post a batch; return how many were over the limit, or None when told to stop in the middle."""
+        left_out = 0
+        for alert in alerts:
+            if self.state.is_noted(alert.key):
+                continue
+            if self._is_full():
+                left_out += 1
+                continue
+            if self.wait(self._pause_s()):
+                return None
+            post = post_of(alert, self.settings, self._picture(alert))
+            if self.state.note(alert.key):
+                try:
+                    self._post(post)
+                except ChannelError:
+                    # another bot of this job may have passed over what it saw noted
+                    self.state.advance(self.options.job, at)
+                    raise
+        self.counts.left_out += left_out
+        return left_out
+
+    def _post(self, post: Post) -> None:
+        self._next_at = time.monotonic() + 60.0 / self.options.rate
+        try:
+            self._send(post)
+        except NoAnswerError as error:
+            self.state.settle(post.key, "unknown")
+            self.counts.unknown += 1
+            self.listener.problem(f"{post.title}: {error}; it may be there, and is not posted again")
+        except MessageRefusedError as error:
+            self.state.withdraw(post.key)
+            self._refused(post, error)
+        except ChannelError:
+            self.state.withdraw(post.key)
+            raise
+        else:
+            self.state.settle(post.key, "sent")
+            self.counts.posted += 1
+            self._refusals = 0
+            self.listener.posted(post)
+
+    def _send(self, post: Post) -> None:
+        try:
+            self.channel.send(post)
+        except MessageRefusedError:
+            if post.picture is None:
+                raise
+            self.channel.send(replace(post, picture=None))
+
+    def _refused(self, post: Post, error: MessageRefusedError) -> None:
+        self._refusals += 1
+        if self._refusals >= REFUSALS:
+            raise ChannelError(
+                f"{error}; {REFUSALS} alerts in a row: correct its address or channel"
+            ) from None
+        self.counts.refused += 1
+        self.listener.problem(f"{post.title} (alert {post.key}) is left out: {error}")
+
+    def _picture(self, alert: Alert) -> bytes | None:
+        row = alert.row
+        if not self.options.pictures or row["survey"] == "other":
+            return None
+        try:
+            raw = read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"])
+        except DecodeError as error:
+            self.listener.problem(f"no picture: {error}")
+            return None
+        picture: bytes = later.call(
+            "finkbridge.viewer.figure:picture", raw.record(), survey=row["survey"], topics=alert.topics
+        )
+        return picture
+
+    def _is_full(self) -> bool:
+        limit = self.options.limit
+        return limit > 0 and self.state.posted_since(time.time() - HOUR_S) >= limit
+
+    def _pause_s(self) -> float:
+        return max(0.0, self._next_at - time.monotonic())
+
+    def _tell_left_out(self) -> None:
+        """Say in the channel how many were left out, once an hour."""
+        number = self.state.take_left_out(time.time() - HOUR_S)
+        if not number:
+            return
+        line = f"alerts left out: {number:,} (the limit is {self.options.limit} an hour)"
+        self.listener.problem(line)
+        if self.wait(self._pause_s()):
+            return
+        self._next_at = time.monotonic() + 60.0 / self.options.rate
+        try:
+            self.channel.say(line)
+        except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
+            self.listener.problem(f"the channel was not told: {error}")
+
+
+def _since(ledger: Ledger, since: Since) -> Position:
+    if isinstance(since, datetime):
+        return tail.before(ledger, since.timestamp())
+    return Position(0, 0.0) if since == "earliest" else tail.end_of(ledger)
+
+
+def _of_topics(rows: pa.Table, patterns: Sequence[str]) -> pa.Table:
+    if not patterns or not rows.num_rows:
+        return rows
+    is_mine = [any(fnmatchcase(topic, p) for p in patterns) for topic in rows.column("topic").to_pylist()]
+    return rows.filter(pa.array(is_mine, pa.bool_()))

@@ -1,0 +1,173 @@
+"""What was posted to each channel, and up to which commit each bot has looked: a small SQLite file.
+
+Not in the ledger, which only coordinators write. A post is noted before it is sent, so that no death of a
+bot, and no second one, makes it twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
+
+VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+Outcome = Literal["sent", "unknown"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS positions (   -- one row a bot: a channel with topics and filter
+    channel TEXT NOT NULL, job TEXT NOT NULL, number INTEGER NOT NULL, committed_at REAL NOT NULL,
+    PRIMARY KEY (channel, job)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, sent, unknown
+    channel TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL, noted_at REAL NOT NULL,
+    PRIMARY KEY (channel, alert)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS posts_noted_at ON posts (channel, noted_at);
+CREATE TABLE IF NOT EXISTS left_out (    -- one row a channel: alerts over its limit, not told of yet
+    channel TEXT NOT NULL PRIMARY KEY, alerts INTEGER NOT NULL, told_at REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A commit of the lake: all up to it has been looked at."""
+
+    number: int
+    committed_at: float
+    """Unix seconds UTC: tells the commit from one of the same number in a ledger that was made again."""
+
+
+class State:
+    """The notes of one channel; close it, or use it in a ``with``.
+
+    Parameters
+    ----------
+    path
+        The file; made where there is none.
+    channel
+        Its name, without a secret.
+    only_try
+        Work on a copy in memory: nothing is written.
+
+    Raises
+    ------
+    LakeAccessError
+        The file cannot be used.
+    """
+
+    def __init__(self, path: Path, channel: str, *, only_try: bool = False) -> None:
+        self.path, self.channel = path, channel
+        with self._translated():
+            self._db = _copy_of(path) if only_try else _connect(path)
+            self._prepare()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def position(self, job: str) -> Position | None:
+        """Return up to where a bot has looked; None for a new one."""
+        query = "SELECT number, committed_at FROM positions WHERE channel = ? AND job = ?"
+        row = self._ask(query, job).fetchone()
+        return None if row is None else Position(*row)
+
+    def advance(self, job: str, position: Position, left_out: int = 0) -> None:
+        """Write down that all up to a commit has been looked at, and how many alerts were over the limit."""
+        with self._translated(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            values = (self.channel, job, position.number, position.committed_at)
+            self._db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", values)
+            if left_out:
+                self._db.execute(
+                    "INSERT INTO left_out VALUES (?, ?, 0) "
+                    "ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts",
+                    (self.channel, left_out),
+                )
+
+    def is_noted(self, alert: str) -> bool:
+        """Whether an alert was posted, or may have been."""
+        return self._ask("SELECT 1 FROM posts WHERE channel = ? AND alert = ?", alert).fetchone() is not None
+
+    def note(self, alert: str) -> bool:
+        """Note that an alert is about to be posted; false where it is noted already: nobody may post it."""
+        added = self._ask("INSERT OR IGNORE INTO posts VALUES (?, ?, 'sending', ?)", alert, time.time())
+        return added.rowcount == 1
+
+    def settle(self, alert: str, outcome: Outcome) -> None:
+        """Note what became of a post."""
+        self._ask("UPDATE posts SET state = ?2 WHERE channel = ?1 AND alert = ?3", outcome, alert)
+
+    def withdraw(self, alert: str) -> None:
+        """Forget a post that surely was not made."""
+        self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
+
+    def give_up_unsettled(self) -> int:
+        """Note posts of dead bots as unknown; return how many there were."""
+        query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending'"
+        return self._ask(query).rowcount
+
+    def posted_since(self, moment: float) -> int:
+        """Return how many alerts were posted since then, or may have been."""
+        query = "SELECT count(*) FROM posts WHERE channel = ? AND noted_at > ?"
+        return int(self._ask(query, moment).fetchone()[0])
+
+    def take_left_out(self, told_before: float) -> int:
+        """Return how many alerts were over the limit, and forget them; 0 if it was told since then."""
+        if not self._ask("SELECT 1 FROM left_out WHERE channel = ? AND alerts > 0").fetchone():
+            return 0
+        with self._translated(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            query = "SELECT alerts FROM left_out WHERE channel = ? AND told_at <= ?"
+            row = self._db.execute(query, (self.channel, told_before)).fetchone()
+            if row is None or not row[0]:
+                return 0
+            told = "UPDATE left_out SET alerts = 0, told_at = ? WHERE channel = ?"
+            self._db.execute(told, (time.time(), self.channel))
+            return int(row[0])
+
+    def _ask(self, query: str, *values: Any) -> sqlite3.Cursor:
+        with self._translated():
+            return self._db.execute(query, (self.channel, *values))
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise LakeVersionError(f"{self.path} was made by a newer finkbridge: upgrade finkbridge")
+        if version < VERSION:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise LakeBusyError(f"{self.path} is locked by another program: try again") from None
+            raise LakeAccessError(
+                f"the bot's notes {self.path} cannot be used ({error}): give access, or set bot.state to "
+                "another file"
+            ) from None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _copy_of(path: Path) -> sqlite3.Connection:
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    if path.is_file():
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        ) as db:
+            db.backup(memory)
+    return memory

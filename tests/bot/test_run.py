@@ -1,0 +1,398 @@
+"""The bot against real HTTP servers: what each service gets, and that it gets each alert at most once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finkbridge import layout
+from finkbridge.bot.options import Counts, Options
+from finkbridge.bot.post import Post
+from finkbridge.bot.start import Run
+from finkbridge.bot.state import Position, State
+from finkbridge.errors import ChannelDownError, ChannelError, SettingsError
+from finkbridge.ledger import Ledger, coordinate
+from finkbridge.merge import merge_crowds
+from finkbridge.settings import load_settings
+from tests.support.chat import Chat, Reply
+from tests.support.lake import real_alerts
+from tests.support.offline import assert_verified, fill, messages_of, point
+
+SLACK_TOKEN, TELEGRAM_TOKEN, HOOK_TOKEN = (
+    "xoxb-12-slack-secret",
+    "123456:AAF-telegram-secret",
+    "hook-secret-token",
+)
+NOT_THERE = Reply(body=b'{"ok": false, "error": "not_in_channel"}')
+NO_CHAT = Reply(400, b'{"description": "Bad Request: chat not found"}')
+PNG = b"\x89PNG\r\n"
+OPTIONS = Options(since="earliest", rate=1e9, pictures=False)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.posts: list[Post] = []
+
+    def posted(self, post: Post) -> None:
+        self.posts.append(post)
+
+    def problem(self, line: str) -> None:
+        self.said.append(line)
+
+
+class World:
+    """A lake, a server in the place of all services, and runs of bots."""
+
+    def __init__(self, folder: Path, chat: Chat) -> None:
+        self.folder, self.chat, self.lake = folder, chat, folder / "lake"
+        self.listener = Listener()
+        self.stop = threading.Event()
+        self.environ = {
+            "HOME": str(folder),
+            "FINKBRIDGE_LAKE": str(self.lake),
+            "FINKBRIDGE_BOT__SLACK__TOKEN": SLACK_TOKEN,
+            "FINKBRIDGE_BOT__SLACK__API": f"{chat.url}/api",
+            "FINKBRIDGE_BOT__TELEGRAM__TOKEN": TELEGRAM_TOKEN,
+            "FINKBRIDGE_BOT__TELEGRAM__API": chat.url,
+            "FINKBRIDGE_BOT__WEBHOOK__URL": f"{chat.url}/secret-path/hook",
+            "FINKBRIDGE_BOT__WEBHOOK__TOKEN": HOOK_TOKEN,
+        }
+
+    def fill(self, **topics: list[float]) -> None:
+        """Drain messages of other schemas: they have no picture, and are quick."""
+        for topic, numbers in topics.items():
+            first = 0
+            if (self.lake / layout.LEDGER).exists():
+                with Ledger(self.lake) as ledger:
+                    known = ledger.generations().get(("ztf", topic))
+                    first = ledger.partitions(known.row_id)[0].next_offset if known else 0
+            fill(self.lake, {topic: messages_of([point(x) for x in numbers], first=first)})
+
+    def run(self, service: str = "webhook", channel: str | None = None, **more: Any) -> Counts:
+        options = replace(OPTIONS, **{k: v for k, v in more.items() if k != "dry_run"})
+        loaded = load_settings(environ=self.environ)
+        bot = Run(loaded, service, channel, options, self.listener, self.stop)  # type: ignore[arg-type]
+        return bot(once=True, dry_run=more.get("dry_run", False))
+
+    @property
+    def ids(self) -> list[str]:
+        """What the webhook was told of, in order."""
+        return [got.json()["id"] for got in self.chat.of("hook") if "id" in got.json()]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.chdir(tmp_path)
+    with Chat().serving() as chat:
+        yield World(tmp_path, chat)
+
+
+def message(topic: str, offset: int) -> str:
+    return f"message ztf {topic} 1 0 {offset}"
+
+
+@pytest.fixture
+def real(world: World, shared_data: Path) -> World:
+    """Return a world whose lake has an alert that came by two topics, and one of LSST."""
+    ztf, lsst = real_alerts(shared_data / "ztf"), real_alerts(shared_data / "lsst")
+    topics = {
+        "fink_a_ztf": messages_of(ztf.records[:1]),
+        "fink_b_ztf": messages_of(ztf.records[:1], partition=4, first=70),
+        "fink_lsst": messages_of(lsst.records[:1], first=0),
+    }
+    fill(world.lake, topics)
+    return world
+
+
+def test_slack_gets_a_message_with_a_picture(real: World) -> None:
+    counts = real.run("slack", "C0123456789", topics=("fink_?_ztf",), pictures=True)
+    assert counts == Counts(posted=1)
+    place, upload, complete = real.chat.got
+    assert [got.path for got in real.chat.got] == [
+        "/api/files.getUploadURLExternal", "/upload/v1/F1", "/api/files.completeUploadExternal",
+    ]  # fmt: skip
+    assert place.form() == {"filename": "alert.png", "length": str(len(upload.body))}
+    assert upload.body.startswith(PNG)
+    assert place.headers["Authorization"] == complete.headers["Authorization"] == f"Bearer {SLACK_TOKEN}"
+    assert "Authorization" not in upload.headers
+    form = complete.form()
+    assert form["channel_id"] == "C0123456789"
+    assert json.loads(form["files"]) == [{"id": "F1", "title": "ZTF26aamcbly"}]
+    (block,) = json.loads(form["blocks"])
+    assert block["text"]["type"] == "mrkdwn"
+    assert "brightness: `r = 16.45 +- 0.09 mag, fainter than the template`" in block["text"]["text"]
+    assert "topics: `fink_a_ztf, fink_b_ztf`" in block["text"]["text"]
+    assert "<https://ztf.fink-portal.org/ZTF26aamcbly>" in block["text"]["text"]
+
+
+def test_telegram_gets_a_photo(real: World) -> None:
+    assert real.run("telegram", "@alerts", filter="survey = 'lsst'", pictures=True).posted == 1
+    (got,) = real.chat.got
+    assert got.path == f"/bot{TELEGRAM_TOKEN}/sendPhoto"
+    parts = got.parts()
+    assert parts["photo"].startswith(PNG)
+    assert (parts["chat_id"], parts["parse_mode"]) == (b"@alerts", b"HTML")
+    assert b"<b><code>LSST 170028485706776685</code></b>" in parts["caption"]
+
+
+def test_a_webhook_gets_all_as_json(real: World) -> None:
+    assert real.run(filter="survey = 'ztf'", pictures=True).posted == 1
+    (got,) = real.chat.got
+    assert got.headers["Authorization"] == f"Bearer {HOOK_TOKEN}"
+    assert len(got.headers["Idempotency-Key"]) == 64
+    said = got.json()
+    assert said["id"] == "ztf 3367463101415010117"
+    assert said["text"].startswith("ZTF26aamcbly\n")
+    assert said["url"] == "https://ztf.fink-portal.org/ZTF26aamcbly"
+    assert said["alert"]["mag"] == pytest.approx(16.449, abs=1e-3)
+    assert said["alert"]["topics"] == ["fink_a_ztf", "fink_b_ztf"]
+    assert base64.b64decode(said["picture"]["base64"]).startswith(PNG)
+
+
+def test_a_picture_that_is_refused_is_left_out(real: World) -> None:
+    real.chat.say("sendPhoto", Reply(400, b'{"description": "Bad Request: IMAGE_PROCESS_FAILED"}'))
+    assert real.run("telegram", "-100123", topics=("fink_a_ztf",), pictures=True) == Counts(posted=1)
+    assert real.chat.methods() == ["sendPhoto", "sendMessage"]
+    sent = real.chat.got[1].json()
+    assert sent["chat_id"] == "-100123"
+    assert sent["link_preview_options"] == {"is_disabled": True}
+
+
+def test_an_archive_that_is_damaged_costs_the_picture(real: World) -> None:
+    for path in real.lake.glob("archive/fink_a_ztf/**/*.avro"):
+        path.write_bytes(b"junk")
+    assert real.run(topics=("fink_a_ztf",), pictures=True) == Counts(posted=1)
+    assert "picture" not in real.chat.got[0].json()
+    assert any("no picture: " in line and "damaged" in line for line in real.listener.said)
+
+
+def test_slack_without_pictures(world: World) -> None:
+    world.fill(t=[1.0])
+    assert world.run("slack", "#alerts").posted == 1
+    (got,) = world.chat.got
+    assert (got.method, got.form()["channel"]) == ("chat.postMessage", "#alerts")
+    world.environ["FINKBRIDGE_BOT__SLACK__WEBHOOK"] = f"{world.chat.url}/services/T/B/x"
+    assert world.run("slack").posted == 1
+    assert world.chat.got[1].path == "/services/T/B/x"
+    assert list(world.chat.got[1].json()) == ["text"]
+
+
+def test_each_alert_is_posted_once(world: World) -> None:
+    world.fill(t=[1.0, 2.0])
+    assert world.run().posted == 2
+    assert world.run().posted == 0
+    assert world.run(since=None).posted == 0
+    world.fill(t=[3.0])
+    assert world.run(since=None).posted == 1
+    assert world.ids == [message("t", 0), message("t", 1), message("t", 2)]
+    assert world.run("telegram", "@other").posted == 3
+    assert_verified(world.lake)
+
+
+def test_an_alert_that_comes_again_by_another_topic_is_not_posted_again(
+    real: World, shared_data: Path
+) -> None:
+    assert real.run(topics=("fink_a_ztf",)).posted == 1
+    assert real.run(topics=("fink_b_ztf",)).posted == 0
+    assert len(real.chat.got) == 1
+
+
+def test_merging_posts_nothing_again(world: World) -> None:
+    world.fill(t=[1.0], u=[2.0], v=[3.0])
+    assert world.run().posted == 3
+    with Ledger(world.lake) as ledger, coordinate(ledger) as coordinator:
+        assert merge_crowds(coordinator, ledger.crowds(1)) == []
+    assert world.run(since=None).posted == 0
+    # rows that were merged before anybody looked are found where they are now
+    assert world.run("telegram", "@late").posted == 3
+
+
+def test_a_new_bot_begins_with_what_comes(world: World) -> None:
+    world.fill(t=[1.0])
+    assert world.run(since=None).posted == 0
+    assert any("begins with what comes from now on" in line for line in world.listener.said)
+    world.fill(t=[2.0])
+    assert world.run(since=None).posted == 1
+    assert world.ids == [message("t", 1)]
+    # another filter is another bot
+    assert world.run(since=None, filter="kafka_offset = 0").posted == 0
+    assert world.run(filter="kafka_offset = 0").posted == 1
+
+
+def test_what_is_over_the_limit_is_left_out_and_told_once(world: World) -> None:
+    world.fill(t=[float(x) for x in range(7)])
+    assert world.run(limit=3) == Counts(posted=3, left_out=4)
+    assert [got.json()["text"] for got in world.chat.got[3:]] == [
+        "alerts left out: 4 (the limit is 3 an hour)"
+    ]
+    world.fill(t=[8.0])
+    assert world.run(limit=3, since=None) == Counts(left_out=1)
+    assert len(world.chat.got) == 4  # it was told within this hour
+    assert world.run(limit=0).posted == 5
+
+
+def test_a_service_that_is_down_loses_nothing(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0])
+    world.chat.say("hook", Reply(), Reply(503, headers={"Retry-After": "600"}))
+    with pytest.raises(ChannelDownError, match="webhook answered 503") as caught:
+        world.run()
+    assert caught.value.wait_s == 600
+    assert world.run(since=None).posted == 2
+    assert world.ids == [message("t", 0), message("t", 1), message("t", 1), message("t", 2)]
+
+
+def test_what_got_no_answer_is_not_posted_again(world: World) -> None:
+    world.fill(t=[1.0, 2.0])
+    world.chat.say("hook", Reply(0))
+    assert world.run() == Counts(posted=1, unknown=1)
+    assert world.run() == Counts()
+    assert world.ids == [message("t", 0), message("t", 1)]
+    assert any("may be there, and is not posted again" in line for line in world.listener.said)
+
+
+def test_what_was_noted_when_a_bot_died_is_not_posted_again(world: World) -> None:
+    world.fill(t=[1.0, 2.0])
+    world.run(dry_run=True)
+    world.chat.say("hook", Reply(429, headers={"Retry-After": "999"}))
+    with pytest.raises(ChannelDownError):
+        world.run()
+    name = _channel(world)
+    with State(world.lake / layout.BOT, name) as state:
+        assert state.note(message("t", 0))
+    assert world.run(since=None) == Counts(posted=1)
+    assert world.ids[1:] == [message("t", 1)]
+    assert any("about to post when it died: 1" in line for line in world.listener.said)
+
+
+def _channel(world: World) -> str:
+    with closing(sqlite3.connect(world.lake / layout.BOT)) as db:
+        ((name,),) = db.execute("SELECT DISTINCT channel FROM positions").fetchall()
+    assert "secret" not in name
+    return str(name)
+
+
+def test_one_alert_that_is_refused_stops_nobody(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0])
+    world.chat.say("hook", Reply(), Reply(422, b"not this one"))
+    assert world.run() == Counts(posted=2, refused=1)
+    assert any("is left out: webhook answered 422: not this one" in line for line in world.listener.said)
+
+
+def test_alerts_that_are_all_refused_are_not_the_reason(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0, 4.0])
+    world.chat.say("hook", *[Reply(400)] * 3)
+    with pytest.raises(ChannelError, match="3 alerts in a row"):
+        world.run()
+    assert world.run(since=None).posted == 4
+
+
+@pytest.mark.parametrize(
+    ("service", "channel", "method", "reply", "said"),
+    [
+        (
+            "slack",
+            "#x",
+            "chat.postMessage",
+            Reply(body=b'{"ok": false, "error": "not_in_channel"}'),
+            "invite the bot",
+        ),
+        ("slack", "#x", "chat.postMessage", Reply(body=b"<html>"), "no answer that is known"),
+        (
+            "telegram",
+            "@x",
+            "sendMessage",
+            Reply(400, b'{"description": "Bad Request: chat not found"}'),
+            "name a chat",
+        ),
+        ("telegram", "@x", "sendMessage", Reply(401, b'{"description": "Unauthorized"}'), "Unauthorized"),
+        ("webhook", None, "hook", Reply(410), "correct its address"),
+    ],
+)
+def test_a_channel_that_takes_nothing_ends_it(
+    world: World, service: str, channel: str | None, method: str, reply: Reply, said: str
+) -> None:
+    world.fill(t=[1.0])
+    world.chat.say(method, reply)
+    with pytest.raises(ChannelError, match=said):
+        world.run(service, channel)
+    assert world.run(service, channel, since=None).posted == 1
+
+
+def test_slack_that_is_busy_is_down(world: World) -> None:
+    world.fill(t=[1.0])
+    world.chat.say("chat.postMessage", Reply(body=b'{"ok": false, "error": "ratelimited"}'))
+    with pytest.raises(ChannelDownError, match="ratelimited"):
+        world.run("slack", "#x")
+
+
+def test_a_dry_run_posts_and_notes_nothing(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0])
+    assert world.run(dry_run=True, limit=2) == Counts(posted=2, left_out=1)
+    assert [post.key for post in world.listener.posts] == [message("t", 0), message("t", 1)]
+    assert world.chat.got == []
+    assert not (world.lake / layout.BOT).exists()
+    assert world.run().posted == 3
+    assert world.run(dry_run=True).posted == 0
+
+
+def test_a_ledger_that_was_made_again_is_noticed(world: World) -> None:
+    world.fill(t=[1.0])
+    assert world.run().posted == 1
+    with State(world.lake / layout.BOT, _channel(world)) as state:
+        state.advance(OPTIONS.job, Position(1, 12.5))
+    assert world.run(since=None).posted == 0
+    assert any("the ledger was made again" in line for line in world.listener.said)
+
+
+def test_two_at_once_post_each_alert_once(world: World) -> None:
+    world.fill(t=[float(x) for x in range(12)])
+    counts: list[Counts] = []
+    bots = [threading.Thread(target=lambda: counts.append(world.run())) for _ in range(3)]
+    for bot in bots:
+        bot.start()
+    for bot in bots:
+        bot.join()
+    assert sum(count.posted for count in counts) == 12
+    assert sorted(world.ids) == sorted(message("t", x) for x in range(12))
+
+
+def test_the_rate_is_kept(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0])
+    waits: list[float] = []
+    world.stop.wait = lambda seconds: waits.append(seconds) or False  # type: ignore[method-assign,assignment,func-returns-value]
+    assert world.run(rate=2.0).posted == 3
+    assert [round(wait) for wait in waits] == [0, 30, 30]
+
+
+def test_told_to_stop_it_goes_on_later(world: World) -> None:
+    world.fill(t=[1.0, 2.0])
+    world.stop.set()
+    assert world.run() == Counts()
+    world.stop.clear()
+    assert world.run(since=None).posted == 2
+
+
+@pytest.mark.parametrize(
+    ("service", "channel", "more", "said"),
+    [
+        ("slack", None, {}, "say which channel"),
+        ("slack", "#alerts", {"pictures": True}, "no ID of a Slack channel"),
+        ("telegram", None, {}, "say which channel"),
+        ("webhook", "x", {}, "leave -channel out"),
+        ("webhook", None, {"filter": "mag"}, "no condition"),
+    ],
+)
+def test_bad_calls(world: World, service: str, channel: str | None, more: dict[str, Any], said: str) -> None:
+    world.fill(t=[1.0])
+    with pytest.raises(SettingsError, match=said):
+        world.run(service, channel, **more)

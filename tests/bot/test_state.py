@@ -1,0 +1,110 @@
+"""A bot's notes: each alert is noted once, whoever notes it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from finkbridge.bot.state import Position, State
+from finkbridge.errors import LakeAccessError, LakeVersionError
+
+HERE = Position(7, 1_774_050_000.123456)
+
+
+def test_an_alert_is_noted_once_in_a_channel(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    with State(path, "one") as one, State(path, "one") as same, State(path, "two") as other:
+        assert one.note("ztf 1")
+        assert not same.note("ztf 1")
+        assert same.is_noted("ztf 1")
+        assert not other.is_noted("ztf 1")
+        assert other.note("ztf 1")
+        one.settle("ztf 1", "sent")
+        one.withdraw("ztf 1")
+        assert not same.is_noted("ztf 1")
+        assert other.is_noted("ztf 1")
+
+
+def test_of_many_that_note_it_at_once_one_does(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+
+    def note_all(_: int) -> list[bool]:
+        with State(path, "c") as state:
+            return [state.note(f"ztf {number}") for number in range(20)]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(note_all, range(4)))
+    assert [sum(column) for column in zip(*found, strict=True)] == [1] * 20
+
+
+def test_positions_are_of_a_channel_and_a_job(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as state, State(tmp_path / "bot.db", "d") as other:
+        assert state.position("job") is None
+        state.advance("job", HERE)
+        assert state.position("job") == HERE
+        assert state.position("another") is None
+        assert other.position("job") is None
+        state.advance("job", Position(3, 1.0))
+        assert state.position("job") == Position(3, 1.0)
+
+
+def test_what_is_left_out_is_told_once_an_hour(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as state:
+        now = time.time()
+        assert state.take_left_out(now - 3600) == 0
+        state.advance("job", HERE, 2)
+        state.advance("job", HERE, 3)
+        assert state.take_left_out(now - 3600) == 5
+        state.advance("job", HERE, 4)
+        assert state.take_left_out(now - 3600) == 0
+        assert state.take_left_out(time.time() + 1) == 4
+        assert state.take_left_out(time.time() + 1) == 0
+
+
+def test_the_hour_counts_what_may_have_been_posted(tmp_path: Path) -> None:
+    began = time.time() - 1
+    with State(tmp_path / "bot.db", "c") as state:
+        for number, outcome in enumerate(("sent", "unknown", None)):
+            state.note(f"a {number}")
+            if outcome:
+                state.settle(f"a {number}", outcome)  # type: ignore[arg-type]
+        assert state.posted_since(began) == 3
+        assert state.posted_since(time.time() + 1) == 0
+        assert state.give_up_unsettled() == 1
+        assert state.give_up_unsettled() == 0
+
+
+def test_trying_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    with State(path, "c", only_try=True) as state:
+        assert state.note("a")
+    assert list(tmp_path.iterdir()) == []
+    with State(path, "c") as state:
+        state.note("a")
+        state.advance("job", HERE)
+    before = path.read_bytes()
+    with State(path, "c", only_try=True) as state:
+        assert state.is_noted("a")
+        assert state.position("job") == HERE
+        state.note("b")
+        state.advance("job", Position(9, 9.0))
+    assert path.read_bytes() == before
+
+
+def test_files_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.db"
+    junk.write_bytes(b"no database at all, and long enough to be looked at" * 100)
+    for path in (junk, tmp_path / "nowhere" / "bot.db", tmp_path):
+        for only_try in (False, True) if path == junk else (False,):
+            with pytest.raises(LakeAccessError, match=r"bot's notes .* cannot be used"):
+                State(path, "c", only_try=only_try)
+    newer = tmp_path / "newer.db"
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LakeVersionError, match="upgrade"):
+        State(newer, "c")
