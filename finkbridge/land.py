@@ -146,10 +146,10 @@ class Lander:
         DecodeError
             The messages do not give as many rows.
         """
-        source = TopicGeneration(*(archive.facts[fact] for fact in ("cluster", "topic", "generation")))
-        landing = Landing(source, name, archive.facts, place)
+        origin = origin_of(file.path, archive)
+        landing = Landing(origin.source, name, archive.facts, place)
         group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
-        stored = Stored(self._lake / file.path, file, origin_of(source, file, archive))
+        stored = Stored(self._lake / file.path, file, origin)
         alerts = self._decode(group, stored, surveys.cutout_columns(file.survey))
         description = surveys.describe(alerts, file.survey)
         if description.rejected:

@@ -23,8 +23,9 @@ def origin(rows: int = 6) -> Origin:
 
 def rows_of(nights: list[int]) -> list[tables.NightRows]:
     description = surveys.describe(POINTS, "other")
-    deliveries = tables.deliveries_of(description, origin())
-    packets = tables.packets_of(POINTS, description, origin())
+    places = tables.places_of(origin())
+    deliveries = tables.deliveries_of(description, places)
+    packets = tables.packets_of(POINTS, description, places)
     return list(tables.by_night(deliveries, packets, np.array(nights, np.int32)))
 
 

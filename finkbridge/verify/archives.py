@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Row
 
 from finkbridge import surveys
-from finkbridge.avro.archive import Archive, read_archive
+from finkbridge.avro.archive import read_archive
 from finkbridge.avro.check import REASONS, Checker
 from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.decode import Decoder
@@ -22,6 +22,8 @@ from finkbridge.avro.files import mapped
 from finkbridge.avro.resolve import Framing
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError
+from finkbridge.landing import origin_of
+from finkbridge.tables import Origin
 from finkbridge.values import TopicGeneration
 
 Ints = npt.NDArray[np.int64]
@@ -34,28 +36,31 @@ INDEXED_MESSAGES = 1_000_000
 class ArchiveIndex:
     """Which messages an archive file has, and where."""
 
-    path: str
     survey: str
-    source: TopicGeneration
     schema: WriterSchema
     framing: Framing
-    partition: Ints
-    offset: Ints
-    timestamp_ms: Ints
-    """Unix milliseconds; -1 where there is none."""
-    start: Ints
-    """Byte at which each value begins, ascending."""
-    length: Ints
+    origin: Origin
+
+    @property
+    def path(self) -> str:
+        """Of the file, from the lake."""
+        return self.origin.archive_file
+
+    @property
+    def source(self) -> TopicGeneration:
+        """Of the messages."""
+        return self.origin.source
 
     @property
     def messages(self) -> int:
         """Number of messages."""
-        return len(self.start)
+        return self.origin.rows
 
     def at(self, positions: Ints) -> Ints:
         """Return the numbers of the messages whose values begin at some bytes; -1 where none does."""
-        found = np.minimum(np.searchsorted(self.start, positions), max(0, self.messages - 1))
-        return np.where(self.start[found] == positions, found, -1) if self.messages else positions * 0 - 1
+        start = self.origin.archive_pos
+        found = np.minimum(np.searchsorted(start, positions), max(0, self.messages - 1))
+        return np.where(start[found] == positions, found, -1) if self.messages else positions * 0 - 1
 
     def sample(self, count: int | None) -> npt.NDArray[np.bool_]:
         """Return which messages make a sample of so many, evenly spaced; None is all."""
@@ -95,7 +100,9 @@ class Archives:
         if path in self._indexes:
             self._indexes.move_to_end(path)
             return self._indexes[path]
-        found = _index(self.files[path], read_archive(self.lake / path))
+        archive = read_archive(self.lake / path)
+        survey = self.files[path].survey
+        found = ArchiveIndex(survey, archive.schema, archive.framing, origin_of(path, archive))
         self._indexes[path] = found
         self._kept += found.messages
         while self._kept > INDEXED_MESSAGES and len(self._indexes) > 1:
@@ -106,8 +113,9 @@ class Archives:
     def values(self, index: ArchiveIndex, messages: Ints) -> list[bytes]:
         """Return the values of some messages of one file."""
         with mapped(self.lake / index.path) as data:
-            ends = index.start + index.length
-            return [data[index.start[m] : ends[m]] for m in messages]
+            starts = index.origin.archive_pos
+            ends = starts + index.origin.archive_len
+            return [data[starts[m] : ends[m]] for m in messages]
 
 
 class Decoders:
@@ -152,23 +160,6 @@ def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
     if framing is Framing.BARE:
         return list(values)
     return [unwrap(value, read_header(value)) for value in values]
-
-
-def _index(file: Row[Any], archive: Archive) -> ArchiveIndex:
-    messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
-    facts = archive.facts
-    return ArchiveIndex(
-        path=file.path,
-        survey=file.survey,
-        source=TopicGeneration(facts["cluster"], facts["topic"], facts["generation"]),
-        schema=archive.schema,
-        framing=archive.framing,
-        partition=np.array([m.partition for m in messages], np.int64),
-        offset=np.array([m.offset for m in messages], np.int64),
-        timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
-        start=spans[:, 0],
-        length=spans[:, 1] - spans[:, 0],
-    )
 
 
 def _wanted(decoder: Decoder, survey: str) -> list[str]:

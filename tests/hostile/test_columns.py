@@ -1,0 +1,42 @@
+"""Schemas whose names hide, double or break columns: each value is read, and nobody else's view breaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import finkbridge
+from tests.hostile.test_names import keyed
+from tests.support.lake import Record, sql
+from tests.support.offline import assert_verified, fill, messages_of, point
+
+
+def flat(**values: Any) -> Record:
+    """Return a record of texts and whole numbers."""
+    fields = [{"name": n, "type": "string" if isinstance(v, str) else "long"} for n, v in values.items()]
+    return keyed({"type": "record", "name": "r", "fields": fields}, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({"a": 1, "A": "z"}, {"a": 1, "A_": "z"}),
+        ({"night": "mine", "Night": 5}, {"night_": "mine", "Night_2": 5}),
+        ({"_topic": "p", "_topic_": "q"}, {"_topic_2": "p", "_topic_": "q"}),
+    ],
+)
+def test_every_value_has_a_column_of_its_own(
+    tmp_path: Path, values: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    lake = tmp_path / "lake"
+    fill(lake, {"good": messages_of([point(1.0)]), "evil": messages_of([flat(**values)])})
+    assert sql(lake, "SELECT x FROM packets_other WHERE _topic = 'good'") == [(1.0,)]
+    named = ", ".join(f'"{name}"' for name in columns)
+    assert sql(lake, f"SELECT {named} FROM packets_other WHERE _topic = 'evil'") == [tuple(columns.values())]
+    mine = finkbridge.scan("packets_other", lake).filter(pl.col("_topic") == "evil").collect()
+    assert mine.select(*columns).rows() == [tuple(columns.values())]
+    assert sql(lake, "SELECT DISTINCT night FROM packets_other") == [(20260320,)]
+    assert_verified(lake)
