@@ -121,6 +121,8 @@ class Bridge:
         self._is_careful = coordinator.is_after_death()
         """Work that a dead run left may have killed it: it is not done in this process."""
         self._published = time.monotonic()
+        self._refused: list[str] = []
+        """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
 
     def close(self) -> None:
@@ -180,13 +182,14 @@ class Bridge:
         Returns
         -------
         list
-            A line for each group of files that could not be merged; they stay as they are.
+            A line for each group of files that could not be merged, which stay as they are, and for each view
+            that DuckDB refuses, which is empty.
         """
         self._publish_if_stale()
         problems = self._merge()
         delete_replaced(self.coordinator, self.settings.merge.grace_s)
         self._publish_if_stale()
-        return problems
+        return problems + self._refused
 
     def _merge(self) -> list[str]:
         ledger, merging = self.coordinator.ledger, self.settings.merge
@@ -202,7 +205,7 @@ class Bridge:
         with self.coordinator.ledger.reading() as connection:
             is_stale = seen.is_stale(connection)
         if is_stale or not self.coordinator.is_published():
-            later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
+            self._refused = later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
         self._published = time.monotonic()
 
     def _execute(

@@ -9,9 +9,14 @@ import polars as pl
 import pytest
 
 import finkbridge
-from tests.hostile.test_names import keyed
+from finkbridge import layout
+from finkbridge.cli.main import main
+from finkbridge.drain import open_bridge
+from tests.hostile.test_names import keyed, ztf_like
 from tests.support.lake import Record, sql
-from tests.support.offline import assert_verified, fill, messages_of, point
+from tests.support.offline import assert_verified, fill, messages_of, point, settings_of
+
+NO_CLUSTER = {"ztf": {"servers": "127.0.0.1:1"}}
 
 
 def flat(**values: Any) -> Record:
@@ -40,3 +45,23 @@ def test_every_value_has_a_column_of_its_own(
     assert mine.select(*columns).rows() == [tuple(columns.values())]
     assert sql(lake, "SELECT DISTINCT night FROM packets_other") == [(20260320,)]
     assert_verified(lake)
+
+
+def test_view_that_duckdb_refuses_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = tmp_path / "lake"
+    monkeypatch.setattr("finkbridge.tables.alert_columns", list)  # as a finkbridge with a fault may have
+    topics = {"ztf": [ztf_like("ZTF1", 1)], "evil": [flat(a=1, A="z")]}
+    fill(lake, {topic: messages_of(records) for topic, records in topics.items()})
+    assert sql(lake, "FROM packets_other") == []
+    assert sql(lake, "SELECT count(*) FROM deliveries") == [(2,)]
+    assert sql(lake, "SELECT object_id, mag FROM lightcurve('ZTF1')") == [("ZTF1", 18.0)]
+    with open_bridge(settings_of(lake, clusters=NO_CLUSTER)) as bridge:
+        (lake / layout.CATALOG).unlink()
+        (problem,) = bridge.publish()
+    assert problem.startswith("DuckDB refuses the view packets_other, which is empty (")
+    assert main(["catalog", "--lake", str(lake)]) == 1
+    assert "problem: DuckDB refuses the view packets_other" in capsys.readouterr().err
+    assert main(["sql", "FROM packets_other", "--lake", str(lake)]) == 0
+    assert "warning: DuckDB refuses the view packets_other" in capsys.readouterr().err
