@@ -65,3 +65,45 @@ def test_view_that_duckdb_refuses_costs_no_other(
     assert "problem: DuckDB refuses the view packets_other" in capsys.readouterr().err
     assert main(["sql", "FROM packets_other", "--lake", str(lake)]) == 0
     assert "warning: DuckDB refuses the view packets_other" in capsys.readouterr().err
+
+
+BASE = {"jd": 2461100.5, "ra": 10.0, "dec": 20.0, "fid": 1, "magpsf": 18.0}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "history", "mags"),
+    [
+        ({"MAGPSF": "abc", **BASE}, {"MAGPSF": "abc", **BASE}, [None, None]),
+        ({**BASE, "MAGPSF": "abc"}, {**BASE, "MagPsf": "abc", "MAGPSF": 1}, [18.0, 18.0]),
+        ({**BASE, "JD": "x", "magpsf_1": "y", "MAGPSF": "z"}, {"PID": "x", **BASE}, [18.0, 18.0]),
+    ],
+)
+def test_lightcurve_is_not_broken_by_a_twin_of_a_field(
+    tmp_path: Path, candidate: dict[str, Any], history: dict[str, Any], mags: list[float | None]
+) -> None:
+    """The attack names its victim's object; the victim's own points stay, and nothing fails."""
+    lake = tmp_path / "lake"
+    evil = alert_with(candidate, history)
+    fill(lake, {"good": messages_of([ztf_like("ZTF1", 7)]), "evil": messages_of([evil])})
+    rows = sql(lake, "SELECT source_id, mag, kind FROM lightcurve('ZTF1') ORDER BY source_id NULLS LAST")
+    assert (7, 18.0, "alert") in rows
+    assert sorted(map(str, (mag for source_id, mag, _ in rows if source_id != 7))) == sorted(map(str, mags))
+    assert sql(lake, "SELECT count(*) FROM packets_ztf") == [(2,)]
+
+
+def alert_with(candidate: dict[str, Any], history: dict[str, Any]) -> Record:
+    """Return a ZTF alert with fields of these names in its own detection and in its history."""
+    kinds = {str: "string", int: "int", float: "double"}
+
+    def record(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields.items()]}
+
+    own, older = (
+        record(name, {n: kinds[type(v)] for n, v in values.items()})
+        for name, values in (("candidate", candidate), ("older", history))
+    )
+    fields = {"objectId": "string", "candid": "long", "candidate": own}
+    document = record("alert", {**fields, "prv_candidates": {"type": "array", "items": older}})
+    return keyed(
+        document, {"objectId": "ZTF1", "candid": 1, "candidate": candidate, "prv_candidates": [history]}
+    )
