@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
+from finkbridge.budget import SchemaBudget
 from finkbridge.disk import clear_scratch
 from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
@@ -213,7 +214,12 @@ class Bridge:
     ) -> None:
         listener.planned(report.total("planned"))
         workers = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
-        crew = Crew(workers, self._task, listener, self.stopping, self._publish_now_and_then)
+        budget = SchemaBudget(self.coordinator.ledger, self.settings.decode.max_schemas)
+
+        def task(plan: SegmentPlan) -> Task:
+            return self._task(plan, budget.tell(plan))
+
+        crew = Crew(workers, task, listener, self.stopping, self._publish_now_and_then, budget)
         execution = Execution(self.coordinator, self.brokers, planner, report, crew)
         execution.execute(plans)
         self._is_careful = False
@@ -240,7 +246,7 @@ class Bridge:
                 later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
         return self._workers
 
-    def _task(self, plan: SegmentPlan) -> Task:
+    def _task(self, plan: SegmentPlan, known_schemas: frozenset[str]) -> Task:
         settings = self.settings
         return Task(
             plan,
@@ -251,6 +257,7 @@ class Bridge:
             settings.broker_timeout_s,
             settings.worker_timeout_s,
             settings.decode.max_schemas,
+            known_schemas,
         )
 
     def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:

@@ -21,6 +21,7 @@ from typing import Protocol
 from finkbridge import backlog
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
+from finkbridge.budget import SchemaBudget
 from finkbridge.errors import (
     BrokerError,
     FinkbridgeError,
@@ -78,6 +79,8 @@ class Crew:
     """Set to end the run early."""
     pause: Callable[[], None]
     """Called after each round of commits."""
+    budget: SchemaBudget
+    """Of the topics' writer schemas."""
 
 
 @dataclass(slots=True)
@@ -166,6 +169,8 @@ class Execution:
             try:
                 if parts is None:
                     self._queue.extendleft(reversed(self.planner.replan(plan)))
+                elif self.crew.budget.is_late(plan, parts):
+                    self._queue.extendleft(self.planner.again(plan))
                 elif self._same_generation(plan):
                     self._commit(plan, parts)
             except (BrokerError, ReconciliationError) as error:
@@ -194,6 +199,7 @@ class Execution:
 
     def _commit(self, plan: SegmentPlan, parts: Landed) -> None:
         self.coordinator.commit_segment(plan, parts)
+        self.crew.budget.note(plan, parts)
         self.report.topic(plan.source).add(parts)
         self.crew.listener.committed(plan, parts)
 

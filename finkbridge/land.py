@@ -64,7 +64,7 @@ class Bounds:
     timeout_s: float
     """Seconds for a part of no size before this process is ended; a part's bytes add to it."""
     max_schemas: int | None = None
-    """Writer schemas of a part; messages with further ones go to quarantine."""
+    """Writer schemas of a topic's life; messages with further ones go to quarantine."""
 
 
 class Again(NamedTuple):
@@ -108,7 +108,9 @@ class Lander:
         self._resolver = SchemaResolver(override, self._topic_schema, most)
         self._tools = Tools(engine)
 
-    def land(self, plan: SegmentPlan, refusal: str = "") -> tuple[LandedPart, ...]:
+    def land(
+        self, plan: SegmentPlan, refusal: str = "", known_schemas: frozenset[str] = frozenset()
+    ) -> tuple[LandedPart, ...]:
         """Fetch a plan's messages and leave them on disk, ready to be committed.
 
         Parameters
@@ -117,7 +119,10 @@ class Lander:
             What to land.
         refusal
             Why all of its messages go to quarantine without being looked at; empty: they are decoded.
+        known_schemas
+            Fingerprints of the writer schemas of the topic's life that are in the lake already.
         """
+        self._resolver.begin(known_schemas)
         with staging(self._lake) as place:
             landed = tuple(
                 self._land_part(plan, part, place, refusal) for part in parts_of(plan, self._source)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
-from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
 from finkbridge.errors import SchemaError
 from finkbridge.values import Message
 
@@ -21,6 +21,8 @@ CACHED_SCHEMAS = 32
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
+
+_REQUEUE = "requeue the message if it is wanted"
 
 
 class Framing(StrEnum):
@@ -79,8 +81,16 @@ class SchemaResolver:
         self._topics: dict[str, WriterSchema | str] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
         self._max_schemas = max_schemas
+        self._known: frozenset[str] = frozenset()
+        self._new: set[str] = set()
+        """Fingerprints of the schemas of the plan that were not known before."""
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
+
+    def begin(self, known: frozenset[str]) -> None:
+        """Begin to count new schemas: those whose fingerprints are not among the known ones."""
+        self._known = known
+        self._new.clear()
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""
@@ -149,11 +159,8 @@ class SchemaResolver:
 
     def _parse(self, text: bytes) -> WriterSchema | str:
         """Parse a text that was not seen lately; the oldest of those remembered makes room."""
-        if text not in self._met and self._is_full(text):
-            return (
-                f"more than {self._max_schemas} writer schemas, or {MAX_TEXT_BYTES} bytes of them, in one "
-                "segment: requeue the message if it is wanted"
-            )
+        if text not in self._met and (refusal := self._refusal(text)):
+            return refusal
         found = self._parsed.pop(text, None)
         if found is None:
             try:
@@ -162,15 +169,23 @@ class SchemaResolver:
                 found = str(error)
         if isinstance(found, WriterSchema):
             self._met.add(text)
+            if found.fingerprint not in self._known:
+                self._new.add(found.fingerprint)
         self._parsed[text] = found
         while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
             del self._parsed[next(iter(self._parsed))]
         return found
 
-    def _is_full(self, text: bytes) -> bool:
+    def _refusal(self, text: bytes) -> str:
+        """Return why a schema that the batch has not had yet is not even parsed; empty if it is."""
         if self._max_schemas is None:
-            return False
-        return len(self._met) >= self._max_schemas or _size(self._met) + len(text) > MAX_TEXT_BYTES
+            return ""
+        if _size(self._met) + len(text) > MAX_TEXT_BYTES:
+            return f"more than {MAX_TEXT_BYTES} bytes of writer schemas in one segment: {_REQUEUE}"
+        used = self._known | self._new
+        if len(used) >= self._max_schemas and fingerprint_of(text) not in used:
+            return f"more than {self._max_schemas} writer schemas in one topic: {_REQUEUE}"
+        return ""
 
 
 def _size(texts: Iterable[bytes]) -> int:
