@@ -19,7 +19,7 @@ from finkbridge.parquet import Style, WrittenTable, known_schema
 from finkbridge.surveys import COMMON_SCHEMA, Description
 from finkbridge.surveys.columns import described
 from finkbridge.surveys.names import unique_names
-from finkbridge.surveys.times import TIMESTAMP
+from finkbridge.surveys.times import TIMESTAMP, is_timestamp_ms
 from finkbridge.values import LandedFile, TableName, TopicGeneration
 
 Ints = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ SOURCE_SCHEMA = pa.schema(
         described("generation", pa.int32(), "", "Life of the topic: grows when the topic is recreated"),
         described("kafka_partition", pa.int32(), "", "Partition of the topic"),
         described("kafka_offset", pa.int64(), "", "Offset in the partition"),
-        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC"),
+        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC; null where it is none, or no date of 1970-9999"),
     ]
 )
 ARCHIVE_SCHEMA = pa.schema(
@@ -163,13 +163,14 @@ def alert_columns(names: Sequence[str]) -> list[str]:
 
 def places_of(origin: Origin) -> pa.Table:
     """Return where each message comes from and where it lies, as ``deliveries`` says it."""
+    dated = is_timestamp_ms(origin.timestamp_ms)
     columns = [
         _constant(origin.source.cluster, origin.rows),
         _constant(origin.source.topic, origin.rows),
         pa.array(np.full(origin.rows, origin.source.generation, np.int32)),
         pa.array(origin.partition.astype(np.int32)),
         pa.array(origin.offset),
-        pa.array(origin.timestamp_ms * 1000, mask=origin.timestamp_ms < 0).cast(TIMESTAMP),
+        pa.array(np.where(dated, origin.timestamp_ms, 0) * 1000, mask=~dated).cast(TIMESTAMP),
         _constant(origin.archive_file, origin.rows),
         pa.array(origin.archive_pos),
         pa.array(origin.archive_len),
