@@ -32,7 +32,7 @@ SOURCE_SCHEMA = pa.schema(
         described("generation", pa.int32(), "", "Life of the topic: grows when the topic is recreated"),
         described("kafka_partition", pa.int32(), "", "Partition of the topic"),
         described("kafka_offset", pa.int64(), "", "Offset in the partition"),
-        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC; null where it is none, or no date of 1970-9999"),
+        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC, if of 1970-9999"),
     ]
 )
 ARCHIVE_SCHEMA = pa.schema(

@@ -25,5 +25,5 @@ def command(context: click.Context, app: App) -> None:
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")
     for problem in refused:
-        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
     context.exit(int(bool(refused)))
