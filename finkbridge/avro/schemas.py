@@ -20,7 +20,7 @@ class WriterSchema:
     text: bytes
     """Exactly as received."""
     fingerprint: str
-    """First 16 hex digits of the text's SHA-256: any byte that differs makes another schema."""
+    """First 32 hex digits of the text's SHA-256: any byte that differs makes another schema."""
     parsed: Any = field(compare=False, repr=False)
     """For fastavro, with all that the text says."""
     simple: Any = field(compare=False, repr=False)
@@ -77,4 +77,4 @@ def parse_schema(text: bytes) -> WriterSchema:
 
 def fingerprint_of(text: bytes) -> str:
     """Return what tells a schema's text from any other."""
-    return hashlib.sha256(text).hexdigest()[:16]
+    return hashlib.sha256(text).hexdigest()[:32]

@@ -15,12 +15,13 @@ from sqlalchemy import Row
 
 from finkbridge import surveys
 from finkbridge.avro.archive import read_archive
-from finkbridge.avro.check import REASONS, Checker
+from finkbridge.avro.check import REASONS
 from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.files import mapped
 from finkbridge.avro.resolve import Framing
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.tools import Tools
 from finkbridge.errors import DecodeError
 from finkbridge.landing import origin_of
 from finkbridge.tables import Origin
@@ -119,12 +120,11 @@ class Archives:
 
 
 class Decoders:
-    """What is costly to make for each writer schema."""
+    """What is costly to make for each writer schema, of those that were met lately."""
 
     def __init__(self) -> None:
-        self._bulk: dict[str, Decoder] = {}
-        self._reference: dict[str, Decoder] = {}
-        self._checkers: dict[str, Checker] = {}
+        self._bulk = Tools("auto")
+        self._reference = Tools("fastavro")
 
     def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
         """Decode datums as a drain does: in bulk, and by fastavro what the bulk engine cannot take.
@@ -134,14 +134,11 @@ class Decoders:
         DecodeError
             A datum is not what its schema says: nothing unchecked is given to the bulk engine.
         """
-        key = schema.fingerprint
-        if key not in self._checkers:
-            self._checkers[key], self._bulk[key] = Checker(schema), Decoder(schema)
-        verdicts = self._checkers[key].check(datums)
+        checker, decoder = self._bulk.of(schema)
+        verdicts = checker.check(datums)
         if verdicts.status.any():
             bad = int(np.flatnonzero(verdicts.status)[0])
             raise DecodeError(f"message {bad} of these: {REASONS[int(verdicts.status[bad])]}")
-        decoder = self._bulk[key]
         try:
             return decoder.decode(datums, _wanted(decoder, survey))
         except DecodeError:
@@ -149,9 +146,7 @@ class Decoders:
 
     def reference(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
         """Decode datums by fastavro."""
-        if schema.fingerprint not in self._reference:
-            self._reference[schema.fingerprint] = Decoder(schema, "fastavro")
-        decoder = self._reference[schema.fingerprint]
+        _, decoder = self._reference.of(schema)
         return decoder.decode(datums, _wanted(decoder, survey))
 
 
