@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from finkbridge import backlog, later, sightings
 from finkbridge.broker import Broker
+from finkbridge.budget import SchemaBudget
 from finkbridge.disk import clear_scratch
 from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
@@ -129,6 +130,8 @@ class Bridge:
         self._is_careful = coordinator.is_after_death()
         """Work that a dead run left may have killed it: it is not done in this process."""
         self._published = time.monotonic()
+        self._refused: list[str] = []
+        """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
 
     def close(self) -> None:
@@ -188,13 +191,14 @@ class Bridge:
         Returns
         -------
         list
-            A line for each group of files that could not be merged; they stay as they are.
+            A line for each group of files that could not be merged, which stay as they are, and for each view
+            that DuckDB refuses, which is empty.
         """
         self._publish_if_stale()
         problems = self._merge()
         delete_replaced(self.coordinator, self.settings.merge.grace_s)
         self._publish_if_stale()
-        return problems
+        return problems + self._refused
 
     def _merge(self) -> list[str]:
         ledger, merging = self.coordinator.ledger, self.settings.merge
@@ -210,7 +214,7 @@ class Bridge:
         with self.coordinator.ledger.reading() as connection:
             is_stale = seen.is_stale(connection)
         if is_stale or not self.coordinator.is_published():
-            later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
+            self._refused = later.call("finkbridge.catalog:publish", self.coordinator, self.settings)
         self._published = time.monotonic()
 
     def _execute(
@@ -218,7 +222,12 @@ class Bridge:
     ) -> None:
         listener.planned(report.total("planned"))
         workers = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
-        crew = Crew(workers, self._task, listener, self.stopping, self._publish_now_and_then)
+        budget = SchemaBudget(self.coordinator.ledger, self.settings.decode.max_schemas)
+
+        def task(plan: SegmentPlan) -> Task:
+            return self._task(plan, budget.tell(plan))
+
+        crew = Crew(workers, task, listener, self.stopping, self._publish_now_and_then, budget)
         execution = Execution(self.coordinator, self.brokers, planner, report, crew)
         execution.execute(plans)
         self._is_careful = False
@@ -245,7 +254,7 @@ class Bridge:
                 later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
         return self._workers
 
-    def _task(self, plan: SegmentPlan) -> Task:
+    def _task(self, plan: SegmentPlan, known_schemas: frozenset[str]) -> Task:
         settings = self.settings
         return Task(
             plan,
@@ -256,6 +265,7 @@ class Bridge:
             settings.broker_timeout_s,
             settings.worker_timeout_s,
             settings.decode.max_schemas,
+            known_schemas,
             settings.decode.schema_folder and settings.decode.schema_folder.absolute(),
         )
 

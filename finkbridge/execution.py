@@ -20,6 +20,7 @@ from finkbridge import backlog
 from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
+from finkbridge.budget import SchemaBudget
 from finkbridge.errors import FinkbridgeError, LakeError, RangeExpiredError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
@@ -66,6 +67,8 @@ class Crew:
     """Set to end the run early."""
     pause: Callable[[], None]
     """Called after each round of commits."""
+    budget: SchemaBudget
+    """Of the topics' writer schemas."""
 
 
 @dataclass(slots=True)
@@ -153,13 +156,16 @@ class Execution:
         return False
 
     def _settle(self, task: Task, parts: Landed | None) -> None:
-        """Commit a plan, or plan anew what is left of one whose messages expired."""
+        """Commit a plan, or plan anew: one whose messages expired, or that brings too many schemas by now."""
         plan = task.plan
         try:
             if not self._same_generation(plan):
                 return
             if parts is None:
                 self._queue.extendleft(reversed(self.planner.replan(plan)))
+                return
+            if self.crew.budget.is_late(plan, parts):
+                self._queue.extendleft(self.planner.again(plan))
                 return
         except LakeError:
             raise
@@ -198,6 +204,7 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - what the ledger cannot hold is of one message, too
             self._attempts.blame(task, error)
         else:
+            self.crew.budget.note(plan, parts)
             self.report.topic(plan.source).add(parts)
             self.crew.listener.committed(plan, parts)
 

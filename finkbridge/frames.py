@@ -36,8 +36,11 @@ def scan(
     Returns
     -------
     polars.LazyFrame
-        The columns of the view of the same name in ``catalog.duckdb``; units are in the Parquet fields'
-        metadata and in ``docs/lake.md``.
+        The columns of the view of the same name in ``catalog.duckdb``, but for those of ``packets_*`` whose
+        kind differs from schema to schema, where the view has JSON text. Here polars makes one kind of
+        theirs by its own rules (text of numbers, a struct of a number), names that differ in case are two
+        columns, and where kinds do not meet (a list and a struct) collecting fails. Units are in the Parquet
+        fields' metadata and in ``docs/lake.md``.
 
     Raises
     ------

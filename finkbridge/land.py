@@ -64,7 +64,7 @@ class Bounds:
     timeout_s: float
     """Seconds for a part of no size before this process is ended; a part's bytes add to it."""
     max_schemas: int | None = None
-    """Writer schemas of a part; messages with further ones go to quarantine."""
+    """Writer schemas of a topic's life; messages with further ones go to quarantine."""
 
 
 class Again(NamedTuple):
@@ -111,7 +111,9 @@ class Lander:
         self._resolver = SchemaResolver(override, self._topic_schema, most, lookups)
         self._tools = Tools(engine)
 
-    def land(self, plan: SegmentPlan, refusal: str = "") -> tuple[LandedPart, ...]:
+    def land(
+        self, plan: SegmentPlan, refusal: str = "", known_schemas: frozenset[str] = frozenset()
+    ) -> tuple[LandedPart, ...]:
         """Fetch a plan's messages and leave them on disk, ready to be committed.
 
         Parameters
@@ -120,7 +122,10 @@ class Lander:
             What to land.
         refusal
             Why all of its messages go to quarantine without being looked at; empty: they are decoded.
+        known_schemas
+            Fingerprints of the writer schemas of the topic's life that are in the lake already.
         """
+        self._resolver.begin(known_schemas)
         with staging(self._lake) as place:
             landed = tuple(
                 self._land_part(plan, part, place, refusal) for part in parts_of(plan, self._source)
@@ -150,10 +155,10 @@ class Lander:
         DecodeError
             The messages do not give as many rows.
         """
-        source = TopicGeneration(*(archive.facts[fact] for fact in ("cluster", "topic", "generation")))
-        landing = Landing(source, name, archive.facts, place)
+        origin = origin_of(file.path, archive)
+        landing = Landing(origin.source, name, archive.facts, place)
         group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
-        stored = Stored(self._lake / file.path, file, origin_of(source, file, archive))
+        stored = Stored(self._lake / file.path, file, origin)
         alerts = self._decode(group, stored.aside, len(archive.messages), surveys.cutout_columns(file.survey))
         description = surveys.describe(alerts, file.survey)
         if description.rejected:

@@ -110,18 +110,18 @@ def datums_of(archive: Archive) -> list[bytes]:
     return [datum_of(message.value or b"", archive.framing) for message in archive.messages]
 
 
-def origin_of(source: TopicGeneration, file: LandedFile, archive: Archive) -> tables.Origin:
-    """Return where the messages of an archive file in the lake come from."""
+def origin_of(path: str, archive: Archive) -> tables.Origin:
+    """Return where the messages of an archive file in the lake come from, by what the file says."""
     messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
     return tables.Origin(
-        source=source,
+        source=TopicGeneration(*(archive.facts[fact] for fact in ("cluster", "topic", "generation"))),
         partition=np.array([m.partition for m in messages], np.int64),
         offset=np.array([m.offset for m in messages], np.int64),
         timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
-        archive_file=file.path,
+        archive_file=path,
         archive_pos=spans[:, 0],
         archive_len=spans[:, 1] - spans[:, 0],
-        schema_id=file.schema_id,
+        schema_id=archive.schema.fingerprint,
     )
 
 
@@ -139,8 +139,9 @@ def land_tables(
     """Write the tables' files of an archive file aside, one a table and night."""
     survey, origin = stored.file.survey, stored.origin
     night = night_of_timestamp_ms(origin.timestamp_ms) if survey == "other" else description.night
-    deliveries = tables.deliveries_of(description, origin)
-    packets = tables.packets_of(alerts, description, origin)
+    places = tables.places_of(origin)
+    deliveries = tables.deliveries_of(description, places)
+    packets = tables.packets_of(alerts, description, places)
     for rows in tables.by_night(deliveries, packets, night):
         path = layout.deliveries_path(name, survey, rows.night)
         _land_table(landing, path, survey, rows.deliveries, tables.DELIVERIES)

@@ -6,6 +6,7 @@ looks one value up.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from finkbridge import disk
 from finkbridge.values import KnownSchema
@@ -75,7 +75,8 @@ def write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, style: Styl
 def known_schema(schema: pa.Schema) -> KnownSchema:
     """Return an Arrow schema with its fingerprint, metadata counted."""
     content = schema.serialize().to_pybytes()
-    return KnownSchema(xxhash.xxh3_64(content).hexdigest(), "arrow", content)
+    # of SHA-256, as the names in it are a stranger's, who could make two alike of a hash that is only quick
+    return KnownSchema(hashlib.sha256(content).hexdigest()[:32], "arrow", content)
 
 
 def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:

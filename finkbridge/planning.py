@@ -133,6 +133,11 @@ class Planner:
         self._coordinator.check()  # first: another coordinator may have committed it
         delete_landed(self._coordinator, [plan])
 
+    def again(self, plan: SegmentPlan) -> list[SegmentPlan]:
+        """Put a plan off in favour of one of the same offsets, which is landed anew."""
+        self._abandon([plan])
+        return self._coordinator.add_plans(self.generations[_key(plan)], [plan.ranges], plan.byte_limit)
+
     def split(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of smaller ones of the same offsets, which land or fail by themselves."""
         generation = self.generations[_key(plan)]

@@ -61,7 +61,7 @@ class DrainReport:
     problems: list[str] = field(default_factory=list)
     """One line each: a cluster that is down, a topic that is absent, a segment that failed."""
     unmerged: list[str] = field(default_factory=list)
-    """Those of the problems that merging had: nothing is lost by them, and no cluster is to blame."""
+    """Those of the problems that merging and views had: nothing is lost, and no cluster is to blame."""
     seconds: float = 0.0
     commit: int = 0
     """The newest commit of the lake after the run."""

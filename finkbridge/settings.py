@@ -122,8 +122,9 @@ class DecodeSettings(_Values):
     engine: Literal["auto", "fastavro"] = "auto"
     """``auto``: DataFusion in bulk, fastavro for what it refuses. ``fastavro``: all, some 15 times slower."""
     max_schemas: PositiveInt = 64
-    """Writer schemas of one topic in one segment, each of which makes files of its own. A topic has one,
-    seldom two; messages with more than so many go to quarantine, from where they can be requeued."""
+    """Writer schemas of a topic until it is recreated, each of which makes files of its own and all views
+    longer. A topic has one, and a new one some times a year; messages with more than so many go to
+    quarantine, from where they can be requeued."""
     schema_folder: FilePath | None = None
     """Folder of writer schemas for messages whose key only names one, as old topics of Fink's have it:
     ``<broker version>_<science version>.avsc``, also behind a prefix, and with ``_replayed`` at its end for

@@ -7,7 +7,7 @@ writer schema has it, without the cutouts, behind a few key columns that begin w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from finkbridge import layout, surveys
 from finkbridge.parquet import Style, WrittenTable, known_schema
 from finkbridge.surveys import COMMON_SCHEMA, Description
 from finkbridge.surveys.columns import described
-from finkbridge.surveys.times import TIMESTAMP
+from finkbridge.surveys.names import unique_names
+from finkbridge.surveys.times import TIMESTAMP, is_timestamp_ms
 from finkbridge.values import LandedFile, TableName, TopicGeneration
 
 Ints = npt.NDArray[np.int64]
@@ -31,7 +32,7 @@ SOURCE_SCHEMA = pa.schema(
         described("generation", pa.int32(), "", "Life of the topic: grows when the topic is recreated"),
         described("kafka_partition", pa.int32(), "", "Partition of the topic"),
         described("kafka_offset", pa.int64(), "", "Offset in the partition"),
-        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC"),
+        described("received", TIMESTAMP, "", "Kafka's timestamp of the message, UTC, if of 1970-9999"),
     ]
 )
 ARCHIVE_SCHEMA = pa.schema(
@@ -62,6 +63,7 @@ EXTRA_SCHEMA = pa.schema(
     ]
 )
 """Columns that readers see and files do not hold."""
+PLACE_SCHEMA = pa.schema([*SOURCE_SCHEMA, *ARCHIVE_SCHEMA])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Origin:
         """Number of messages."""
         return len(self.offset)
 
+    def take(self, numbers: Ints) -> Origin:
+        """Return some of the messages, by number."""
+        names = ("partition", "offset", "timestamp_ms", "archive_pos", "archive_len")
+        return replace(self, **{name: getattr(self, name)[numbers] for name in names})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NightRows:
@@ -145,30 +152,56 @@ def empty_packets() -> pa.Table:
     return pa.schema([*KEY_SCHEMA, EXTRA_SCHEMA.field("night")]).empty_table()
 
 
-def deliveries_of(description: Description, origin: Origin) -> pa.Table:
+def alert_columns(names: Sequence[str]) -> list[str]:
+    """Return the columns of ``packets`` that an alert's fields become, by the rule of `unique_names`.
+
+    Apart from each other, whatever the case, and from what every row of ``packets`` has: so ``_topic``
+    becomes ``_topic_``, and ``night``, which would hide behind the partition's, ``night_``.
+    """
+    return unique_names(names, [*KEY_SCHEMA.names, "night"])
+
+
+def places_of(origin: Origin) -> pa.Table:
+    """Return where each message comes from and where it lies, as ``deliveries`` says it."""
+    dated = is_timestamp_ms(origin.timestamp_ms)
+    columns = [
+        _constant(origin.source.cluster, origin.rows),
+        _constant(origin.source.topic, origin.rows),
+        pa.array(np.full(origin.rows, origin.source.generation, np.int32)),
+        pa.array(origin.partition.astype(np.int32)),
+        pa.array(origin.offset),
+        pa.array(np.where(dated, origin.timestamp_ms, 0) * 1000, mask=~dated).cast(TIMESTAMP),
+        _constant(origin.archive_file, origin.rows),
+        pa.array(origin.archive_pos),
+        pa.array(origin.archive_len),
+        _constant(origin.schema_id, origin.rows),
+    ]
+    return pa.Table.from_arrays(columns, schema=PLACE_SCHEMA)
+
+
+def deliveries_of(description: Description, places: pa.Table) -> pa.Table:
     """Return rows of ``deliveries``: object and detection, message, science, archive, the survey's own."""
     columns = description.columns
     first, science = ["object_id", "source_id"], COMMON_SCHEMA.names[2:]
     own = columns.column_names[len(COMMON_SCHEMA) :]
     return _concat(
         columns.select(first),
-        _source_table(origin),
+        places.select(SOURCE_SCHEMA.names),
         columns.select(science),
-        _archive_table(origin),
+        places.select(ARCHIVE_SCHEMA.names),
         columns.select(own),
     )
 
 
-def packets_of(alerts: pa.Table, description: Description, origin: Origin) -> pa.Table:
-    """Return rows of ``packets``: key columns, then the alert, whose own ``_topic`` becomes ``_topic_``."""
+def packets_of(alerts: pa.Table, description: Description, places: pa.Table) -> pa.Table:
+    """Return rows of ``packets``: key columns, then the alert."""
     columns = description.columns
     keys = _concat(
         columns.select(["object_id", "source_id", "mjd", "healpix_29"]),
-        _source_table(origin).drop_columns(["received"]),
+        places.select(SOURCE_SCHEMA.names).drop_columns(["received"]),
     )
-    taken = {name.lower() for name in KEY_SCHEMA.names}
-    names = [f"{name}_" if name.lower() in taken else name for name in alerts.column_names]
-    return _concat(pa.Table.from_arrays(keys.columns, schema=KEY_SCHEMA), alerts.rename_columns(names))
+    keys = pa.Table.from_arrays(keys.columns, schema=KEY_SCHEMA)
+    return _concat(keys, alerts.rename_columns(alert_columns(alerts.column_names)))
 
 
 def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int32]) -> Iterator[NightRows]:
@@ -238,29 +271,6 @@ def landed(path: str, survey: str, written: WrittenTable, schema: pa.Schema, sum
         schema_id=known_schema(schema).schema_id,
         statistics=summary.statistics,
     )
-
-
-def _source_table(origin: Origin) -> pa.Table:
-    times = pa.array(origin.timestamp_ms * 1000, mask=origin.timestamp_ms < 0).cast(TIMESTAMP)
-    columns = [
-        _constant(origin.source.cluster, origin.rows),
-        _constant(origin.source.topic, origin.rows),
-        pa.array(np.full(origin.rows, origin.source.generation, np.int32)),
-        pa.array(origin.partition.astype(np.int32)),
-        pa.array(origin.offset),
-        times,
-    ]
-    return pa.Table.from_arrays(columns, schema=SOURCE_SCHEMA)
-
-
-def _archive_table(origin: Origin) -> pa.Table:
-    columns = [
-        _constant(origin.archive_file, origin.rows),
-        pa.array(origin.archive_pos),
-        pa.array(origin.archive_len),
-        _constant(origin.schema_id, origin.rows),
-    ]
-    return pa.Table.from_arrays(columns, schema=ARCHIVE_SCHEMA)
 
 
 def _constant(text: str, rows: int) -> pa.Array:

@@ -18,7 +18,7 @@ _landers: dict[tuple[Path, str], tuple[Task, Broker, Lander]] = {}
 
 def land_task(task: Task) -> tuple[LandedPart, ...]:
     """Fetch a plan's messages from its cluster and leave them on disk, ready to be committed."""
-    return _lander(task).land(task.plan, task.refusal)
+    return _lander(task).land(task.plan, task.refusal, task.known_schemas)
 
 
 def forget_landers() -> None:
@@ -33,7 +33,8 @@ def _lander(task: Task) -> Lander:
     key = (task.lake, task.plan.source.cluster)
     if key in _landers:
         before, broker, lander = _landers[key]
-        if replace(before, plan=task.plan, refusal=task.refusal) == task:
+        changing = {name: getattr(task, name) for name in ("plan", "refusal", "known_schemas")}
+        if replace(before, **changing) == task:
             return lander
         del _landers[key]
         broker.close()

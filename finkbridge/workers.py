@@ -60,7 +60,9 @@ class Task:
     timeout_s: float = 60.0
     """Of a part that has no bytes; see `finkbridge.deadline`."""
     max_schemas: int | None = None
-    """Of a part; see `finkbridge.settings.DecodeSettings`."""
+    """Of a topic's life; see `finkbridge.settings.DecodeSettings`."""
+    known_schemas: frozenset[str] = frozenset()
+    """Fingerprints of those that are in the lake."""
     schema_folder: Path | None = None
     """Of writer schemas that keys only name."""
     refusal: str = ""

@@ -94,7 +94,8 @@ def lake_catalog(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None
         settings = load_settings().settings
         with open_ledger(settings) as ledger, coordinate(ledger) as coordinator:
             if context.run.job_name != DRAIN_JOB or not coordinator.is_published():
-                catalog.publish(coordinator, settings)
+                for problem in catalog.publish(coordinator, settings):
+                    context.log.warning(problem)
             commit = ledger.last_commit()
         tables = contents(settings)
     file = settings.lake.absolute() / layout.CATALOG

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ def origin(rows: int = 6) -> Origin:
 
 def rows_of(nights: list[int]) -> list[tables.NightRows]:
     description = surveys.describe(POINTS, "other")
-    deliveries = tables.deliveries_of(description, origin())
-    packets = tables.packets_of(POINTS, description, origin())
+    places = tables.places_of(origin())
+    deliveries = tables.deliveries_of(description, places)
+    packets = tables.packets_of(POINTS, description, places)
     return list(tables.by_night(deliveries, packets, np.array(nights, np.int32)))
 
 
@@ -49,6 +51,12 @@ def test_deliveries_say_where_a_message_comes_from() -> None:
     assert set(found.deliveries.column_names) == set(tables.delivery_fields()) & set(
         found.deliveries.column_names
     )
+
+
+@pytest.mark.parametrize("stamp", [-1, 253_402_300_800_000, 9_300_000_000_000_000, 2**63 - 1])
+def test_time_that_no_table_can_hold_is_null(stamp: int) -> None:
+    places = tables.places_of(replace(origin(2), timestamp_ms=np.array([1_500, stamp])))
+    assert [at and at.year for at in places["received"].to_pylist()] == [1970, None]
 
 
 def test_packets_keep_columns_that_are_named_as_keys() -> None:

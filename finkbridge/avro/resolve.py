@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from finkbridge import later
 from finkbridge.avro.codecs import MAX_BLOCK_BYTES
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
-from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
 from finkbridge.errors import DecodeError, SchemaError
@@ -26,6 +26,8 @@ CACHED_SCHEMAS = 32
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
+
+_REQUEUE = "requeue the message if it is wanted"
 
 
 MAX_PORTION_BYTES = MAX_BLOCK_BYTES
@@ -143,8 +145,16 @@ class SchemaResolver:
         self._registry = None if lookups is None else lookups.registry
         self._numbered: dict[int, bytes] = {}
         self._named: dict[tuple[bytes, str], list[bytes]] = {}
+        self._known: frozenset[str] = frozenset()
+        self._new: set[str] = set()
+        """Fingerprints of the schemas of the plan that were not known before."""
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
+
+    def begin(self, known: frozenset[str]) -> None:
+        """Begin to count new schemas: those whose fingerprints are not among the known ones."""
+        self._known = known
+        self._new.clear()
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""
@@ -267,11 +277,8 @@ class SchemaResolver:
 
     def _parse(self, text: bytes) -> WriterSchema | str:
         """Parse a text that was not seen lately; the oldest of those remembered makes room."""
-        if text not in self._met and self._is_full(text):
-            return (
-                f"more than {self._max_schemas} writer schemas, or {MAX_TEXT_BYTES} bytes of them, in one "
-                "segment: requeue the message if it is wanted"
-            )
+        if text not in self._met and (refusal := self._refusal(text)):
+            return refusal
         found = self._parsed.pop(text, None)
         if found is None:
             try:
@@ -280,15 +287,23 @@ class SchemaResolver:
                 found = str(error)
         if isinstance(found, WriterSchema) and self._max_schemas is not None:
             self._met.add(text)
+            if found.fingerprint not in self._known:
+                self._new.add(found.fingerprint)
         self._parsed[text] = found
         while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
             del self._parsed[next(iter(self._parsed))]
         return found
 
-    def _is_full(self, text: bytes) -> bool:
+    def _refusal(self, text: bytes) -> str:
+        """Return why a schema that the batch has not had yet is not even parsed; empty if it is."""
         if self._max_schemas is None:
-            return False
-        return len(self._met) >= self._max_schemas or _size(self._met) + len(text) > MAX_TEXT_BYTES
+            return ""
+        if _size(self._met) + len(text) > MAX_TEXT_BYTES:
+            return f"more than {MAX_TEXT_BYTES} bytes of writer schemas in one segment: {_REQUEUE}"
+        used = self._known | self._new
+        if len(used) >= self._max_schemas and fingerprint_of(text) not in used:
+            return f"more than {self._max_schemas} writer schemas in one topic: {_REQUEUE}"
+        return ""
 
 
 def datum_of(value: bytes, framing: Framing) -> bytes:

@@ -20,7 +20,7 @@ class WriterSchema:
     text: bytes
     """Exactly as received."""
     fingerprint: str
-    """First 16 hex digits of the text's SHA-256: any byte that differs makes another schema."""
+    """First 32 hex digits of the text's SHA-256: any byte that differs makes another schema."""
     parsed: Any = field(compare=False, repr=False)
     """For fastavro, with all that the text says."""
     simple: Any = field(compare=False, repr=False)
@@ -72,5 +72,9 @@ def parse_schema(text: bytes) -> WriterSchema:
         raise SchemaError(f"fastavro refuses the schema: {str(error)[:200]}") from error
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SchemaError(f"fastavro refuses the schema: {error!r:.200}") from error
-    fingerprint = hashlib.sha256(text).hexdigest()[:16]
-    return WriterSchema(text, fingerprint, parsed, simple, to_json(simple))
+    return WriterSchema(text, fingerprint_of(text), parsed, simple, to_json(simple))
+
+
+def fingerprint_of(text: bytes) -> str:
+    """Return what tells a schema's text from any other."""
+    return hashlib.sha256(text).hexdigest()[:32]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 from finkbridge.avro.check import Checker
 from finkbridge.avro.decode import Decoder, Engine
 from finkbridge.avro.schemas import WriterSchema
@@ -11,11 +13,12 @@ KEPT_SCHEMAS = 16
 
 
 class Tools:
-    """The checker and the decoder of each writer schema that was met lately."""
+    """The checker and the decoder of each writer schema that was met lately; several threads may use it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine: Engine = engine
         self._made: dict[str, tuple[Checker, Decoder]] = {}
+        self._lock = Lock()
 
     def of(self, schema: WriterSchema) -> tuple[Checker, Decoder]:
         """Return the tools of a schema.
@@ -25,18 +28,20 @@ class Tools:
         SchemaError
             No message of the schema can be checked or decoded.
         """
-        made = self._made.pop(schema.fingerprint, None)
-        self._keep(schema, made or (Checker(schema), Decoder(schema, self._engine)))
-        return self._made[schema.fingerprint]
+        with self._lock:
+            made = self._made.pop(schema.fingerprint, None)
+            return self._keep(schema, made or (Checker(schema), Decoder(schema, self._engine)))
 
     def careful(self, schema: WriterSchema) -> Decoder:
         """Return the decoder that is slow and sure, and give it out from now on."""
         checker, _ = self.of(schema)
         decoder = Decoder(schema, "fastavro")
-        self._keep(schema, (checker, decoder))
+        with self._lock:
+            self._keep(schema, (checker, decoder))
         return decoder
 
-    def _keep(self, schema: WriterSchema, made: tuple[Checker, Decoder]) -> None:
+    def _keep(self, schema: WriterSchema, made: tuple[Checker, Decoder]) -> tuple[Checker, Decoder]:
         self._made[schema.fingerprint] = made
         while len(self._made) > KEPT_SCHEMAS:
             del self._made[next(iter(self._made))]
+        return made

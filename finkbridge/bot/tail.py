@@ -18,7 +18,7 @@ from sqlalchemy import Row, select
 
 from finkbridge.bot.state import Position
 from finkbridge.catalog.sql import literal
-from finkbridge.catalog.views import deliveries_statement
+from finkbridge.catalog.views import deliveries_select
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
@@ -114,7 +114,7 @@ def _batch(ledger: Ledger, archives: Sequence[Archive], end: Position) -> Batch:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            connection.execute(deliveries_statement(ledger))
+            connection.execute(f"CREATE VIEW deliveries AS {deliveries_select(ledger)}")
             found = [
                 _rows(connection, nights, [file.path for file in some])
                 for some in chunks(archives, FILES_AT_ONCE)

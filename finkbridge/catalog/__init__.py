@@ -15,6 +15,7 @@ from finkbridge import disk, layout
 from finkbridge.catalog import bookkeeping, carried, nights, views
 from finkbridge.catalog.carried import Before
 from finkbridge.catalog.sql import literal
+from finkbridge.catalog.views import Definition
 from finkbridge.disk import Staging
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
@@ -27,14 +28,27 @@ STORAGE_VERSION = "v1.2.0"
 """Of the catalog's file: DuckDB since 1.2 opens it."""
 
 
-def publish(coordinator: Coordinator, settings: Settings | None = None) -> None:
-    """Write the catalog beside the old one, and replace it in one rename; settings tell of nights."""
+def publish(coordinator: Coordinator, settings: Settings | None = None) -> list[str]:
+    """Write the catalog beside the old one, and replace it in one rename.
+
+    Parameters
+    ----------
+    coordinator
+        Of the lake.
+    settings
+        They tell of nights.
+
+    Returns
+    -------
+    list
+        A line for each view that DuckDB refuses: it is there, and empty.
+    """
     rules = Rules.of(settings)
     nights.count_closed(coordinator, rules)
     lake = coordinator.ledger.lake
     commit, final = coordinator.ledger.last_commit(), lake / layout.CATALOG
     with disk.staging(lake) as place:
-        aside = _written(place, coordinator, rules)
+        aside, refused = _written(place, coordinator, rules)
         disk.sync_file(aside)
         place.keep(aside, layout.CATALOG)
         place.publish()
@@ -42,6 +56,7 @@ def publish(coordinator: Coordinator, settings: Settings | None = None) -> None:
         final.with_name(final.name + ".wal").unlink(missing_ok=True)
     coordinator.note_published(commit, final.stat().st_mtime_ns)
     nights.note_published(coordinator)
+    return refused
 
 
 def connect(
@@ -53,36 +68,41 @@ def connect(
     than most queries.
     """
     connection = duckdb.connect()
-    _define(connection, ledger, bookkeeping.NAMES if query is None else bookkeeping.named_in(query))
+    named = bookkeeping.NAMES if query is None else bookkeeping.named_in(query)
+    for problem in _define(connection, ledger, named):
+        log.warning("%s", problem)
     nights.define(connection, ledger, Rules.of(settings), filled=query is None or "nights" in query.lower())
     return connection
 
 
-def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> Path:
-    """Write the new catalog aside: with what the old one has, or all of it where the old one is of no use."""
+def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> tuple[Path, list[str]]:
+    """Write the new catalog aside: with what the old one has, or all of it where the old one is of no use.
+
+    Returns the file, and a line for each view that DuckDB refuses.
+    """
     if before := carried.before(coordinator):
         aside = place.new(".duckdb")
         try:
-            _write(aside, coordinator.ledger, rules, before)
+            refused = _write(aside, coordinator.ledger, rules, before)
         except duckdb.Error as error:  # damaged, or of another finkbridge: the ledger has it all
             log.debug("the catalog is written anew, as the old one cannot be read: %s", error)
         else:
-            return aside
+            return aside, refused
     aside = place.new(".duckdb")
-    _write(aside, coordinator.ledger, rules, None)
-    return aside
+    return aside, _write(aside, coordinator.ledger, rules, None)
 
 
-def _write(path: Path, ledger: Ledger, rules: Rules, before: Before | None) -> None:
+def _write(path: Path, ledger: Ledger, rules: Rules, before: Before | None) -> list[str]:
     with duckdb.connect() as connection:
         if before:
             connection.execute(f"ATTACH {literal(str(before.file))} AS {carried.OLD} (READ_ONLY)")
         connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE new")
-        _define(connection, ledger, bookkeeping.NAMES, before)
+        refused = _define(connection, ledger, bookkeeping.NAMES, before)
         nights.define(connection, ledger, rules, filled=True)
         connection.execute("USE memory")
         connection.execute("DETACH new")
+    return refused
 
 
 def _define(
@@ -90,13 +110,30 @@ def _define(
     ledger: Ledger,
     filled: Collection[str],
     before: Before | None = None,
-) -> None:
+) -> list[str]:
+    """Make all tables, views and macros; return a line for each that DuckDB refuses."""
     bookkeeping.copy_all(connection, ledger, filled, before)
+    made = (_make(connection, definition) for definition in views.definitions(ledger))
+    return [problem for problem in made if problem]
+
+
+def _make(connection: duckdb.DuckDBPyConnection, definition: Definition) -> str:
+    """Make a view, an empty one where DuckDB refuses it: then say why."""
     try:
-        for statement in views.statements(ledger):
-            connection.execute(statement)
+        connection.execute(definition.sql)
     except duckdb.IOException as error:
-        said = str(error).splitlines()[0]
         raise LakeAccessError(
-            f"a data file of the ledger cannot be read ({said}): put it back, from a backup if need be"
+            f"a data file of the ledger cannot be read ({_first_line(error)}): put it back, from a backup if "
+            "need be"
         ) from None
+    except duckdb.Error as error:
+        connection.execute(definition.empty)
+        return (
+            f"DuckDB refuses the view {definition.name}, which is empty ({_first_line(error)}): "
+            "finkbridge.scan reads its files; report a bug"
+        )
+    return ""
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]

@@ -104,7 +104,7 @@ def _counted(ledger: Ledger, rows: Mapping[Key, int]) -> dict[Key, Counts]:
     (ledger.lake / layout.SCRATCH).mkdir(exist_ok=True)
     try:
         with duckdb.connect(config=_modest(ledger)) as connection:
-            connection.execute(views.deliveries_statement(ledger))
+            connection.execute(f"CREATE VIEW deliveries AS {views.deliveries_select(ledger)}")
             told = connection.execute(_counting(night for _, night in rows)).fetchall()
     except duckdb.Error as error:
         log.warning(

@@ -7,6 +7,7 @@ if it is not set.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -29,22 +30,36 @@ _DUCKDB_TYPES = {
 }
 
 
-def statements(ledger: Ledger) -> Iterator[str]:
-    """Yield the SQL of all views and macros over the lake's data files."""
+class Definition(NamedTuple):
+    """How a view or macro is made: each by itself, so that one that DuckDB refuses costs no other."""
+
+    name: str
+    sql: str
+    empty: str
+    """The same without any file, for want of better."""
+
+
+def definitions(ledger: Ledger) -> Iterator[Definition]:
+    """Yield all views and macros over the lake's data files, in an order in which they can be made."""
     root = str(ledger.lake.resolve())
     packets = file_groups(ledger, "packets")
-    yield deliveries_statement(ledger)
-    yield f"CREATE VIEW alerts AS {_alerts()}"
+    yield _view("deliveries", deliveries_select(ledger), _deliveries([], root))
+    yield _view("alerts", _alerts(), _alerts())
     for survey in surveys.SURVEYS:
         mine = [group for group in packets if group.survey == survey]
-        yield f"CREATE VIEW packets_{survey} AS {_packets(mine, root)}"
-    yield f"CREATE MACRO lightcurve(id) AS TABLE {_lightcurve(_points(packets, root), 'id')}"
+        yield _view(f"packets_{survey}", _packets(mine, root), _packets([], root))
+    points, none = _points(packets, root), _points([], root)
+    macro = "CREATE MACRO lightcurve(id) AS TABLE "
+    yield Definition("lightcurve", macro + _lightcurve(points, "id"), macro + _lightcurve(none, "id"))
 
 
-def deliveries_statement(ledger: Ledger) -> str:
-    """Return the SQL of the view ``deliveries``."""
-    root = str(ledger.lake.resolve())
-    return f"CREATE VIEW deliveries AS {_deliveries(file_groups(ledger, 'deliveries'), root)}"
+def deliveries_select(ledger: Ledger) -> str:
+    """Return the SELECT of the view ``deliveries``."""
+    return _deliveries(file_groups(ledger, "deliveries"), str(ledger.lake.resolve()))
+
+
+def _view(name: str, select: str, empty: str) -> Definition:
+    return Definition(name, f"CREATE VIEW {name} AS {select}", f"CREATE VIEW {name} AS {empty}")
 
 
 def _deliveries(groups: Sequence[FileGroup], root: str) -> str:

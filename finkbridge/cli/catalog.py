@@ -12,7 +12,8 @@ from finkbridge.ledger import Ledger, coordinate
 @click.command(name="catalog")
 @lake_option
 @pass_app
-def command(app: App) -> None:
+@click.pass_context
+def command(context: click.Context, app: App) -> None:
     """Write catalog.duckdb anew from the ledger.
 
     Drains do this by themselves. It is needed once after a lake was moved, as a view cannot learn where its
@@ -20,6 +21,9 @@ def command(app: App) -> None:
     """
     settings = app.settings()
     with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
-        catalog.publish(coordinator, settings)
+        refused = catalog.publish(coordinator, settings)
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")
+    for problem in refused:
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
+    context.exit(int(bool(refused)))

@@ -31,7 +31,7 @@ def command(context: click.Context, app: App, *, as_json: bool) -> None:
     """
     found = []
     for finding in examine(app.load()):
-        masked = dataclasses.replace(finding, said=app.mask(finding.said), todo=app.mask(finding.todo))
+        masked = dataclasses.replace(finding, said=app.line(finding.said), todo=app.line(finding.todo))
         found.append(masked)
         if not as_json:
             click.echo(line(masked))

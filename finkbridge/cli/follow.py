@@ -80,7 +80,7 @@ class Printer:
         self._say(f"cluster {cluster} answers again")
 
     def _say(self, line: str) -> None:
-        click.echo(f"{_clock()} finkbridge: {self._app.mask(line)}", err=True)
+        click.echo(f"{_clock()} finkbridge: {self._app.line(line)}", err=True)
 
 
 def describe(report: DrainReport) -> str:

@@ -25,6 +25,7 @@ from click.shell_completion import CompletionItem
 from finkbridge import __version__
 from finkbridge.cli.options import App, lake_option
 from finkbridge.errors import FinkbridgeError, SettingsError
+from finkbridge.text import escaped
 
 COMMANDS = {
     "drain": "Drain topics into the lake: all that is there now, then end.",
@@ -181,13 +182,18 @@ def _line(error: Exception, app: App) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}: {_ADVICE[error.errno]}"
     if app.verbosity:
-        click.echo(app.mask("".join(traceback.format_exception(error))), err=True, nl=False)
+        click.echo(_lines(app.mask("".join(traceback.format_exception(error)))), err=True, nl=False)
     again = "" if app.verbosity else " (run again with --verbose for the details)"
     return f"unexpected {type(error).__name__}: {error}{again}"
 
 
 def _say(text: str, app: App) -> None:
-    click.echo(f"finkbridge: {app.mask(' '.join(text.split()))}", err=True)
+    click.echo(f"finkbridge: {app.line(text)}", err=True)
+
+
+def _lines(text: str) -> str:
+    """Return lines without anything that a terminal obeys but their ends."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def _output_is_closed() -> bool:
@@ -210,7 +216,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = f"finkbridge: {record.levelname.lower()}: {self.format(record)}"
-        click.echo(self._app.mask(text), err=True)
+        click.echo(_lines(self._app.mask(text)), err=True)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from finkbridge.errors import SettingsError
+from finkbridge.text import LONGEST_LINE, printable
 
 if TYPE_CHECKING:
     from finkbridge.settings import Loaded, Settings
@@ -49,6 +50,10 @@ class App:
         for secret in self.secrets:
             text = text.replace(secret, MASK)
         return text
+
+    def line(self, text: str) -> str:
+        """Return a text as one line for a terminal: no secret, and nothing that the terminal obeys."""
+        return printable(" ".join(self.mask(text).split()), LONGEST_LINE)
 
 
 pass_app = click.make_pass_decorator(App, ensure=True)

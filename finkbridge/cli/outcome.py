@@ -38,7 +38,7 @@ def _tell(app: App, report: DrainReport, *, as_json: bool) -> None:
         output.table(rows(report), COLUMNS)
         click.echo(proof(report))
     for line in complaints(report):
-        click.echo(f"finkbridge: {app.mask(line)}", err=True)
+        click.echo(f"finkbridge: {app.line(line)}", err=True)
 
 
 def rows(report: DrainReport) -> Iterator[tuple[object, ...]]:

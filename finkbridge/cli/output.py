@@ -12,11 +12,14 @@ from typing import Any
 
 import click
 
+from finkbridge.text import escaped
+
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> None:
     """Print rows: a drawn table on a terminal, aligned text elsewhere; numbers to the right."""
     listed = [list(row) for row in rows]
     texts = [[cell(value) for value in row] for row in listed]
+    columns = [escaped(name) for name in columns]
     right = [_is_numeric(row[i] for row in listed) for i in range(len(columns))]
     if sys.stdout.isatty():
         _rich_table(texts, columns, right)
@@ -82,14 +85,22 @@ def human_duration(seconds: float) -> str:
 
 
 def cell(value: object) -> str:
-    """Return a value as the text of a table's cell; None is a dash, counts have their thousands apart."""
+    """Return a value as the text of a table's cell, which no terminal obeys.
+
+    None is a dash, counts have their thousands apart.
+    """
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else escaped(str(value))
+
+
+def safe(value: object) -> object:
+    """Return a value whose text no terminal obeys: numbers and None are as they were."""
+    return value if value is None or isinstance(value, int | float) else escaped(str(value))
 
 
 def _is_numeric(values: Iterable[object]) -> bool:

@@ -18,8 +18,8 @@ from finkbridge.errors import DecodeError, SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.quarantined import STATES, Entry, Selection, find
 from finkbridge.quarantine import Contents, RequeueReport, Shown
-from finkbridge.quarantine.show import printable
 from finkbridge.registry import lookups_of_all
+from finkbridge.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,7 +168,7 @@ def requeue_command(
         for line in report_lines(report):
             click.echo(line)
     for problem in report.problems:
-        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
     context.exit(int(bool(report.waiting or report.problems)))
 
 

@@ -10,9 +10,9 @@ from finkbridge import rebuild
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
 from finkbridge.errors import SettingsError
-from finkbridge.quarantine.show import printable
 from finkbridge.rebuild import LedgerReport, RebuildReport
 from finkbridge.settings import Settings
+from finkbridge.text import printable
 
 
 @click.command(name="rebuild")
@@ -51,7 +51,7 @@ def command(
     else:
         click.echo(summary(report))
     for problem in report.problems:
-        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
     context.exit(int(bool(report.problems)))
 
 
@@ -64,7 +64,7 @@ def _ledger(context: click.Context, app: App, settings: Settings, *, as_json: bo
             click.echo(line)
     problems = [*report.problems, *(report.tables.problems if report.tables else ())]
     for problem in problems:
-        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
     context.exit(int(bool(problems)))
 
 

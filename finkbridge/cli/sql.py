@@ -48,7 +48,11 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
     if as_json:
         output.emit_json([dict(zip(names, map(_plain, row), strict=True)) for row in rows])
     elif as_csv:
-        csv.writer(sys.stdout).writerows([names, *rows])
+        lines = [names, *rows]
+        is_seen = sys.stdout.isatty()
+        csv.writer(sys.stdout).writerows(
+            [list(map(output.safe, line)) for line in lines] if is_seen else lines
+        )
     else:
         output.table([list(map(_shown, row, columns.values())) for row in rows], names)
 

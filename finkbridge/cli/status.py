@@ -13,6 +13,7 @@ from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, human_duration, table
 from finkbridge.ledger.summary import RunStatus
 from finkbridge.status import Status, TopicStatus, measure_status
+from finkbridge.text import escaped
 
 _TIMES = ("oldest unread", "expires in", "lost")
 COLUMNS = ("cluster", "topic", "messages", "drained", "end", "lag", *_TIMES, "quarantined")
@@ -54,7 +55,7 @@ def command(
     else:
         _print(status, partitions=partitions)
     for problem in status.problems:
-        click.echo(f"finkbridge: problem: {app.mask(problem)}", err=True)
+        click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
     for topic in expiring:
         click.echo(f"finkbridge: warning: {warning(topic, status.at)}", err=True)
     context.exit(3 if check and expiring else int(bool(status.problems)))
@@ -142,8 +143,8 @@ def _print(status: Status, *, partitions: bool) -> None:
         if topic.is_at_broker is False:
             click.echo(f"{topic.topic} is no more at cluster {topic.cluster}; the lake has what was drained")
     for line in gap_lines(status):
-        click.echo(line)
-    click.echo(run_line(status.run, status.at))
+        click.echo(escaped(line))
+    click.echo(escaped(run_line(status.run, status.at)))
 
 
 def _age(since: float | None, now: float) -> str | None:

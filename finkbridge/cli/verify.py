@@ -12,11 +12,9 @@ import click
 from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, human_bytes, human_duration
-from finkbridge.quarantine.show import printable
+from finkbridge.text import LONGEST_LINE, printable
 from finkbridge.verify import Options, Report, Scope, Watcher, verify
 from finkbridge.verify.report import Unwatched
-
-LINE_CHARACTERS = 2_000
 
 
 def _parse_sample(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -85,9 +83,9 @@ def lines(report: Report, lake: Path) -> Iterator[str]:
     for path in report.pruned:
         yield f"pruned: {printable(path)}"
     for finding in report.findings:
-        yield f"{finding.kind}: {printable(str(finding), LINE_CHARACTERS)}"
+        yield f"{finding.kind}: {printable(str(finding), LONGEST_LINE)}"
     for note in report.notes:
-        yield f"note: {printable(note, LINE_CHARACTERS)}"
+        yield f"note: {printable(note, LONGEST_LINE)}"
     if report.deep:
         yield (
             f"every field of {report.compared_rows:,} rows compared with a bulk decode of the archive; "

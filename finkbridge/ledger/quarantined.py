@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, update
 
 from finkbridge.errors import CommitConflictError, ReconciliationError, SettingsError
-from finkbridge.ledger import landed, rows
+from finkbridge.ledger import landed, rows, writers
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
 from finkbridge.ledger.seen import note_surveys
@@ -151,6 +151,7 @@ def land_entries(
     landed.add_files(connection, files, commit, segment)
     generation_id = rows.generation_id(connection, entries[0].source)
     note_surveys(connection, generation_id, {f.survey for f in files if f.table == "archive"})
+    writers.note_schemas(connection, generation_id, files)
 
 
 def waiting_of(

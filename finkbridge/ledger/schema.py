@@ -103,6 +103,14 @@ generation_surveys = Table(
     Column("survey", Text, primary_key=True),
 )
 
+# one row a writer schema of the messages of a generation that are in the lake
+generation_schemas = Table(
+    "generation_schemas",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id"), primary_key=True),
+    Column("schema_id", Text, primary_key=True),
+)
+
 # one row a partition that a run looked at: the newest look saw it end at seen_end; reached_at is the newest
 # look before, all of which is in the lake; gone_at: when the broker first said that there is no such topic;
 # first_ms: Kafka's time of the first message that is in the lake

@@ -13,11 +13,11 @@ from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.walk import Fault, find_fault
 from finkbridge.errors import SchemaError, SettingsError
 from finkbridge.ledger.quarantined import Entry
+from finkbridge.text import LONGEST_TEXT, printable
 from finkbridge.values import Headers, Rejected
 
 HEX_BEFORE, HEX_AFTER, HEX_ROW = 64, 96, 16
 """Bytes that are shown around the one where the check stopped."""
-LONGEST_TEXT = 200
 MOST_HEADERS = 20
 _PLACES = {
     Framing.BARE: "the key",
@@ -114,12 +114,6 @@ def hex_rows(data: bytes, position: int) -> tuple[HexRow, ...]:
     last = min(len(data), position + HEX_AFTER)
     starts = range(first, last, HEX_ROW)
     return tuple(_hex_row(data[at : min(at + HEX_ROW, last)], at) for at in starts)
-
-
-def printable(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return a text without any character that a terminal obeys or that hides others, cut to a length."""
-    cut = text if len(text) <= longest else f"{text[:longest]} ... ({len(text):,} characters)"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _hex_row(data: bytes, at: int) -> HexRow:

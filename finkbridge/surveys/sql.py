@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.types as pt
 
+from finkbridge.surveys.names import unique_names
 from finkbridge.surveys.sentinels import NUMBER
 
 _TypeTest = Callable[[pa.DataType], bool]
@@ -18,7 +19,10 @@ ELEMENT = "element"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A column of structs; a field that it lacks, or has with another type, reads as a typed NULL."""
+    """A column of structs; a field that it lacks, or has with another type, reads as a typed NULL.
+
+    So does one behind another of its name but for case: DuckDB would read that one.
+    """
 
     column: str
     fields: Mapping[str, pa.DataType]
@@ -49,7 +53,7 @@ class Record:
     def _value(self, name: str, is_wanted: _TypeTest, sql_type: str) -> str:
         present = name in self.fields and is_wanted(self.fields[name])
         value = f"struct_extract(\"{self.column}\", '{name}')" if present else "NULL"
-        return f"CAST({value} AS {sql_type})"
+        return f"TRY_CAST({value} AS {sql_type})"
 
 
 def elements(schema: pa.Schema, column: str) -> Record | None:
@@ -79,7 +83,12 @@ def literals(texts: Iterable[str]) -> str:
 
 
 def _children(arrow_type: pa.DataType) -> dict[str, pa.DataType]:
-    return {f.name: f.type for f in arrow_type.fields} if pt.is_struct(arrow_type) else {}
+    """Return the fields of a struct that DuckDB finds by their name: of two alike but for case, the first."""
+    if not pt.is_struct(arrow_type):
+        return {}
+    fields = list(arrow_type.fields)
+    found = unique_names([field.name for field in fields])
+    return {f.name: f.type for f, name in zip(fields, found, strict=True) if f.name == name}
 
 
 def _is_list(arrow_type: pa.DataType) -> bool:

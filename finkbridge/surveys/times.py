@@ -88,9 +88,15 @@ def lsst_night(mjd_tai: FloatArray) -> NightArray:
     return _night_of_day(np.floor(mjd_tai - 0.5), is_observation_time(mjd_tai))
 
 
+def is_timestamp_ms(timestamp_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether Kafka timestamps (Unix ms) are times that tables can hold: not before 1970, nor after 9999."""
+    dated: npt.NDArray[np.bool_] = (timestamp_ms >= 0) & (timestamp_ms < _LAST_TIMESTAMP_MS)
+    return dated
+
+
 def night_of_timestamp_ms(timestamp_ms: npt.NDArray[np.int64]) -> NightArray:
     """Return the UTC dates of Kafka timestamps (Unix ms); `UNDATED_NIGHT` for -1, Kafka's "none"."""
-    dated = (timestamp_ms >= 0) & (timestamp_ms < _LAST_TIMESTAMP_MS)
+    dated = is_timestamp_ms(timestamp_ms)
     days = np.where(dated, timestamp_ms, 0).astype("datetime64[ms]").astype("datetime64[D]")
     return np.where(dated, _yyyymmdd(days), UNDATED_NIGHT).astype(np.int32)
 

@@ -25,8 +25,8 @@ class TransferBridge(Bridge):
     def _publish_if_stale(self) -> None:
         """Do nothing."""
 
-    def _task(self, plan: SegmentPlan) -> Task:
-        return replace(super()._task(plan), export=self.exports[plan.source.topic])
+    def _task(self, plan: SegmentPlan, known_schemas: frozenset[str]) -> Task:
+        return replace(super()._task(plan, known_schemas), export=self.exports[plan.source.topic])
 
 
 def settings_of(settings: Settings, request: Request) -> Settings:

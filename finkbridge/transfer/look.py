@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finkbridge.avro.arrow import arrow_schema
-from finkbridge.avro.resolve import SchemaResolver
+from finkbridge.avro.resolve import Lookups, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema, read_schema
 from finkbridge.broker import Broker
 from finkbridge.errors import LakeAccessError, SchemaError, SettingsError, UnknownTopicError
@@ -27,7 +27,9 @@ class Sample:
     arrow: pa.Schema
 
 
-def look(broker: Broker, topic: str, schema_file: Path | None = None) -> Sample | None:
+def look(
+    broker: Broker, topic: str, schema_file: Path | None = None, lookups: Lookups | None = None
+) -> Sample | None:
     """Return what a topic's first message is written with; None where the topic is empty.
 
     Raises
@@ -39,7 +41,7 @@ def look(broker: Broker, topic: str, schema_file: Path | None = None) -> Sample 
     """
     broker.match([topic])
     override = parse_schema(read_schema(schema_file)) if schema_file else None
-    resolver = SchemaResolver(override, lambda name: _schema_of(broker, name))
+    resolver = SchemaResolver(override, lambda name: _schema_of(broker, name), lookups=lookups)
     for (_, part), marks in sorted(broker.watermarks([topic]).items()):
         message = broker.first_message(topic, OffsetRange(part, marks.low, marks.end))
         if message is None:

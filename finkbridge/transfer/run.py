@@ -19,6 +19,7 @@ from finkbridge import later
 from finkbridge.broker import Broker
 from finkbridge.drain import open_bridge
 from finkbridge.execution import Listener
+from finkbridge.registry import lookups_of
 from finkbridge.settings import Settings
 from finkbridge.transfer import outdir as output
 from finkbridge.transfer.bridge import settings_of
@@ -99,7 +100,8 @@ def _into_lake(
 def _look(settings: Settings, request: Request) -> Sample | None:
     cluster = settings.cluster(request.cluster)
     with Broker(request.cluster, cluster, timeout_s=settings.broker_timeout_s) as broker:
-        sample = look(broker, request.topic, settings.decode.schema_file)
+        lookups = lookups_of(cluster, settings.decode.schema_folder)
+        sample = look(broker, request.topic, settings.decode.schema_file, lookups)
     if sample is not None and request.partition:
         refuse_partition(sample, request.topic, request.partition)
     return sample

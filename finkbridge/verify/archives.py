@@ -14,13 +14,16 @@ import pyarrow as pa
 from sqlalchemy import Row
 
 from finkbridge import surveys
-from finkbridge.avro.archive import Archive, read_archive
-from finkbridge.avro.check import REASONS, Checker
+from finkbridge.avro.archive import read_archive
+from finkbridge.avro.check import REASONS
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.files import mapped
 from finkbridge.avro.resolve import Framing, datum_of
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.tools import Tools
 from finkbridge.errors import DecodeError
+from finkbridge.landing import origin_of
+from finkbridge.tables import Origin
 from finkbridge.values import TopicGeneration
 
 Ints = npt.NDArray[np.int64]
@@ -33,28 +36,31 @@ INDEXED_MESSAGES = 1_000_000
 class ArchiveIndex:
     """Which messages an archive file has, and where."""
 
-    path: str
     survey: str
-    source: TopicGeneration
     schema: WriterSchema
     framing: Framing
-    partition: Ints
-    offset: Ints
-    timestamp_ms: Ints
-    """Unix milliseconds; -1 where there is none."""
-    start: Ints
-    """Byte at which each value begins, ascending."""
-    length: Ints
+    origin: Origin
+
+    @property
+    def path(self) -> str:
+        """Of the file, from the lake."""
+        return self.origin.archive_file
+
+    @property
+    def source(self) -> TopicGeneration:
+        """Of the messages."""
+        return self.origin.source
 
     @property
     def messages(self) -> int:
         """Number of messages."""
-        return len(self.start)
+        return self.origin.rows
 
     def at(self, positions: Ints) -> Ints:
         """Return the numbers of the messages whose values begin at some bytes; -1 where none does."""
-        found = np.minimum(np.searchsorted(self.start, positions), max(0, self.messages - 1))
-        return np.where(self.start[found] == positions, found, -1) if self.messages else positions * 0 - 1
+        start = self.origin.archive_pos
+        found = np.minimum(np.searchsorted(start, positions), max(0, self.messages - 1))
+        return np.where(start[found] == positions, found, -1) if self.messages else positions * 0 - 1
 
     def sample(self, count: int | None) -> npt.NDArray[np.bool_]:
         """Return which messages make a sample of so many, evenly spaced; None is all."""
@@ -94,7 +100,9 @@ class Archives:
         if path in self._indexes:
             self._indexes.move_to_end(path)
             return self._indexes[path]
-        found = _index(self.files[path], read_archive(self.lake / path))
+        archive = read_archive(self.lake / path)
+        survey = self.files[path].survey
+        found = ArchiveIndex(survey, archive.schema, archive.framing, origin_of(path, archive))
         self._indexes[path] = found
         self._kept += found.messages
         while self._kept > INDEXED_MESSAGES and len(self._indexes) > 1:
@@ -105,17 +113,17 @@ class Archives:
     def values(self, index: ArchiveIndex, messages: Ints) -> list[bytes]:
         """Return the values of some messages of one file."""
         with mapped(self.lake / index.path) as data:
-            ends = index.start + index.length
-            return [data[index.start[m] : ends[m]] for m in messages]
+            starts = index.origin.archive_pos
+            ends = starts + index.origin.archive_len
+            return [data[starts[m] : ends[m]] for m in messages]
 
 
 class Decoders:
-    """What is costly to make for each writer schema."""
+    """What is costly to make for each writer schema, of those that were met lately."""
 
     def __init__(self) -> None:
-        self._bulk: dict[str, Decoder] = {}
-        self._reference: dict[str, Decoder] = {}
-        self._checkers: dict[str, Checker] = {}
+        self._bulk = Tools("auto")
+        self._reference = Tools("fastavro")
 
     def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
         """Decode datums as a drain does: in bulk, and by fastavro what the bulk engine cannot take.
@@ -125,14 +133,11 @@ class Decoders:
         DecodeError
             A datum is not what its schema says: nothing unchecked is given to the bulk engine.
         """
-        key = schema.fingerprint
-        if key not in self._checkers:
-            self._checkers[key], self._bulk[key] = Checker(schema), Decoder(schema)
-        verdicts = self._checkers[key].check(datums)
+        checker, decoder = self._bulk.of(schema)
+        verdicts = checker.check(datums)
         if verdicts.status.any():
             bad = int(np.flatnonzero(verdicts.status)[0])
             raise DecodeError(f"message {bad} of these: {REASONS[int(verdicts.status[bad])]}")
-        decoder = self._bulk[key]
         try:
             return decoder.decode(datums, _wanted(decoder, survey))
         except DecodeError:
@@ -140,32 +145,13 @@ class Decoders:
 
     def reference(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
         """Decode datums by fastavro."""
-        if schema.fingerprint not in self._reference:
-            self._reference[schema.fingerprint] = Decoder(schema, "fastavro")
-        decoder = self._reference[schema.fingerprint]
+        _, decoder = self._reference.of(schema)
         return decoder.decode(datums, _wanted(decoder, survey))
 
 
 def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
     """Return what is to be decoded of messages' values."""
     return [datum_of(value, framing) for value in values]
-
-
-def _index(file: Row[Any], archive: Archive) -> ArchiveIndex:
-    messages, spans = archive.messages, np.array(archive.spans, np.int64).reshape(-1, 2)
-    facts = archive.facts
-    return ArchiveIndex(
-        path=file.path,
-        survey=file.survey,
-        source=TopicGeneration(facts["cluster"], facts["topic"], facts["generation"]),
-        schema=archive.schema,
-        framing=archive.framing,
-        partition=np.array([m.partition for m in messages], np.int64),
-        offset=np.array([m.offset for m in messages], np.int64),
-        timestamp_ms=np.array([-1 if m.timestamp_ms is None else m.timestamp_ms for m in messages], np.int64),
-        start=spans[:, 0],
-        length=spans[:, 1] - spans[:, 0],
-    )
 
 
 def _wanted(decoder: Decoder, survey: str) -> list[str]:

@@ -18,7 +18,7 @@ from sqlalchemy import Row
 from finkbridge import surveys, tables
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
-from finkbridge.surveys.times import TIMESTAMP, night_of_timestamp_ms
+from finkbridge.surveys.times import night_of_timestamp_ms
 from finkbridge.verify.archives import ArchiveIndex, Archives, Decoders, datums
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding
 from finkbridge.verify.keys import Ints, TableKeys
@@ -108,17 +108,17 @@ class Comparer:
         if expected.description.rejected:
             rows = np.array(list(expected.description.rejected), np.int64)
             yield told.finding(rows, "should be in quarantine, as they have no identity, place or time")
-        yield from _differences(
-            _take(batch.packets, batch.places[0][mine]), _packets(messages, expected), told
-        )
+        description, places = expected.description, _places(messages)
+        due = tables.packets_of(expected.alerts, description, places)
+        yield from _differences(_take(batch.packets, batch.places[0][mine]), due, told)
         actual = self._groups.take(batch.keys, batch.places[1][mine])
-        yield from _differences(actual, _deliveries(messages, expected), told, "deliveries ")
+        yield from _differences(actual, tables.deliveries_of(description, places), told, "deliveries ")
 
     def _expect(self, messages: Messages, values: Sequence[bytes]) -> _Expected:
         index = messages[0][0]
         alerts = self._decoders.bulk(index.schema, index.survey, values)
         description = surveys.describe(alerts, index.survey)
-        times = np.array([index.timestamp_ms[m] for index, m in messages], np.int64)
+        times = np.array([index.origin.timestamp_ms[m] for index, m in messages], np.int64)
         night = night_of_timestamp_ms(times) if index.survey == "other" else description.night
         return _Expected(alerts, description, night)
 
@@ -155,7 +155,7 @@ class _Told:
     def finding(self, rows: Ints, problem: str) -> Finding:
         """Return one finding about some rows, with the first of them named."""
         index, m = self.messages[rows[0]]
-        first = f"{index.source.topic}:{index.partition[m]}:{index.offset[m]}"
+        first = f"{index.source.topic}:{index.origin.partition[m]}:{index.origin.offset[m]}"
         count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
         return Finding("row", self.file.path, f"{count}, the first is {first}, {problem}", REBUILD)
 
@@ -223,56 +223,29 @@ def _datums(messages: Messages, archives: Archives) -> list[bytes]:
     return datums(messages[0][0].framing, values)
 
 
-def _packets(messages: Messages, expected: _Expected) -> dict[str, pa.Array]:
-    """Return the columns that rows of packets are due to have."""
-    described = expected.description.columns
-    keys = {f"_{name}": whole(described[name]) for name in ("object_id", "source_id", "mjd", "healpix_29")}
-    keys |= {f"_{name}": column for name, column in _source(messages).items() if name != "received"}
-    taken = {name.lower() for name in tables.KEY_SCHEMA.names}
-    alerts = expected.alerts
-    own = {f"{n}_" if n.lower() in taken else n: whole(alerts[n]) for n in alerts.column_names}
-    return keys | own
+def _places(messages: Messages) -> pa.Table:
+    """Return where messages come from and where they lie, in their order."""
+    pieces, order = [], []
+    for index in dict.fromkeys(index for index, _ in messages):
+        mine = [i for i, (other, _) in enumerate(messages) if other is index]
+        numbers = np.array([messages[i][1] for i in mine], np.int64)
+        pieces.append(tables.places_of(index.origin.take(numbers)))
+        order += mine
+    return pa.concat_tables(pieces).take(pa.array(np.argsort(order)))
 
 
-def _deliveries(messages: Messages, expected: _Expected) -> dict[str, pa.Array]:
-    """Return the columns that rows of deliveries are due to have."""
-    described = expected.description.columns
-    archive = {
-        "archive_file": pa.array([index.path for index, _ in messages], pa.string()),
-        "archive_pos": pa.array([int(index.start[m]) for index, m in messages], pa.int64()),
-        "archive_len": pa.array([int(index.length[m]) for index, m in messages], pa.int64()),
-        "schema_id": pa.array([index.schema.fingerprint for index, _ in messages], pa.string()),
-    }
-    return {name: whole(described[name]) for name in described.column_names} | _source(messages) | archive
-
-
-def _source(messages: Messages) -> dict[str, pa.Array]:
-    sources = [index.source for index, _ in messages]
-    times = np.array([index.timestamp_ms[m] for index, m in messages], np.int64)
-    return {
-        "cluster": pa.array([source.cluster for source in sources], pa.string()),
-        "topic": pa.array([source.topic for source in sources], pa.string()),
-        "generation": pa.array([source.generation for source in sources], pa.int32()),
-        "kafka_partition": pa.array([int(i.partition[m]) for i, m in messages], pa.int32()),
-        "kafka_offset": pa.array([int(i.offset[m]) for i, m in messages], pa.int64()),
-        "received": pa.array(times * 1000, mask=times < 0).cast(TIMESTAMP),
-    }
-
-
-def _differences(
-    actual: pa.Table, due: dict[str, pa.Array], told: _Told, table: str = ""
-) -> Iterator[Finding]:
-    strange = sorted(set(actual.column_names) ^ set(due))
-    if strange:
+def _differences(actual: pa.Table, due: pa.Table, told: _Told, table: str = "") -> Iterator[Finding]:
+    names = set(due.column_names)
+    if strange := sorted(set(actual.column_names) ^ names):
         problem = f"{table}columns that are not those of the schema: {', '.join(strange[:5])}"
         yield Finding("row", told.file.path, problem, REBUILD)
-    for name in actual.column_names:
-        if name not in due:
+    for number, name in enumerate(actual.column_names):
+        if name not in names:
             continue
-        column = whole(actual[name])
-        if same(column, due[name]):
+        column, right = whole(actual[number]), whole(due[name])
+        if same(column, right):
             continue
-        if len(rows := np.fromiter(differing_rows(column, due[name]), np.int64)):
+        if len(rows := np.fromiter(differing_rows(column, right), np.int64)):
             yield told.finding(rows, f"{table}column {name} is not what the archive says")
 
 

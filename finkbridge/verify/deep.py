@@ -164,7 +164,7 @@ class _Deep:
             self._met(index)[message] = True
         self.report.compared_rows += len(batch.messages)
         self.report.sampled_rows = self.comparer.sampled
-        self.watcher.advance(sum(int(index.length[m]) for index, m in batch.messages))
+        self.watcher.advance(sum(int(index.origin.archive_len[m]) for index, m in batch.messages))
 
     def _met(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self.met:
@@ -177,16 +177,16 @@ class _Deep:
         yield from self.locator.findings()
         if index is None:
             return
-        left = np.flatnonzero(~self._met(index))
+        left, origin = np.flatnonzero(~self._met(index)), index.origin
         name = source_name(index.source)
-        known = [(name, int(index.partition[m]), int(index.offset[m])) in self.locator.told for m in left]
+        known = [(name, int(origin.partition[m]), int(origin.offset[m])) in self.locator.told for m in left]
         left = left[~np.array(known, np.bool_)]
         if len(left) and self.scope.nights:
             left = left[
                 [self.scope.has_night(n) for n in self.comparer.nights(index, left, self.locator.archives)]
             ]
         if len(left):
-            first = f"{index.source.topic}:{index.partition[left[0]]}:{index.offset[left[0]]}"
+            first = f"{index.source.topic}:{origin.partition[left[0]]}:{origin.offset[left[0]]}"
             told = f"{len(left)} of its {index.messages} messages have no row, the first is {first}"
             yield Finding("row", file.path, told, REBUILD)
 

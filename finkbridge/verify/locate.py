@@ -84,7 +84,7 @@ class Locator:
         good = number >= 0
         pairs = zip(codes[good].tolist(), number[good].tolist(), strict=True)
         messages = [(indexes[code], message) for code, message in pairs]
-        sizes = np.array([index.length[message] for index, message in messages], np.int64)
+        sizes = np.array([index.origin.archive_len[message] for index, message in messages], np.int64)
         return Located(rows[good], partners[good], messages, sizes)
 
     def _note_lost(self, night: Night, file: Row[Any], row: int) -> None:
@@ -108,8 +108,8 @@ def _numbers(night: Night, index: ArchiveIndex, rows: Ints, partners: Ints) -> I
     is_source = np.array([name == source_name(index.source) for name in night.sources.names], np.bool_)
     is_it: npt.NDArray[np.bool_] = (
         (at >= 0)
-        & (index.partition[at] == keys.partition[rows])
-        & (index.offset[at] == keys.offset[rows])
+        & (index.origin.partition[at] == keys.partition[rows])
+        & (index.origin.offset[at] == keys.offset[rows])
         & is_source[keys.source[rows]]
     )
     return np.where(is_it, at, -1)

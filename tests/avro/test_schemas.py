@@ -18,7 +18,7 @@ def test_the_fingerprint_is_of_the_text_and_the_text_is_kept():
     text = b' {"type": "record", "name": "a.b", "fields": []}'
     schema = parse_schema(text)
     assert schema.text == text
-    assert schema.fingerprint == hashlib.sha256(text).hexdigest()[:16]
+    assert schema.fingerprint == hashlib.sha256(text).hexdigest()[:32]
     assert parse_schema(text.strip()).fingerprint != schema.fingerprint
     assert schema == parse_schema(bytes(bytearray(text)))
     assert repr(schema) == f"WriterSchema({schema.fingerprint}, {len(text)} bytes)"

@@ -70,7 +70,7 @@ def test_help_imports_no_command_and_no_library():
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stderr.split()
-    light = {"finkbridge", "finkbridge.errors", "finkbridge.later"}
+    light = {"finkbridge", "finkbridge.errors", "finkbridge.later", "finkbridge.text"}
     ours = {m for m in modules if m.startswith("finkbridge")}
     assert ours - light == {"finkbridge.cli", "finkbridge.cli.main", "finkbridge.cli.options"}
     assert not {"pydantic", "rich", "yaml", "pyarrow", "numpy", "confluent_kafka", "asyncio"} & set(modules)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from finkbridge.cli.main import main
-from finkbridge.quarantine.show import hex_rows, printable
+from finkbridge.quarantine.show import hex_rows
+from finkbridge.text import printable
 from tests.support.lake import POINT, encode
 from tests.support.offline import POINT_KEY, assert_verified, fill, messages_of, point
 

@@ -38,8 +38,14 @@ def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
     assert len(grouped.groups) == 64
     assert list(grouped.groups[3].indices) == [3, 2_000]
     assert [i for i, _ in grouped.rejected] == list(range(64, 2_000))
-    assert "more than 64 writer schemas" in grouped.rejected[0][1]
-    assert len(resolver.group("t", messages[1_990:]).groups) == 10, "each segment begins anew"
+    assert "more than 64 writer schemas in one topic" in grouped.rejected[0][1]
+    assert len(resolver.group("t", messages[1_990:]).groups) == 0, "the next part of the plan goes on"
+    known = frozenset(group.schema.fingerprint for group in grouped.groups[:60])
+    resolver.begin(known)
+    again = resolver.group("t", messages[40:])
+    assert [i for group in again.groups for i in group.indices] == list(range(24)), (
+        "60 known ones, 4 new ones"
+    )
 
 
 def test_a_million_schemas_take_seconds_and_no_memory() -> None:

@@ -92,6 +92,7 @@ FACTS = {
     ),
     s.plan_ranges: ("plan", "partition", "start_offset", "end_offset"),
     s.generation_surveys: ("survey",),
+    s.generation_schemas: ("schema_id",),
 }
 
 

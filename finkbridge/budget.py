@@ -1,0 +1,59 @@
+"""How many writer schemas a topic's life may bring: each makes files, and a piece of every view, of its own.
+
+What is known counts from the ledger; a plan's task says it, so that what lands depends on what was committed
+before and on nothing else. Plans that are on their way together may bring more than is left: the one whose
+turn to be committed comes too late is landed again, knowing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from finkbridge.ledger import Ledger
+from finkbridge.ledger.writers import read_schemas, schemas_of
+from finkbridge.values import LandedPart, SegmentPlan, TopicGeneration
+
+
+class SchemaBudget:
+    """The writer schemas of each topic's life, as one run of the coordinator sees them grow.
+
+    Parameters
+    ----------
+    ledger
+        Of the lake.
+    most
+        Writer schemas of a topic's life.
+    """
+
+    def __init__(self, ledger: Ledger, most: int) -> None:
+        self._ledger = ledger
+        self._most = most
+        self._known: dict[TopicGeneration, frozenset[str]] = {}
+        self._told: dict[int, frozenset[str]] = {}
+        """By the number of a plan that is on its way."""
+
+    def tell(self, plan: SegmentPlan) -> frozenset[str]:
+        """Return the schemas that are known when a plan goes out."""
+        self._told[plan.number] = self._of(plan.source)
+        return self._told[plan.number]
+
+    def is_late(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> bool:
+        """Whether what landed is too much by now: with what is known now, it would not have landed so."""
+        known = self._of(plan.source)
+        if self._told.get(plan.number, known) == known:
+            return False
+        return len(known | _schemas(parts)) > self._most
+
+    def note(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> None:
+        """Take note of a commit."""
+        self._told.pop(plan.number, None)
+        self._known[plan.source] = self._of(plan.source) | _schemas(parts)
+
+    def _of(self, source: TopicGeneration) -> frozenset[str]:
+        if source not in self._known:
+            self._known[source] = read_schemas(self._ledger, source)
+        return self._known[source]
+
+
+def _schemas(parts: Iterable[LandedPart]) -> set[str]:
+    return schemas_of(file for part in parts for file in part.files)
