@@ -23,7 +23,8 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
-from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver, portions
+from finkbridge.avro.portions import portions
+from finkbridge.avro.resolve import Framing, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from finkbridge.avro.codecs import MAX_BLOCK_BYTES
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.errors import SchemaError
@@ -22,10 +21,6 @@ CACHED_SCHEMAS = 32
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
-
-
-MAX_PORTION_BYTES = MAX_BLOCK_BYTES
-"""Of the datums that are unwrapped at a time: a segment of honest ones fits, a bomb has one for itself."""
 
 
 class Framing(StrEnum):
@@ -54,7 +49,7 @@ class SchemaGroup:
     indices: npt.NDArray[np.int64]
     """Positions in the batch."""
     datums: list[bytes]
-    """None of container files, which may be bombs: `portions` unwraps them, some at a time."""
+    """None of container files: `finkbridge.avro.portions` unwraps them, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,39 +59,6 @@ class Grouped:
     groups: tuple[SchemaGroup, ...]
     rejected: tuple[tuple[int, str], ...]
     """Position in the batch, and the reason."""
-
-
-class Portion(NamedTuple):
-    """Messages of one group whose datums fit in memory together, and those that have none after all."""
-
-    group: SchemaGroup
-    messages: list[Message]
-    rejected: list[tuple[Message, str]]
-    """With the reason."""
-
-
-def portions(group: SchemaGroup, messages: list[Message]) -> Iterator[Portion]:
-    """Yield a group's messages with their datums, of `MAX_PORTION_BYTES` at a time where they are unwrapped.
-
-    The cuts follow from the messages alone.
-    """
-    if group.framing is Framing.BARE:
-        yield Portion(group, messages, [])
-        return
-    portion, size = _empty(group), 0
-    for message in messages:
-        try:
-            datum = _unwrap(message.value or b"")
-        except ValueError as error:
-            portion.rejected.append((message, f"the container file in the value: {error}"))
-            continue
-        if portion.messages and size + len(datum) > MAX_PORTION_BYTES:
-            yield portion
-            portion, size = _empty(group), 0
-        portion.messages.append(message)
-        portion.group.datums.append(datum)
-        size += len(datum)
-    yield portion
 
 
 class SchemaResolver:
@@ -121,17 +83,25 @@ class SchemaResolver:
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
 
-    def resolve(self, topic: str, message: Message) -> Resolved | str:
-        """Return schema and datum of a message, or the reason why it has none."""
-        found = self._find(topic, message)
-        if isinstance(found, str):
-            return found
-        schema, framing = found
-        value = message.value or b""
-        if framing is Framing.BARE:
-            return Resolved(schema, value, framing)
+    def resolve(self, topic: str, message: Message, *, unwrapping: bool = True) -> Resolved | str:
+        """Return schema and datum of a message, or the reason why it has none.
+
+        Without `unwrapping`, the datum of a container file is empty.
+        """
+        value = message.value
+        if not value:
+            return "null value" if value is None else "empty value"
+        header = _container_header(value)
+        if header is None:
+            schema = self._override or self._by_key(topic, message.key)
+            return schema if isinstance(schema, str) else Resolved(schema, value, Framing.BARE)
+        schema = self._override or self._parse(header.metadata["avro.schema"])
+        if isinstance(schema, str):
+            return f"the container file in the value: {schema}"
+        if not unwrapping:
+            return Resolved(schema, b"", Framing.CONTAINER)
         try:
-            return Resolved(schema, _unwrap(value), framing)
+            return Resolved(schema, unwrap(value, header), Framing.CONTAINER)
         except ValueError as error:
             return f"the container file in the value: {error}"
 
@@ -156,32 +126,17 @@ class SchemaResolver:
                 )  # as the message before: the common case, in 0.2 us where the key is shared
                 datums.append(value)
                 continue
-            found = self._find(topic, message)
+            found = self.resolve(topic, message, unwrapping=False)
             if isinstance(found, str):
                 rejected.append((index, found))
                 continue
-            indices, datums = groups.setdefault(found, ([], []))
+            indices, datums = groups.setdefault((found.schema, found.framing), ([], []))
             indices.append(index)
-            is_bare = found[1] is Framing.BARE
-            key = message.key if is_bare else None
-            if is_bare and value:
-                datums.append(value)
+            if found.framing is not Framing.CONTAINER:
+                datums.append(found.datum)
+            key = message.key if found.framing is Framing.BARE else None
         made = (SchemaGroup(s, f, np.array(i, np.int64), d) for (s, f), (i, d) in groups.items())
         return Grouped(tuple(made), tuple(rejected))
-
-    def _find(self, topic: str, message: Message) -> tuple[WriterSchema, Framing] | str:
-        """Return the schema of a message, and how its value holds the datum, or the reason why not."""
-        value = message.value
-        if not value:
-            return "null value" if value is None else "empty value"
-        header = _container_header(value)
-        if header is None:
-            schema = self._override or self._by_key(topic, message.key)
-            return schema if isinstance(schema, str) else (schema, Framing.BARE)
-        schema = self._override or self._parse(header.metadata["avro.schema"])
-        if isinstance(schema, str):
-            return f"the container file in the value: {schema}"
-        return schema, Framing.CONTAINER
 
     def _by_key(self, topic: str, key: bytes | None) -> WriterSchema | str:
         keyed = self._parse(key) if key is not None and key.lstrip()[:1] == b"{" else None
@@ -238,11 +193,3 @@ def _container_header(value: bytes) -> Header | None:
     except ContainerError:
         return None
     return header if "avro.schema" in header.metadata else None
-
-
-def _unwrap(value: bytes) -> bytes:
-    return unwrap(value, read_header(value))
-
-
-def _empty(group: SchemaGroup) -> Portion:
-    return Portion(SchemaGroup(group.schema, group.framing, group.indices, []), [], [])

@@ -176,10 +176,7 @@ class _Requeue:
         """Have a message wait on: there is nothing to do for that."""
 
     def _task(self, entries: Sequence[Entry]) -> SendTask:
-        settings, number = self._settings, q.begin_requeue(self._coordinator)
-        timeout_s = settings.worker_timeout_s
-        lake, engine = settings.lake.absolute(), settings.decode.engine
-        return SendTask(lake, tuple(entries), number, engine, self._schema, timeout_s)
+        return SendTask(self._settings, tuple(entries), q.begin_requeue(self._coordinator), self._schema)
 
     def _take(self, back: Back[SendTask, Sent | str]) -> None:
         task, sent, error = back
@@ -188,7 +185,7 @@ class _Requeue:
         elif sent is not None:
             self._commit(task.entries, sent)
         elif error is not None and is_fault(error):
-            self.report.keep(task.entries[0], reason_of(error, task.timeout_s))
+            self.report.keep(task.entries[0], reason_of(error, self._settings.worker_timeout_s))
         else:
             self.report.problems.append(str(error))
 

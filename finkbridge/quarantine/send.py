@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from finkbridge import disk
 from finkbridge.disk import Staging
@@ -15,25 +15,24 @@ from finkbridge.layout import SegmentName
 from finkbridge.ledger.quarantined import Entry
 from finkbridge.quarantine.contents import Contents
 from finkbridge.rebuild.remake import NoBroker
+from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedFile
 
-_landers: dict[tuple[Path, str, bytes | None, float], Lander] = {}
+_landers: dict[tuple[Path, bytes | None], tuple[Settings, Lander]] = {}
+"""By lake and schema, with the settings that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendTask:
     """All that a worker needs."""
 
-    lake: Path
+    settings: Settings
     entries: tuple[Entry, ...]
     """Of one segment, by partition and offset."""
     number: int
     """For the names of the files."""
-    engine: Literal["auto", "fastavro"]
     schema: bytes | None
     """Text of the writer schema for all of them; None to find it with each message."""
-    timeout_s: float
-    """See `finkbridge.deadline`; bytes add to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ def send(task: SendTask) -> Sent | str:
     LakeAccessError
         The lake cannot be written.
     """
-    contents = Contents(task.lake)
+    lake = task.settings.lake.absolute()
+    contents = Contents(lake)
     try:
         messages = [contents.of(entry).message for entry in task.entries]
     except DecodeError as error:
@@ -65,8 +65,8 @@ def send(task: SendTask) -> Sent | str:
     name = SegmentName(
         first.source.topic, first.source.generation, first.partition, first.offset, task.number, 0
     )
-    with disk.writing(task.lake):
-        place = Staging(task.lake)
+    with disk.writing(lake):
+        place = Staging(lake)
         try:
             again = _lander(task).land_again(first.source, name, messages, _facts(first, task.number), place)
             aside = tuple(place.kept())
@@ -78,11 +78,13 @@ def send(task: SendTask) -> Sent | str:
 
 
 def _lander(task: SendTask) -> Lander:
-    key = (task.lake, task.engine, task.schema, task.timeout_s)
-    if key not in _landers:
+    settings, key = task.settings, (task.settings.lake.absolute(), task.schema)
+    if key not in _landers or _landers[key][0] != settings:
         _landers.clear()
-        _landers[key] = Lander(task.lake, NoBroker(), task.engine, task.schema, Bounds(task.timeout_s))
-    return _landers[key]
+        bounds = Bounds(settings.worker_timeout_s)
+        lander = Lander(key[0], NoBroker(), settings.decode.engine, task.schema, bounds)
+        _landers[key] = settings, lander
+    return _landers[key][1]
 
 
 def _facts(first: Entry, number: int) -> dict[str, Any]:
