@@ -76,6 +76,15 @@ class Again(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
+def _portions(
+    landing: Landing, group: SchemaGroup, messages: list[Message]
+) -> Iterator[tuple[SchemaGroup, list[Message]]]:
+    """Yield a group as it fits in memory; what cannot be unwrapped is rejected."""
+    for some, few, rejected in portions(group, messages):
+        landing.rejected += [Rejected(message, reason) for message, reason in rejected]
+        yield some, few
+
+
 class Lander:
     """Lands segments; keeps what is costly to make (parsed schemas, compiled checks, decoders).
 
@@ -267,12 +276,3 @@ class Lander:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
             return self._tools.careful(group.schema).decode_file(stored.aside, stored.origin.rows, columns)
-
-
-def _portions(
-    landing: Landing, group: SchemaGroup, messages: list[Message]
-) -> Iterator[tuple[SchemaGroup, list[Message]]]:
-    """Yield a group as it fits in memory; what cannot be unwrapped is rejected."""
-    for some, few, rejected in portions(group, messages):
-        landing.rejected += [Rejected(message, reason) for message, reason in rejected]
-        yield some, few
