@@ -23,7 +23,8 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
-from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver, portions
+from finkbridge.avro.portions import portions
+from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed
@@ -73,6 +74,15 @@ class Again(NamedTuple):
     files: tuple[LandedFile, ...]
     schemas: tuple[KnownSchema, ...]
     rejected: tuple[Rejected, ...]
+
+
+def _portions(
+    landing: Landing, group: SchemaGroup, messages: list[Message]
+) -> Iterator[tuple[SchemaGroup, list[Message]]]:
+    """Yield a group as it fits in memory; what cannot be unwrapped is rejected."""
+    for some, few, rejected in portions(group, messages):
+        landing.rejected += [Rejected(message, reason) for message, reason in rejected]
+        yield some, few
 
 
 class Lander:
@@ -275,12 +285,3 @@ class Lander:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
             return self._tools.careful(group.schema).decode_file(aside, rows, columns)
-
-
-def _portions(
-    landing: Landing, group: SchemaGroup, messages: list[Message]
-) -> Iterator[tuple[SchemaGroup, list[Message]]]:
-    """Yield a group as it fits in memory; what cannot be unwrapped is rejected."""
-    for some, few, rejected in portions(group, messages):
-        landing.rejected += [Rejected(message, reason) for message, reason in rejected]
-        yield some, few

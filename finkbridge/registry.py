@@ -83,12 +83,7 @@ def lookups_of(cluster: ClusterSettings | None, schema_folder: Path | None) -> L
     return Lookups(None if schema_folder is None else SchemaFolder(schema_folder), registry)
 
 
-def registry_cluster(settings: Settings) -> ClusterSettings | None:
-    """Return the cluster whose registry has the schemas of messages of any: with several, none of them."""
-    having = [cluster for cluster in settings.clusters.values() if cluster.schema_registry is not None]
-    return having[0] if len(having) == 1 else None
-
-
 def lookups_of_all(settings: Settings) -> Lookups:
-    """Return where schemas are of messages of any cluster."""
-    return lookups_of(registry_cluster(settings), settings.decode.schema_folder)
+    """Return where schemas are of messages of any cluster: with several registries, of none of them."""
+    having = [cluster for cluster in settings.clusters.values() if cluster.schema_registry is not None]
+    return lookups_of(having[0] if len(having) == 1 else None, settings.decode.schema_folder)

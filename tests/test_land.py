@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge import landing
-from finkbridge.avro import resolve
+from finkbridge.avro import portions
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
 from finkbridge.avro.check import Checker
@@ -344,7 +344,7 @@ BLOB = {"type": "record", "name": "blob", "fields": [{"name": "x", "type": "byte
 
 def test_container_files_are_unwrapped_some_at_a_time(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment of small messages may be one of gigabytes: each file of the archive has some of them."""
-    monkeypatch.setattr(resolve, "MAX_PORTION_BYTES", 100_000)
+    monkeypatch.setattr(portions, "MAX_PORTION_BYTES", 100_000)
     unwrapped: list[int] = []
     check = Checker.check
     monkeypatch.setattr(

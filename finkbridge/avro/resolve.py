@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from finkbridge import later
-from finkbridge.avro.codecs import MAX_BLOCK_BYTES
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
 from finkbridge.avro.single import decode_one
@@ -28,10 +27,6 @@ MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
 
 _REQUEUE = "requeue the message if it is wanted"
-
-
-MAX_PORTION_BYTES = MAX_BLOCK_BYTES
-"""Of the datums that are unwrapped at a time: a segment of honest ones fits, a bomb has one for itself."""
 
 
 class Framing(StrEnum):
@@ -65,7 +60,7 @@ class SchemaGroup:
     indices: npt.NDArray[np.int64]
     """Positions in the batch."""
     datums: list[bytes]
-    """Only where the value is the datum: `portions` unwraps others, some at a time, as they may be bombs."""
+    """Only where the value is the datum: `finkbridge.avro.portions` unwraps the others, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +80,6 @@ class Lookups:
     """By the key."""
     registry: Callable[[int], bytes | None] | None = None
     """By the id at the begin of the value: gives the schema's text, or None where there is none."""
-
-
-class Portion(NamedTuple):
-    """Messages of one group whose datums fit in memory together, and those that have none after all."""
-
-    group: SchemaGroup
-    messages: list[Message]
-    rejected: list[tuple[Message, str]]
-    """With the reason."""
-
-
-def portions(group: SchemaGroup, messages: list[Message]) -> Iterator[Portion]:
-    """Yield a group's messages with their datums, of `MAX_PORTION_BYTES` at a time where they are unwrapped.
-
-    The cuts follow from the messages alone.
-    """
-    if group.framing is Framing.BARE:
-        yield Portion(group, messages, [])
-        return
-    portion, size = _empty(group), 0
-    for message in messages:
-        try:
-            datum = datum_of(message.value or b"", group.framing)
-        except ValueError as error:
-            portion.rejected.append((message, f"the container file in the value: {error}"))
-            continue
-        if portion.messages and size + len(datum) > MAX_PORTION_BYTES:
-            yield portion
-            portion, size = _empty(group), 0
-        portion.messages.append(message)
-        portion.group.datums.append(datum)
-        size += len(datum)
-    yield portion
 
 
 class SchemaResolver:
@@ -206,7 +168,7 @@ class SchemaResolver:
                 )  # as the message before: the common case, in 0.2 us where the key is shared
                 datums.append(value)
                 continue
-            found = self._find(topic, message)
+            found = self.resolve(topic, message, unwrapping=False)
             if isinstance(found, str):
                 rejected.append((index, found))
                 continue
@@ -348,7 +310,3 @@ def _container_header(value: bytes) -> Header | None:
     except ContainerError:
         return None
     return header if "avro.schema" in header.metadata else None
-
-
-def _empty(group: SchemaGroup) -> Portion:
-    return Portion(SchemaGroup(group.schema, group.framing, group.indices, []), [], [])

@@ -32,7 +32,6 @@ from finkbridge.ledger.quarantined import Entry, Selection
 from finkbridge.planning import SPLIT_INTO
 from finkbridge.quarantine.send import SendTask, Sent, send
 from finkbridge.rebuild.tables import holding
-from finkbridge.registry import registry_cluster
 from finkbridge.settings import Settings
 from finkbridge.workforce import Workforce
 
@@ -177,17 +176,7 @@ class _Requeue:
         """Have a message wait on: there is nothing to do for that."""
 
     def _task(self, entries: Sequence[Entry]) -> SendTask:
-        settings, number = self._settings, q.begin_requeue(self._coordinator)
-        return SendTask(
-            settings.lake.absolute(),
-            tuple(entries),
-            number,
-            settings.decode.engine,
-            self._schema,
-            settings.worker_timeout_s,
-            settings.decode.schema_folder,
-            registry_cluster(settings),
-        )
+        return SendTask(self._settings, tuple(entries), q.begin_requeue(self._coordinator), self._schema)
 
     def _take(self, back: Back[SendTask, Sent | str]) -> None:
         task, sent, error = back
@@ -196,7 +185,7 @@ class _Requeue:
         elif sent is not None:
             self._commit(task.entries, sent)
         elif error is not None and is_fault(error):
-            self.report.keep(task.entries[0], reason_of(error, task.timeout_s))
+            self.report.keep(task.entries[0], reason_of(error, self._settings.worker_timeout_s))
         else:
             self.report.problems.append(str(error))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from finkbridge import disk
 from finkbridge.disk import Staging
@@ -15,32 +15,25 @@ from finkbridge.layout import SegmentName
 from finkbridge.ledger.quarantined import Entry
 from finkbridge.quarantine.contents import Contents
 from finkbridge.rebuild.remake import NoBroker
-from finkbridge.registry import lookups_of
-from finkbridge.settings import ClusterSettings
+from finkbridge.registry import lookups_of_all
+from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedFile
+
+_landers: dict[tuple[Path, bytes | None], tuple[Settings, Lander]] = {}
+"""By lake and schema, with the settings that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendTask:
     """All that a worker needs."""
 
-    lake: Path
+    settings: Settings
     entries: tuple[Entry, ...]
     """Of one segment, by partition and offset."""
     number: int
     """For the names of the files."""
-    engine: Literal["auto", "fastavro"]
     schema: bytes | None
     """Text of the writer schema for all of them; None to find it with each message."""
-    timeout_s: float
-    """See `finkbridge.deadline`; bytes add to it."""
-    schema_folder: Path | None = None
-    cluster: ClusterSettings | None = None
-    """Whose schema registry is asked."""
-
-
-_landers: list[tuple[SendTask, Lander]] = []
-"""The last one, with the task that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,8 @@ def send(task: SendTask) -> Sent | str:
     LakeAccessError
         The lake cannot be written.
     """
-    contents = Contents(task.lake)
+    lake = task.settings.lake.absolute()
+    contents = Contents(lake)
     try:
         messages = [contents.of(entry).message for entry in task.entries]
     except DecodeError as error:
@@ -72,8 +66,8 @@ def send(task: SendTask) -> Sent | str:
     name = SegmentName(
         first.source.topic, first.source.generation, first.partition, first.offset, task.number, 0
     )
-    with disk.writing(task.lake):
-        place = Staging(task.lake)
+    with disk.writing(lake):
+        place = Staging(lake)
         try:
             again = _lander(task).land_again(first.source, name, messages, _facts(first, task.number), place)
             aside = tuple(place.kept())
@@ -85,13 +79,15 @@ def send(task: SendTask) -> Sent | str:
 
 
 def _lander(task: SendTask) -> Lander:
-    kind = replace(task, entries=(), number=0)
-    if not _landers or _landers[0][0] != kind:
-        lookups = lookups_of(task.cluster, task.schema_folder)
-        bounds = Bounds(task.timeout_s)
-        lander = Lander(task.lake, NoBroker(), task.engine, task.schema, bounds, lookups)
-        _landers[:] = [(kind, lander)]
-    return _landers[0][1]
+    settings, key = task.settings, (task.settings.lake.absolute(), task.schema)
+    if key not in _landers or _landers[key][0] != settings:
+        _landers.clear()
+        bounds = Bounds(settings.worker_timeout_s)
+        lander = Lander(
+            key[0], NoBroker(), settings.decode.engine, task.schema, bounds, lookups_of_all(settings)
+        )
+        _landers[key] = settings, lander
+    return _landers[key][1]
 
 
 def _facts(first: Entry, number: int) -> dict[str, Any]:

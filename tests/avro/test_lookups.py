@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of, portions
+from finkbridge.avro.portions import portions
+from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
 from finkbridge.avro.versions import SchemaFolder
 from finkbridge.errors import RegistryError, SettingsError
 from tests.avro.samples import encode, messages_of, record_of, schema_of

@@ -15,7 +15,8 @@ import pytest
 
 from finkbridge.avro import codecs
 from finkbridge.avro.container import encode_header, encode_long
-from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver, portions
+from finkbridge.avro.portions import portions
+from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver
 from finkbridge.avro.schemas import parse_schema
 from finkbridge.values import Message
 from tests.avro.samples import encode, messages_of, record_of, schema_of
