@@ -1,4 +1,4 @@
-"""Unwraps the datums of messages, some at a time: small ones may be bombs, as container files are compressed."""
+"""Unwraps the datums of messages, some at a time: small container files may be bombs."""
 
 from __future__ import annotations
 

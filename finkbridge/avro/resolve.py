@@ -168,7 +168,7 @@ class SchemaResolver:
                 )  # as the message before: the common case, in 0.2 us where the key is shared
                 datums.append(value)
                 continue
-            found = self.resolve(topic, message, unwrapping=False)
+            found = self._find(topic, message)
             if isinstance(found, str):
                 rejected.append((index, found))
                 continue
