@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -43,8 +44,7 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
         Ledger(settings.lake, settings.ledger_url) as ledger,
         catalog.connect(ledger, text, settings) as connection,
     ):
-        columns, rows = _ask(connection, text)
-    names = list(columns)
+        names, kinds, rows = _ask(connection, text)
     if as_json:
         output.emit_json([dict(zip(names, map(_plain, row), strict=True)) for row in rows])
     elif as_csv:
@@ -54,18 +54,33 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
             [list(map(output.safe, line)) for line in lines] if is_seen else lines
         )
     else:
-        output.table([list(map(_shown, row, columns.values())) for row in rows], names)
+        output.table([list(map(_shown, row, kinds)) for row in rows], names)
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[dict[str, str], list[tuple[Any, ...]]]:
+def _ask(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[str], list[Any]]:
+    """Return the names and types of the columns, and the rows."""
     try:
         with interruptible(connection.interrupt):
             result = connection.execute(text)
-            return {name: str(kind) for name, kind, *_ in result.description or ()}, result.fetchall()
+            described = [(name, str(kind)) for name, kind, *_ in result.description or ()]
+            return (
+                _distinct(name for name, _ in described),
+                [kind for _, kind in described],
+                result.fetchall(),
+            )
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.Error as error:
         raise SettingsError(f"the query failed: {error}") from None
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Return columns' names, each once, as DuckDB names those of a subquery: ``a``, ``a_1``."""
+    found: dict[str, None] = {}
+    for name in names:
+        candidates = (name, *(f"{name}_{number}" for number in range(1, len(found) + 1)))
+        found[next(candidate for candidate in candidates if candidate not in found)] = None
+    return list(found)
 
 
 def _shown(value: Any, kind: str) -> Any:

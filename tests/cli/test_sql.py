@@ -1,0 +1,38 @@
+"""What ``finkbridge sql`` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finkbridge.cli.main import main
+from tests.hostile.test_names import ztf_like
+from tests.support.offline import fill, messages_of
+
+QUERY = "SELECT 1 AS a, 2 AS b, 3 AS a, 4 AS c"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake = tmp_path_factory.mktemp("sql") / "lake"
+    fill(lake, {"t": messages_of([ztf_like("ZTF1", 1)])})
+    return lake
+
+
+def test_columns_of_one_name_keep_their_values(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {}
+    for form in ("--json", "--csv", ""):
+        assert main(["sql", QUERY, "--lake", str(lake), *filter(None, [form])]) == 0
+        said[form] = capsys.readouterr().out
+    assert json.loads(said["--json"]) == [{"a": 1, "b": 2, "a_1": 3, "c": 4}]
+    assert said["--csv"].split() == ["a,b,a_1,c", "1,2,3,4"]
+    header, values = said[""].splitlines()
+    assert (header.split(), values.split()) == (["a", "b", "a_1", "c"], ["1", "2", "3", "4"])
+
+
+def test_a_name_that_is_taken_is_not_given_again(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = "SELECT 1 AS a, 2 AS a_1, 3 AS a"
+    assert main(["sql", query, "--lake", str(lake), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"a": 1, "a_1": 2, "a_2": 3}]
