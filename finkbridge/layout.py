@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 
 LEDGER = "ledger.db"
 LOCK = "ledger.lock"
+LAKE_ID = "lake.id"
+"""File by which a ledger in PostgreSQL knows its lake."""
 CATALOG = "catalog.duckdb"
 SCRATCH = ".scratch"
 """Folder of files that are not committed yet: whatever is in it when a coordinator starts is rubbish."""
