@@ -34,6 +34,16 @@ class TopicAtBroker:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """How the topics of a run were found, before it: what it does not show of them may be gone."""
+
+    names: Mapping[str, Sequence[str]]
+    """Names and patterns, by cluster."""
+    at: float
+    """When it began, Unix seconds UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one look at the clusters shows."""
 

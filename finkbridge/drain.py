@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from finkbridge import backlog, later, sightings
+from finkbridge.backlog import Search
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
 from finkbridge.disk import clear_scratch
@@ -144,7 +145,9 @@ class Bridge:
         """Drain what is there now, once."""
         return self.run_on(self.settings.wanted(names), listener or Silent())
 
-    def run_on(self, wanted: Wanted, listener: Listener, kind: str = "drain") -> DrainReport:
+    def run_on(
+        self, wanted: Wanted, listener: Listener, kind: str = "drain", search: Search | None = None
+    ) -> DrainReport:
         """Drain what is there now of some clusters, once; the others are left alone, they may be down.
 
         Parameters
@@ -155,11 +158,13 @@ class Bridge:
             Told of progress.
         kind
             How the ledger names the run.
+        search
+            How the topics were found that are wanted; None: they are looked for now.
         """
         began = time.monotonic()
         report = DrainReport()
         planner = Planner(self.coordinator, self.brokers, self.settings.drain, report)
-        plans = self._plan(wanted, planner, report)  # 1
+        plans = self._plan(wanted, planner, report, search)  # 1
         if plans or report.total("expired"):
             report.run = self.coordinator.start_run(kind)
         try:
@@ -269,7 +274,9 @@ class Bridge:
             settings.decode.schema_folder and settings.decode.schema_folder.absolute(),
         )
 
-    def _plan(self, wanted: Wanted, planner: Planner, report: DrainReport) -> list[SegmentPlan]:
+    def _plan(
+        self, wanted: Wanted, planner: Planner, report: DrainReport, search: Search | None
+    ) -> list[SegmentPlan]:
         pending = planner.pending()
         left = {c: [topic for cluster, topic in pending if cluster == c] for c in wanted}
         look = backlog.look(self.brokers, wanted)
@@ -285,7 +292,9 @@ class Bridge:
             if (cluster, topic) in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
-        whole = replace(look, topics=look.topics + older.topics)
+        whole = replace(
+            look, topics=look.topics + older.topics, wanted=search.names if search else look.wanted
+        )
         plans = planner.plan(whole, asked, pending)
         sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
         return plans

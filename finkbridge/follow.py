@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from finkbridge import backlog, later
+from finkbridge.backlog import Search
 from finkbridge.broker import Broker
 from finkbridge.drain import Bridge
 from finkbridge.errors import BrokerError, UnknownTopicError
@@ -63,6 +64,8 @@ class Sight(NamedTuple):
     ends: Mapping[Pair, int]
     absent: Mapping[str, str]
     """What the broker says, by name that is no topic or that it cannot tell of."""
+    at: float = 0.0
+    """When the look for topics began, Unix seconds UTC."""
 
 
 NOTHING = Sight({}, {}, {})
@@ -87,8 +90,8 @@ def waiting_bytes(sight: Sight, drained: Drained) -> float:
 
 
 def has_changed(sight: Sight, drained: Drained) -> bool:
-    """Whether topics or partitions are new, recreated or cut: only a batch can tell what that means."""
-    if sight.topics.items() - drained.topics.items() or sight.ends.keys() - drained.nexts.keys():
+    """Whether topics or partitions are new, gone, recreated or cut: only a batch can tell what that means."""
+    if sight.topics != drained.topics or sight.ends.keys() - drained.nexts.keys():
         return True
     return any(end < drained.nexts[pair] for pair, end in sight.ends.items())
 
@@ -111,7 +114,7 @@ class Lookout:
 
     def __init__(self, broker: Broker, names: Sequence[str]) -> None:
         self._broker = broker
-        self._names = names
+        self.names = names
         self._known = NOTHING
         self._refresh_at = 0.0
 
@@ -125,13 +128,13 @@ class Lookout:
             return self._look_around()
 
     def _look_around(self) -> Sight:
-        look = backlog.look({self._broker.name: self._broker}, {self._broker.name: self._names})
+        look = backlog.look({self._broker.name: self._broker}, {self._broker.name: self.names})
         if look.silent:
             raise BrokerError("; ".join(look.problems))
         ends = {(t.topic, p): marks.end for t in look.topics for p, marks in t.watermarks.items()}
         absent = {name: str(error) for name, error in look.nowhere.items()}
         absent |= {line: line for line in look.problems}  # of single topics: the others are followed
-        self._known = Sight({t.topic: t.topic_id for t in look.topics}, ends, absent)
+        self._known = Sight({t.topic: t.topic_id for t in look.topics}, ends, absent, look.at)
         self._refresh_at = time.monotonic() + REFRESH_S
         return self._known
 
@@ -281,7 +284,8 @@ class Follower:
     def _drain(self, watches: Sequence[Watch]) -> None:
         """Run one batch over the clusters that answer."""
         wanted = {w.cluster: sorted(w.sight.topics) for w in watches if w.sight}
-        report = self._bridge.run_on(wanted, Silent(), "follow")
+        search = Search({w.cluster: w.lookout.names for w in watches if w.sight}, _began(watches))
+        report = self._bridge.run_on(wanted, Silent(), "follow", search)
         if report.run:
             self._batch_s = report.seconds
             self._teller.batch(report)
@@ -308,6 +312,11 @@ class Follower:
         watch.drained, watch.drained_at = Drained(sight.topics, nexts, mean_bytes), time.monotonic()
         watch.take(sight)
         watch.look_at = 0.0
+
+
+def _began(watches: Sequence[Watch]) -> float:
+    """Return when the oldest of the looks began that found the clusters' topics."""
+    return min((w.sight.at for w in watches if w.sight), default=0.0)
 
 
 def _blamed(report: DrainReport, wanted: Mapping[str, Sequence[str]]) -> set[str]:

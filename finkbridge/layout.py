@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 
 LEDGER = "ledger.db"
 LOCK = "ledger.lock"
+LAKE_ID = "lake.id"
+"""File by which a ledger in PostgreSQL knows its lake."""
 CATALOG = "catalog.duckdb"
 BOT = "bot.db"
 """What `finkbridge bot` has posted, and up to which commit it has looked."""

@@ -50,15 +50,27 @@ def note(
             if (more := held.get((*key, partition))) is not None:
                 ends[generations[key].row_id, partition] = marks.end + more
                 settled[key].held += more
-    gone = [
-        generations[cluster, topic].row_id
-        for cluster, topic in look.missing(generations)
-        if brokers[cluster].is_gone(topic)
-    ]
+    gone = [generations[key].row_id for key in _gone(coordinator, look, generations, brokers)]
     if ends or gone:
         with coordinator.writing() as connection:
             seen.note_looks(connection, ends, look.at)
             seen.note_gone(connection, gone, look.at)
+
+
+def _gone(
+    coordinator: Coordinator,
+    look: Look,
+    generations: Mapping[Key, KnownGeneration],
+    brokers: Mapping[str, Broker],
+) -> list[Key]:
+    """Return the topics that were looked for, and of which the broker says now that there is none."""
+    missing = look.missing(generations)
+    if not missing:
+        return []
+    with coordinator.ledger.reading() as connection:
+        known = seen.gone(connection)
+    unknown = [key for key in missing if generations[key].row_id not in known]
+    return [(cluster, topic) for cluster, topic in unknown if brokers[cluster].is_gone(topic)]
 
 
 def _held_back(look: Look, brokers: Mapping[str, Broker]) -> dict[tuple[str, str, int], int]:

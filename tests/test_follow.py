@@ -17,6 +17,7 @@ from finkbridge.broker import Broker
 from finkbridge.drain import Bridge, open_bridge
 from finkbridge.errors import BrokerError
 from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_changed, is_due, waiting_bytes
+from finkbridge.ledger import schema
 from finkbridge.report import DrainReport
 from finkbridge.settings import FollowSettings, Settings
 from tests.support.kafka import Kafka
@@ -24,7 +25,9 @@ from tests.support.lake import (
     RealAlerts,
     assert_consistent,
     delivered,
+    drained,
     forget_landers,
+    ledger_rows,
     make_settings,
     real_alerts,
 )
@@ -59,7 +62,7 @@ def test_waiting_bytes_are_estimated_by_the_mean_message() -> None:
         (sight(10, 4), True),
         (sight(10, 5, topic_id="another"), True),
         (sight(10, 5, third=0), True),
-        (Sight({}, {}, {}), False),
+        (Sight({}, {}, {}), True),
     ],
 )
 def test_only_a_batch_can_tell_what_a_change_means(seen: Sight, changed: bool) -> None:
@@ -115,6 +118,12 @@ class Told:
 
     def rows(self) -> int:
         return sum(report.total("rows") for report in self.reports)
+
+
+def gone(lake: Path) -> set[str]:
+    """Topics that are written down as deleted."""
+    topics = {row.id: row.topic for row in ledger_rows(lake, schema.generations)}
+    return {topics[r.generation_id] for r in ledger_rows(lake, schema.looks) if r.gone_at is not None}
 
 
 @contextmanager
@@ -197,12 +206,34 @@ def test_follows_topics_that_come_grow_are_recreated_and_go(
         kafka.produce(first, real.records[:2])
         wait_until(lambda: told.rows() == 11)
         kafka.delete(second)
-        wait_until(lambda: not told.problems or "no topic" not in told.problems[-1], 5)
+        wait_until(lambda: gone(tmp_path / "lake") == {second})
         kafka.produce(first, real.records[2:3])
         wait_until(lambda: told.rows() == 12)
     assert_consistent(tmp_path / "lake")
     generations = {(topic, generation) for topic, generation, *_ in delivered(tmp_path / "lake")}
     assert generations == {(first, 1), (first, 2), (second, 1)}
+
+
+@pytest.mark.kafka
+def test_a_deleted_topic_is_noted_though_no_other_is_there(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float]
+) -> None:
+    """By a pattern or by name, while it runs or before; certificates of later nights do not wait for it."""
+    before, by_name = kafka.topic("fink_gone_before_ztf"), kafka.topic("fink_named_ztf")
+    by_pattern = kafka.topic("fink_gone_ztf")
+    for topic in (before, by_name, by_pattern):
+        kafka.produce(topic, real.records[:2])
+    lake = tmp_path / "lake"
+    settings = make_settings(lake, kafka.bootstrap, "fink_gone_*", by_name, follow=quick)
+    drained(settings)
+    kafka.delete(before)
+    with following(settings) as told:
+        wait_until(lambda: gone(lake) == {before})
+        kafka.delete(by_pattern)
+        kafka.delete(by_name)
+        wait_until(lambda: gone(lake) == {before, by_name, by_pattern})
+    assert [line for line in told.problems if "no topic" not in line] == []
+    assert len(told.problems) <= 1
 
 
 @pytest.mark.kafka

@@ -15,6 +15,7 @@ from finkbridge.doctor.findings import Finding
 from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.adopt import has_archive, is_blank
 from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
 from finkbridge.settings import Loaded, Settings
 
@@ -22,7 +23,8 @@ TOO_LITTLE_BYTES, LITTLE_BYTES = 10**9, 10**10
 """Free space below which a drain may fail any moment, and below which it is time to see to it: a night of all
 of Fink's topics is some GB."""
 
-REPAIR = "put a backup back, or run finkbridge rebuild --ledger"
+REPAIR = "put a backup back, or run finkbridge rebuild --ledger --replace"
+LOST = "put ledger.db back from a backup, or run finkbridge rebuild --ledger"
 AHEAD_S = 60.0
 """A commit that is so far in the future shows that the clock was set back."""
 
@@ -109,7 +111,10 @@ def ledger(settings: Settings) -> Iterator[Finding]:
         with Ledger(settings.lake, settings.ledger_url) as opened:
             yield from _opened(opened, where)
     except NoLakeError:
-        yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
+        if has_archive(settings.lake):
+            yield Finding("ledger", where, "bad", "lost, and the lake has an archive", LOST)
+        else:
+            yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
     except LakeAccessError as error:
         yield Finding("ledger", where, "bad", str(error), REPAIR)
 
@@ -117,6 +122,9 @@ def ledger(settings: Settings) -> Iterator[Finding]:
 def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
     if ledger.is_sqlite and (damage := _damage(ledger)):
         yield Finding("ledger", where, "bad", f"damaged: {damage}", REPAIR)
+        return
+    if is_blank(ledger) and has_archive(ledger.lake):
+        yield Finding("ledger", where, "bad", "knows of nothing, and the lake has an archive", LOST)
         return
     with ledger.reading() as connection:
         newest = connection.scalar(select(func.max(s.commits.c.committed_at)))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError, LakeAccessError
-from finkbridge.ledger import landed, rows
+from finkbridge.ledger import identity, landed, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
 from finkbridge.ledger.quarantined import land_entries, waiting_of
@@ -64,7 +64,7 @@ class Adoption:
 def is_blank(ledger: Ledger) -> bool:
     """Whether a ledger knows of no topic."""
     with ledger.reading() as connection:
-        return _is_blank(connection)
+        return identity.is_blank(connection)
 
 
 def has_archive(lake: Path) -> bool:
@@ -122,7 +122,7 @@ def adopt(
         The ledger knows of topics.
     """
     with coordinator.writing() as connection:
-        if not _is_blank(connection):
+        if not identity.is_blank(connection):
             raise CommitConflictError("the ledger is not empty: nothing was changed")
         _start_numbers(connection, adoption.last_number)
         ids = _add_generations(connection, adoption)
@@ -138,10 +138,6 @@ def adopt(
             _add_plan(connection, commit, ids[source], adopted, complete)
         epoch = coordinator.epoch
         return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
-
-
-def _is_blank(connection: Connection) -> bool:
-    return connection.scalar(select(func.count()).select_from(s.generations)) == 0
 
 
 def _start_numbers(connection: Connection, last: int) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError
-from finkbridge.ledger import landed, locks, rows
+from finkbridge.ledger import identity, landed, locks, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.reconcile import reconcile
 from finkbridge.ledger.store import KnownGeneration, Ledger, translated
@@ -48,6 +48,8 @@ class Coordinator:
             mine = select(s.meta.c.value).where(s.meta.c.key == "epoch")
             self.epoch: int = connection.execute(mine).scalar_one()
             rows.note_dead_runs(connection)
+            if not ledger.is_sqlite:
+                identity.settle(connection, ledger.lake)
 
     def is_after_death(self) -> bool:
         """Whether the newest run died, and left plans: one of them may be why."""

@@ -59,7 +59,14 @@ def note_gone(connection: Connection, generations: Collection[int], at: float) -
     """Write down that the broker has no such topics any more; what they got since the last look is lost."""
     x = s.looks.c
     unknown = update(s.looks).where(x.generation_id.in_(generations), x.gone_at.is_(None))
-    connection.execute(unknown.values(gone_at=at))
+    if connection.execute(unknown.values(gone_at=at)).rowcount:
+        _set_stale(connection, 1)
+
+
+def gone(connection: Connection) -> frozenset[int]:
+    """Return the generations that are written down as gone."""
+    x = s.looks.c
+    return frozenset(connection.scalars(select(x.generation_id).where(x.gone_at.is_not(None))))
 
 
 def note_surveys(connection: Connection, generation_id: int, surveys: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from finkbridge.errors import (
     NoLakeError,
     SettingsError,
 )
+from finkbridge.ledger import identity
 from finkbridge.ledger import schema as s
 from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
@@ -82,7 +83,7 @@ class Ledger:
 
     def __init__(self, lake: Path, url: str | None = None, *, create: bool = False) -> None:
         self.lake = lake
-        if create:
+        if create and url is None:
             _make_folder(lake)
         self.engine = _sqlite(lake, create=create) if url is None else _postgresql(url)
         try:
@@ -201,6 +202,7 @@ class Ledger:
     def _create(self) -> None:
         if inspect(self.engine).has_table(s.meta.name):
             self._check_version()  # first: a newer lake must not get tables that it has no more
+        _make_folder(self.lake)
         with self.engine.begin() as connection:
             s.metadata.create_all(connection)
             if connection.scalar(select(func.count()).select_from(s.meta)) == 0:
@@ -219,6 +221,9 @@ class Ledger:
                 f"the lake {self.lake} was made by a newer finkbridge (ledger version {version}, "
                 f"this one knows {s.VERSION}): upgrade finkbridge"
             )
+        if not self.is_sqlite:
+            with self.engine.connect() as connection:
+                identity.refuse_other(connection, self.lake)
 
 
 _ADVICE = {

@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 from finkbridge.nights import parse_night
 
 RESTORE = "restore it from a copy"
-RESTORE_LEDGER = "restore the ledger from a copy, or make it anew with `finkbridge rebuild --ledger`"
+RESTORE_LEDGER = (
+    "restore the ledger from a copy, or make it anew with `finkbridge rebuild --ledger --replace`"
+)
 REBUILD = "make the tables anew with `finkbridge rebuild`"
 PUBLISH = "run `finkbridge catalog`"
 PRUNE = "run `finkbridge verify --prune`"

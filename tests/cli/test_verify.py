@@ -83,4 +83,4 @@ def test_the_command(kafka: Kafka, shared_data: Path, tmp_path: Path) -> None:
     ledger.write_bytes(ledger.read_bytes()[:5000])
     said = command.run("verify", code=1).stdout.splitlines()
     assert said[0].startswith("ledger: ")
-    assert said[0].endswith("or make it anew with `finkbridge rebuild --ledger`")
+    assert said[0].endswith("or make it anew with `finkbridge rebuild --ledger --replace`")

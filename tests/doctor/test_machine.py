@@ -143,6 +143,19 @@ def test_a_damaged_ledger(tmp_path: Path) -> None:
     assert found.todo == machine.REPAIR
 
 
+@pytest.mark.parametrize("left", [None, b"", "blank"])
+def test_a_lost_ledger_is_no_new_lake(tmp_path: Path, left: bytes | str | None) -> None:
+    lake = made_lake(tmp_path)
+    (lake / "archive" / "t").mkdir(parents=True)
+    (lake / "archive" / "t" / "one.avro").touch()
+    if left != "blank":
+        (lake / layout.LEDGER).unlink()
+    if isinstance(left, bytes):
+        (lake / layout.LEDGER).write_bytes(left)
+    (found,) = machine.ledger(settings_of(lake))
+    assert (found.state, found.todo) == ("bad", machine.LOST)
+
+
 def test_a_ledger_of_a_newer_finkbridge_and_one_from_the_future(tmp_path: Path) -> None:
     lake = made_lake(tmp_path)
     with sqlite3.connect(lake / layout.LEDGER) as connection:
