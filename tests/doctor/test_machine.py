@@ -145,7 +145,8 @@ def test_a_damaged_ledger(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [None, b"", "blank"])
 def test_a_lost_ledger_is_no_new_lake(tmp_path: Path, left: bytes | str | None) -> None:
-    lake = made_lake(tmp_path)
+    lake = tmp_path / "lake"
+    Ledger(lake, create=True).close()
     (lake / "archive" / "t").mkdir(parents=True)
     (lake / "archive" / "t" / "one.avro").touch()
     if left != "blank":
