@@ -297,6 +297,8 @@ class Bridge:
         )
         plans = planner.plan(whole, asked, pending)
         sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
+        for key in sightings.lost(self.coordinator, whole, planner.generations, self.brokers):
+            planner.give_up_deleted(key)
         return plans
 
 

@@ -105,6 +105,10 @@ class Planner:
             "of it waits; check the user's rights on it"
         )
 
+    def give_up_deleted(self, key: Key) -> None:
+        """Record what was seen of a topic that is surely no more, and never landed, as lost."""
+        self._give_up([], self.generations[key], DELETED)
+
     def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
         source = plan.source
@@ -245,10 +249,10 @@ class Planner:
                 )
 
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
-        if not plans:
-            return
+        """Record what was planned or seen of a life that is over, and never landed, as lost."""
         lost = self._coordinator.give_up(plans, generation, reason)
-        delete_landed(self._coordinator, plans)
+        if plans:
+            delete_landed(self._coordinator, plans)
         for gap in lost:
             self._report.lost(generation.source, gap)
 

@@ -15,6 +15,9 @@ from finkbridge.report import TopicReport
 
 log = logging.getLogger(__name__)
 
+SURELY_GONE_S = 600.0
+"""How long a topic must be gone before what was not drained of it counts as lost."""
+
 Key = tuple[str, str]
 """Cluster and topic."""
 
@@ -55,6 +58,29 @@ def note(
         with coordinator.writing() as connection:
             seen.note_looks(connection, ends, look.at)
             seen.note_gone(connection, gone, look.at)
+
+
+def lost(
+    coordinator: Coordinator,
+    look: Look,
+    generations: Mapping[Key, KnownGeneration],
+    brokers: Mapping[str, Broker],
+) -> list[Key]:
+    """Return the topics that are surely gone, and of which more was seen than is in the lake.
+
+    A gap cannot be taken back, and a broker that starts may know of no topic yet: it must have said so twice,
+    some time apart.
+    """
+    missing = look.missing(generations)
+    if not missing:
+        return []
+    with coordinator.ledger.reading() as connection:
+        left = seen.left_of_gone(connection, look.at - SURELY_GONE_S)
+    return [
+        (cluster, topic)
+        for cluster, topic in missing
+        if generations[cluster, topic].row_id in left and brokers[cluster].is_gone(topic)
+    ]
 
 
 def _gone(

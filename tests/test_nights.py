@@ -313,6 +313,23 @@ def test_a_deleted_topic_blocks_the_night_it_went_in_and_none_after(world: World
     assert world.verdict().complete
 
 
+def test_what_is_lost_of_a_deleted_topic_was_sent_by_the_last_look_that_saw_it(world: World) -> None:
+    """However long after that it is written down as lost."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    world.drain([message(0, START - 50 * HOUR)], "fink_b")
+    world.look(START - 40 * HOUR, {0: 3}, "fink_b")
+    known = generation_of(world.coordinator, "fink_b")
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known.row_id], START - HOUR)
+    assert world.verdict().complete
+    assert world.coordinator.give_up([], known, "gone") == [OffsetRange(0, 1, 3)]
+    assert world.coordinator.give_up([], known, "gone") == []
+    assert world.verdict().complete
+    (before,) = verdicts(world.ledger, Rules(), [("other", 20260318)])
+    assert before.gaps == 1
+
+
 def test_an_end_before_what_the_lake_has_is_no_look(world: World) -> None:
     world.drain([message(0, START + HOUR), message(1, START + HOUR)])
     world.look(CLOSES, {0: 1})

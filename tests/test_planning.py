@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewPartitions, NewTopic
 
+from finkbridge import sightings
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
 from finkbridge.errors import CommitConflictError
@@ -362,6 +363,42 @@ def test_recreated_with_fewer_partitions_while_it_is_planned_anew(
     drained(settings)
     assert gaps(lake) == [(1, 0, 0, 4, RECREATED), (1, 1, 0, 4, RECREATED)]
     assert offsets(lake) == [(2, 0, 0)]
+    assert_consistent(lake)
+
+
+def test_what_was_seen_of_a_recreated_topic_and_never_landed_is_a_gap(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("recreated", partitions=2)
+    for partition in range(2):
+        kafka.produce(topic, points(*range(6)), partition=partition)
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    assert drained(make_settings(lake, kafka.bootstrap, topic, drain={"max_messages": 4})).total("rows") == 4
+    nexts = {p.partition: p.next_offset for p in ledger_rows(lake, schema.partitions)}
+    kafka.recreate(topic)
+    kafka.produce(topic, points(0))
+    report = only(drained(settings))
+    assert (report.generation, report.rows, report.expired) == (2, 1, 8)
+    assert gaps(lake) == [(1, p, nexts[p], 6, RECREATED) for p in range(2)]
+    assert drained(settings).total("expired") == 0
+    assert_consistent(lake)
+
+
+def test_what_was_seen_of_a_deleted_topic_and_never_landed_is_a_gap(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at once: a broker that starts may say of any topic that there is none."""
+    gone, other = kafka.topic("gone"), kafka.topic("other")
+    kafka.produce(gone, points(*range(6)))
+    kafka.produce(other, points(1))
+    settings = make_settings(lake, kafka.bootstrap, f"{gone}*", other)
+    assert drained(make_settings(lake, kafka.bootstrap, gone, drain={"max_messages": 2})).total("rows") == 2
+    kafka.delete(gone)
+    assert drained(settings).total("expired") == 0
+    assert drained(settings).total("expired") == 0
+    monkeypatch.setattr(sightings, "SURELY_GONE_S", 0.0)
+    report = drained(settings)
+    assert (report.total("expired"), report.total("planned")) == (4, 0)
+    assert gaps(lake) == [(1, 0, 2, 6, DELETED)]
+    assert drained(settings).total("expired") == 0
     assert_consistent(lake)
 
 

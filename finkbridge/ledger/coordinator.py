@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError
-from finkbridge.ledger import identity, landed, locks, rows
+from finkbridge.ledger import identity, landed, locks, rows, seen
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.reconcile import reconcile
 from finkbridge.ledger.store import KnownGeneration, Ledger, translated
@@ -124,16 +124,20 @@ class Coordinator:
     def give_up(
         self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str
     ) -> list[OffsetRange]:
-        """Close pending plans whose messages are gone, and record one gap a partition; return the gaps.
+        """Close pending plans of a topic that is gone, and record one gap a partition; return the gaps.
 
-        A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them.
+        A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them. It
+        ends where the plans do, or where the newest look saw the partition end, if that is behind it.
         """
-        ranges = sorted(r for plan in plans for r in plan.ranges)
         with self.writing() as connection:
             for plan in plans:
                 rows.close_plan(connection, plan, "abandoned")
             nexts = rows.next_offsets(connection, generation.row_id)
-            lost = [OffsetRange(p, nexts[p], end) for p, end in {r.partition: r.end for r in ranges}.items()]
+            ends: dict[int, int] = {}
+            planned = [(r.partition, r.end) for plan in plans for r in plan.ranges]
+            for p, end in [*planned, *seen.ends(connection, generation.row_id).items()]:
+                ends[p] = max(end, ends.get(p, 0))
+            lost = [OffsetRange(p, nexts[p], end) for p, end in sorted(ends.items()) if end > nexts[p]]
             for gap in lost:
                 rows.add_gap(connection, self.epoch, generation.row_id, gap, reason)
         return lost

@@ -287,12 +287,17 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
 
 
 def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> list[Lost]:
-    query = select(s.gaps, s.commits.c.committed_at).join(s.commits).order_by(s.gaps.c.id)
+    x = s.looks.c
+    mine = and_(x.generation_id == s.gaps.c.generation_id, x.partition == s.gaps.c.partition)
+    query = select(s.gaps, s.commits.c.committed_at, x.seen_at, x.seen_end)
+    query = query.select_from(s.gaps.join(s.commits).outerjoin(s.looks, mine)).order_by(s.gaps.c.id)
     found = []
     for row in connection.execute(query).all():
         key = row.generation_id, row.partition
         since_ms = kafka_times.before_ms(connection, key, row.start_offset)
-        until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, row.committed_at)
+        was_seen = row.seen_end is not None and row.end_offset <= row.seen_end
+        known_at = min(row.committed_at, row.seen_at) if was_seen else row.committed_at
+        until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, known_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
         found.append(Lost(sources[row.generation_id], span, row.reason, _seconds(since_ms), until))
     return found

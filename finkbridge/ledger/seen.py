@@ -69,6 +69,21 @@ def gone(connection: Connection) -> frozenset[int]:
     return frozenset(connection.scalars(select(x.generation_id).where(x.gone_at.is_not(None))))
 
 
+def ends(connection: Connection, generation_id: int) -> dict[int, int]:
+    """Return where the newest look saw each partition of a generation end."""
+    x = s.looks.c
+    rows = connection.execute(select(x.partition, x.seen_end).where(x.generation_id == generation_id))
+    return {row.partition: row.seen_end for row in rows}
+
+
+def left_of_gone(connection: Connection, before: float) -> frozenset[int]:
+    """Return the generations that are noted as gone since before a time, with offsets that never landed."""
+    p, x = s.partitions.c, s.looks.c
+    both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
+    query = select(x.generation_id).select_from(s.partitions.join(s.looks, both))
+    return frozenset(connection.scalars(query.where(x.gone_at < before, p.next_offset < x.seen_end)))
+
+
 def note_surveys(connection: Connection, generation_id: int, surveys: Iterable[str]) -> None:
     """Write down whose alerts a topic delivers."""
     x = s.generation_surveys.c
