@@ -41,6 +41,8 @@ class Search:
     """Names and patterns, by cluster."""
     at: float
     """When it began, Unix seconds UTC."""
+    untold: frozenset[tuple[str, str]]
+    """Cluster and topic of those that it found and could not tell of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,13 @@ class Look:
     """The names and patterns that it was for, by cluster."""
     at: float = 0.0
     """When it began, Unix seconds UTC: what is at the brokers by then is seen."""
+    untold: frozenset[tuple[str, str]] = frozenset()
+    """Cluster and topic of those that are there, and of which the cluster cannot tell."""
+
+    @property
+    def search(self) -> Search:
+        """How its topics were found."""
+        return Search(self.wanted, self.at, self.untold)
 
     def missing(self, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the known topics that were looked for and that a cluster which answers does not show."""
@@ -98,6 +107,7 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
         frozenset(cluster for found in looks for cluster in found.silent),
         wanted,
         at,
+        frozenset(key for found in looks for key in found.untold),
     )
 
 
@@ -136,7 +146,10 @@ def _look_at(broker: Broker, names: Sequence[str]) -> Look:
     except BrokerError as error:
         return Look(problems=(str(error),), silent=frozenset({broker.name}))
     return Look(
-        tuple(topics), {(broker.name, name): error for name, error in absent.items()}, tuple(problems)
+        tuple(topics),
+        {(broker.name, name): error for name, error in absent.items()},
+        tuple(problems),
+        untold=frozenset((broker.name, topic) for topic in {*there} - {topic.topic for topic in topics}),
     )
 
 

@@ -292,11 +292,12 @@ class Bridge:
             if (cluster, topic) in older.absent:
                 planner.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
-        whole = replace(
-            look, topics=look.topics + older.topics, wanted=search.names if search else look.wanted
-        )
+        search = search or look.search
+        search = replace(search, untold=search.untold | look.untold)
+        whole = replace(look, topics=look.topics + older.topics, wanted=search.names)
         plans = planner.plan(whole, asked, pending)
-        sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers)
+        searched = sightings.searched(whole, search, planner.generations)
+        sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers, searched)
         for key in sightings.lost(self.coordinator, whole, planner.generations, self.brokers):
             planner.give_up_deleted(key)
         return plans

@@ -66,6 +66,8 @@ class Sight(NamedTuple):
     """What the broker says, by name that is no topic or that it cannot tell of."""
     at: float = 0.0
     """When the look for topics began, Unix seconds UTC."""
+    untold: frozenset[tuple[str, str]] = frozenset()
+    """Cluster and topic of those that are there, and of which the cluster cannot tell."""
 
 
 NOTHING = Sight({}, {}, {})
@@ -134,7 +136,7 @@ class Lookout:
         ends = {(t.topic, p): marks.end for t in look.topics for p, marks in t.watermarks.items()}
         absent = {name: str(error) for name, error in look.nowhere.items()}
         absent |= {line: line for line in look.problems}  # of single topics: the others are followed
-        self._known = Sight({t.topic: t.topic_id for t in look.topics}, ends, absent, look.at)
+        self._known = Sight({t.topic: t.topic_id for t in look.topics}, ends, absent, look.at, look.untold)
         self._refresh_at = time.monotonic() + REFRESH_S
         return self._known
 
@@ -284,7 +286,7 @@ class Follower:
     def _drain(self, watches: Sequence[Watch]) -> None:
         """Run one batch over the clusters that answer."""
         wanted = {w.cluster: sorted(w.sight.topics) for w in watches if w.sight}
-        search = Search({w.cluster: w.lookout.names for w in watches if w.sight}, _began(watches))
+        search = _search(watches)
         report = self._bridge.run_on(wanted, Silent(), "follow", search)
         if report.run:
             self._batch_s = report.seconds
@@ -314,9 +316,14 @@ class Follower:
         watch.look_at = 0.0
 
 
-def _began(watches: Sequence[Watch]) -> float:
-    """Return when the oldest of the looks began that found the clusters' topics."""
-    return min((w.sight.at for w in watches if w.sight), default=0.0)
+def _search(watches: Sequence[Watch]) -> Search:
+    """Return how the clusters' topics were found, as of the oldest of the looks."""
+    seen = [(w.cluster, w.lookout.names, w.sight) for w in watches if w.sight]
+    return Search(
+        {cluster: names for cluster, names, _ in seen},
+        min((sight.at for *_, sight in seen), default=0.0),
+        frozenset(key for *_, sight in seen for key in sight.untold),
+    )
 
 
 def _blamed(report: DrainReport, wanted: Mapping[str, Sequence[str]]) -> set[str]:

@@ -7,6 +7,8 @@ if no blocker of its survey's clusters touches the time from its begin until it 
     not seen      from the newest look at a partition all of which is in the lake, until for ever; of a topic
                   that the settings do not name, until the newest look
     not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time
+    not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
+                  nobody saw may have some
     lost          a gap, between Kafka's times of its neighbours in the lake
     waiting       a quarantined message, at Kafka's time of it; at any time if it has none
     not over      from now on
@@ -61,8 +63,15 @@ class Rules:
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield cluster and topic of those that are named in full: a pattern need not match any."""
+        yield from ((cluster, name) for cluster, name in self._entries() if not set("*?[") & set(name))
+
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Yield cluster and pattern of those that are none in full."""
+        yield from ((cluster, name) for cluster, name in self._entries() if set("*?[") & set(name))
+
+    def _entries(self) -> Iterator[tuple[str, str]]:
         for cluster, names in (self.topics or {}).items():
-            yield from ((cluster, name) for name in names if not set("*?[") & set(name))
+            yield from ((cluster, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,7 @@ class _Blockers:
         self._clusters = clusters(coverage)
         found = [_not_seen(reach, rules) for reach in coverage.reaches]
         found += _never_drained(coverage, rules)
+        found += _not_searched(coverage, rules)
         found += [_lost(lost) for lost in coverage.lost]
         found += [_waiting(waiting) for waiting in coverage.waiting]
         self._found = sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
@@ -243,6 +253,15 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
             todo = "finkbridge drain, or take it out of the settings"
             why = f"{topic}: never drained, and the settings name it"
             yield Blocker(TopicGeneration(cluster, topic, 1), None, NEVER, math.inf, why, todo)
+
+
+def _not_searched(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
+    """Yield what blocks for topics that nobody saw, as nobody looked for them."""
+    for cluster, pattern in rules.patterns():
+        at = _or(coverage.searched.get((cluster, pattern)), NEVER)
+        when = "never" if at == NEVER else f"last {utc(at)}"
+        why = f"{pattern}: its topics were looked for {when}"
+        yield Blocker(TopicGeneration(cluster, pattern, 1), None, at, math.inf, why, "finkbridge drain")
 
 
 def _last_seen(reach: Reach, seen: float) -> str:

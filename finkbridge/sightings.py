@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from itertools import groupby
 
-from finkbridge.backlog import Look
+from finkbridge.backlog import Look, Search
 from finkbridge.broker import Broker
+from finkbridge.broker.names import is_pattern
 from finkbridge.errors import BrokerError
 from finkbridge.ledger import Coordinator, seen
 from finkbridge.ledger.store import KnownGeneration
@@ -28,8 +30,9 @@ def note(
     generations: Mapping[Key, KnownGeneration],
     settled: Mapping[Key, TopicReport],
     brokers: Mapping[str, Broker],
+    searched: Mapping[Key, float],
 ) -> None:
-    """Write down where partitions end, and which topics are gone.
+    """Write down where partitions end, which topics are gone, and what was searched for.
 
     Parameters
     ----------
@@ -44,6 +47,8 @@ def note(
         transaction holds back of them: it is at the broker and cannot be drained yet.
     brokers
         By cluster.
+    searched
+        See `searched`.
     """
     held = _held_back(look, brokers)
     ends = {}
@@ -54,10 +59,35 @@ def note(
                 ends[generations[key].row_id, partition] = marks.end + more
                 settled[key].held += more
     gone = [generations[key].row_id for key in _gone(coordinator, look, generations, brokers)]
-    if ends or gone:
+    if ends or gone or searched:
         with coordinator.writing() as connection:
             seen.note_looks(connection, ends, look.at)
             seen.note_gone(connection, gone, look.at)
+            seen.note_searched(connection, searched)
+
+
+def searched(look: Look, search: Search, generations: Mapping[Key, KnownGeneration]) -> dict[Key, float]:
+    """Return when each cluster was searched for each pattern, of which the ledger now knows all topics.
+
+    Of a topic that the ledger knows, its partitions tell how far it is drained.
+
+    Parameters
+    ----------
+    look
+        At the clusters.
+    search
+        By which its topics were found.
+    generations
+        Newest life of each topic that the ledger knows, after the look.
+    """
+    unknown = {*search.untold, *((t.cluster, t.topic) for t in look.topics)} - generations.keys()
+    return {
+        (cluster, name): search.at
+        for cluster, names in search.names.items()
+        if cluster not in look.silent
+        for name in names
+        if is_pattern(name) and not any(c == cluster and fnmatchcase(topic, name) for c, topic in unknown)
+    }
 
 
 def lost(

@@ -17,7 +17,7 @@ from finkbridge.broker import Broker
 from finkbridge.drain import Bridge, open_bridge
 from finkbridge.errors import BrokerError
 from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_changed, is_due, waiting_bytes
-from finkbridge.ledger import schema
+from finkbridge.ledger import Ledger, schema, seen
 from finkbridge.report import DrainReport
 from finkbridge.settings import FollowSettings, Settings
 from tests.support.kafka import Kafka
@@ -233,6 +233,8 @@ def test_a_deleted_topic_is_noted_though_no_other_is_there(
         kafka.delete(by_name)
         wait_until(lambda: gone(lake) == {before, by_name, by_pattern})
     assert [line for line in told.problems if "no topic" not in line] == []
+    with Ledger(lake) as ledger, ledger.reading() as connection:
+        assert seen.searched(connection).keys() == {("ztf", "fink_gone_*")}
     assert len(told.problems) <= 1
 
 

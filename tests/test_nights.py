@@ -56,6 +56,11 @@ class World:
         with self.coordinator.writing() as connection:
             seen.note_looks(connection, {(known, p): end for p, end in ends.items()}, at)
 
+    def search(self, at: float, *patterns: str) -> None:
+        """Look for topics."""
+        with self.coordinator.writing() as connection:
+            seen.note_searched(connection, {("ztf", pattern): at for pattern in patterns})
+
     def verdict(self, rules: Rules = Rules(), now: float = CLOSES + 100 * HOUR) -> Verdict:  # noqa: B008
         (found,) = verdicts(self.ledger, rules, [("other", NIGHT)], now)
         return found
@@ -155,6 +160,7 @@ def test_a_topic_that_the_settings_no_longer_name_blocks_only_the_night_it_was_l
     world.look(CLOSES, {0: 1})
     world.look(START - HOUR, {0: 1}, "fink_b")
     left = Rules(topics={"ztf": ("fink_a*",)})
+    world.search(CLOSES, "fink_a*", "fink_*")
     assert world.verdict(left).complete
     assert "fink_b" in world.why(Rules(topics={"ztf": ("fink_*",)}))
     world.look(START + HOUR, {0: 1}, "fink_b")
@@ -260,6 +266,7 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
     named = Rules(topics={"ztf": ("fink_*", "fink_b"), "lsst": ("fink_c",)})
+    world.search(CLOSES, "fink_*")
     assert world.why(named) == (
         "fink_b: never drained, and the settings name it: finkbridge drain, or take it out of the settings"
     )
@@ -269,6 +276,23 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     world.coordinator.start_partitions(begun, {0: 0})
     world.look(CLOSES, {0: 0}, "fink_b")
     assert world.verdict(named).complete
+
+
+def test_a_pattern_that_was_not_looked_for_since_the_night_closed_blocks(world: World) -> None:
+    """Its topics may be many that nobody drained: only one was, by its name."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    rules = Rules(topics={"ztf": ("fink_*", "fink_a"), "lsst": ("fink_*",)})
+    assert world.why(rules) == "fink_*: its topics were looked for never: finkbridge drain"
+    world.search(CLOSES - 1, "fink_*")
+    assert (
+        world.why(rules) == "fink_*: its topics were looked for last 2026-03-21 05:59 UTC: finkbridge drain"
+    )
+    world.search(CLOSES, "fink_?")
+    assert not world.verdict(rules).complete
+    world.search(CLOSES, "fink_*")
+    assert world.verdict(rules).complete
+    assert world.verdict(Rules(topics={"ztf": ("fink_a",)})).complete
 
 
 def test_neighbours_of_a_gap_are_found_by_an_index(world: World) -> None:

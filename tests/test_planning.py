@@ -14,9 +14,9 @@ from confluent_kafka.admin import NewPartitions, NewTopic
 from finkbridge import sightings
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
-from finkbridge.errors import CommitConflictError
+from finkbridge.errors import BrokerError, CommitConflictError
 from finkbridge.execution import Execution
-from finkbridge.ledger import Coordinator, Ledger, coordinate, schema
+from finkbridge.ledger import Coordinator, Ledger, coordinate, schema, seen
 from finkbridge.planning import DELETED, EXPIRED, RECREATED
 from finkbridge.report import TopicReport
 from finkbridge.settings import Settings
@@ -400,6 +400,42 @@ def test_what_was_seen_of_a_deleted_topic_and_never_landed_is_a_gap(
     assert gaps(lake) == [(1, 0, 2, 6, DELETED)]
     assert drained(settings).total("expired") == 0
     assert_consistent(lake)
+
+
+def searched(lake: Path) -> dict[tuple[str, str], float]:
+    with Ledger(lake) as ledger, ledger.reading() as connection:
+        return seen.searched(connection)
+
+
+def test_a_pattern_was_looked_for_once_all_that_it_matches_is_known(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kafka.topic("pattern")
+    pattern = f"{first}*"
+    kafka.produce(first, points(0))
+    settings = make_settings(lake, kafka.bootstrap, pattern)
+    drained(settings, first)
+    assert searched(lake) == {}
+    before = time.time()
+    drained(settings)
+    (at,) = searched(lake).values()
+    assert searched(lake).keys() == {("ztf", pattern)}
+    assert before <= at <= time.time()
+    second = kafka.topic(first)
+    kafka.produce(second, points(1))
+    watermarks = Broker.watermarks
+
+    def without_leader(self: Broker, topics: Any) -> Any:
+        if second in topics:
+            raise BrokerError(f"{second}: no leader")
+        return watermarks(self, topics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, "watermarks", without_leader)
+        assert not drain(settings).succeeded
+    assert list(searched(lake).values()) == [at]
+    drained(settings)
+    assert searched(lake)["ztf", pattern] > at
 
 
 def test_deleted_with_pending_plans_is_a_gap(

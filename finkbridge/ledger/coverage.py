@@ -12,7 +12,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, and_, case, delet
 from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.kafka_times import sent_by
-from finkbridge.ledger.seen import reached_at
+from finkbridge.ledger.seen import reached_at, searched
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import OffsetRange, TopicGeneration
 
@@ -105,6 +105,8 @@ class Coverage:
     reaches: tuple[Reach, ...]
     lost: tuple[Lost, ...]
     waiting: tuple[Waiting, ...]
+    searched: Mapping[tuple[str, str], float]
+    """When each cluster was last searched for topics, by cluster and pattern; Unix seconds UTC."""
 
 
 NEVER_HAD = "sent before the lake began with it"
@@ -123,6 +125,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
             reaches=reaches,
             lost=(*_never_had(connection, partitions, reaches), *_gaps(connection, sources)),
             waiting=_waiting(connection, sources),
+            searched=searched(connection),
         )
 
 

@@ -6,12 +6,14 @@ after T saw. Kafka's own times of what was drained tell the same, but only of pa
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, literal, select, update
 
-from finkbridge.ledger import kafka_times
+from finkbridge.ledger import kafka_times, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
 
@@ -21,6 +23,9 @@ may be over by it."""
 
 _STALE = "nights_stale"
 """Key in ``meta``: 1 if looks told, since the catalog was published, what its view of nights cannot know."""
+
+_SEARCHED = "searched "
+"""How keys in ``meta`` begin, before cluster and pattern as JSON: when that was, Unix milliseconds UTC."""
 
 Ends = Mapping[tuple[int, int], int]
 """End at the broker, by generation's row id and partition."""
@@ -63,6 +68,26 @@ def note_gone(connection: Connection, generations: Collection[int], at: float) -
         _set_stale(connection, 1)
 
 
+def note_searched(connection: Connection, found: Mapping[tuple[str, str], float]) -> None:
+    """Write down when clusters were searched for topics, by cluster and pattern."""
+    known = searched(connection) if found else {}
+    for key, at in found.items():
+        rows.note_fact(connection, _SEARCHED + json.dumps(key), math.ceil(at * 1000))
+        if key not in known or at // LOOK_AGAIN_S != known[key] // LOOK_AGAIN_S:
+            _set_stale(connection, 1)
+
+
+def searched(connection: Connection) -> dict[tuple[str, str], float]:
+    """Return when each cluster was last searched for topics, by cluster and pattern; Unix seconds UTC."""
+    m = s.meta.c
+    facts = connection.execute(select(m.key, m.value).where(m.key.startswith(_SEARCHED, autoescape=True)))
+    found = {}
+    for fact in facts:
+        cluster, pattern = json.loads(fact.key.removeprefix(_SEARCHED))
+        found[cluster, pattern] = fact.value / 1000
+    return found
+
+
 def gone(connection: Connection) -> frozenset[int]:
     """Return the generations that are written down as gone."""
     x = s.looks.c
@@ -72,8 +97,8 @@ def gone(connection: Connection) -> frozenset[int]:
 def ends(connection: Connection, generation_id: int) -> dict[int, int]:
     """Return where the newest look saw each partition of a generation end."""
     x = s.looks.c
-    rows = connection.execute(select(x.partition, x.seen_end).where(x.generation_id == generation_id))
-    return {row.partition: row.seen_end for row in rows}
+    query = select(x.partition, x.seen_end).where(x.generation_id == generation_id)
+    return {row.partition: row.seen_end for row in connection.execute(query)}
 
 
 def left_of_gone(connection: Connection, before: float) -> frozenset[int]:
@@ -106,8 +131,8 @@ def note_nights_published(connection: Connection) -> None:
 
 def oldest_look(connection: Connection, generations: Collection[int]) -> float | None:
     """Return when the partition was seen that was not seen for longest; None where one never was."""
-    rows = _partitions(connection, [(generation, 0) for generation in generations])
-    times = [row.seen_at for row in rows]
+    found = _partitions(connection, [(generation, 0) for generation in generations])
+    times = [row.seen_at for row in found]
     return None if None in times else min(times, default=None)
 
 
