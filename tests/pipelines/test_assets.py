@@ -98,9 +98,10 @@ def test_the_catalog_is_written_once_a_run_and_anew_by_hand(
     written: list[int] = []
     publish = catalog.publish
 
-    def counted(coordinator: Coordinator, *rest: Any) -> None:
-        publish(coordinator, *rest)
+    def counted(coordinator: Coordinator, *rest: Any) -> list[str]:
+        refused = publish(coordinator, *rest)
         written.append(coordinator.published())
+        return refused
 
     monkeypatch.setattr(catalog, "publish", counted)
     kafka.produce(topic, ztf_records(3))
