@@ -92,7 +92,7 @@ def _template() -> pa.Table:
         archive_len=zeros,
         schema_id=decoder.schema.fingerprint,
     )
-    return tables.deliveries_of(surveys.describe(decoded, "ztf"), origin)
+    return tables.deliveries_of(surveys.describe(decoded, "ztf"), tables.places_of(origin))
 
 
 def _vary(template: pa.Table, rng: np.random.Generator, day_mjd: int, rows: int) -> pa.Table:

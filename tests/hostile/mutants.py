@@ -153,8 +153,9 @@ def _packets(rows: pa.Table, survey: str) -> pa.Table:
     source = TopicGeneration("ztf", "mutants", 1)
     origin = tables.Origin(source, none, np.arange(count), none, "a.avro", none, none, "0" * 16)
     description = surveys.describe(rows, survey)
-    deliveries = tables.deliveries_of(description, origin)
-    packets = tables.packets_of(rows, description, origin)
+    places = tables.places_of(origin)
+    deliveries = tables.deliveries_of(description, places)
+    packets = tables.packets_of(rows, description, places)
     if not deliveries.num_rows == packets.num_rows == count:
         raise DecodeError(f"{count} rows became {deliveries.num_rows} and {packets.num_rows}")
     return packets
