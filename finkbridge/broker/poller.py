@@ -18,7 +18,7 @@ from confluent_kafka import Message as RawMessage
 
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import LATE, SILENT, UNKNOWN, ErrorWatch, error_of
-from finkbridge.broker.reader import stamp_of
+from finkbridge.broker.reader import headers_of, stamp_of
 from finkbridge.errors import UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message
@@ -307,9 +307,7 @@ def _received(raw: list[RawMessage]) -> list[Received]:
     for m in raw:
         own = m.key()
         key = key if own == key else own
-        headers = tuple(h) if (h := m.headers()) else ()
         stamp, kind = stamp_of(m)
-        found.append(
-            Received(m.topic(), Message(m.partition(), m.offset(), stamp, kind, key, m.value(), headers))
-        )
+        message = Message(m.partition(), m.offset(), stamp, kind, key, m.value(), headers_of(m))
+        found.append(Received(m.topic(), message))
     return found

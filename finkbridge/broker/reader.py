@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
+from operator import methodcaller
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -248,10 +249,16 @@ def stamp_of(message: RawMessage) -> tuple[int | None, int]:
     return (int(stamp) if kind and stamp != NO_TIME else None), kind
 
 
-def _headers_of(message: RawMessage) -> Headers:
+_read_headers = methodcaller("headers")
+"""Not ``message.headers()``: where a name is no text, confluent_kafka returns a list with a hole *and* sets an
+error, which a call that Python has specialised (a hot one) does not look for: what touches the hole then dies.
+"""
+
+
+def headers_of(message: RawMessage) -> Headers:
     """Return a message's headers; `UNREADABLE` where one has a name that is no text: none can be had then."""
     try:
-        headers = message.headers()
+        headers = _read_headers(message)
     except (SystemError, UnicodeDecodeError):  # confluent_kafka decodes all names at once, or fails
         return UNREADABLE
     return tuple(headers) if headers else ()
@@ -269,7 +276,7 @@ def _messages(raw: list[RawMessage], key: bytes | None) -> tuple[list[Message], 
             *stamp_of(m),
             key := (key if (own := m.key()) == key else own),
             m.value(),
-            _headers_of(m),
+            headers_of(m),
         )
         for m in raw
         if m.error() is None

@@ -56,6 +56,13 @@ def test_message_whose_headers_cannot_be_read_comes_without_them(kafka: Kafka, b
     assert found == [(b"1", (("ok", b"h"),)), (b"2", UNREADABLE), (b"3", (("", b"h"),))]
 
 
+def test_header_that_cannot_be_read_is_found_by_a_hot_loop_too(kafka: Kafka, broker: Broker) -> None:
+    topic, good = kafka.topic("hot_headers"), [(b"ok", b"1")] * 300
+    raw.produce(kafka.bootstrap, topic, [*good, (b"bad\xff\xfename", b"2"), *good])
+    headers = [m.headers for m in read(broker, topic, 0, 601)]
+    assert headers == [(("ok", b"h"),)] * 300 + [UNREADABLE] + [(("ok", b"h"),)] * 300
+
+
 def test_message_without_a_time_has_none(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("timeless")
     kafka.produce(topic, records("a"), timestamps=[-1])
