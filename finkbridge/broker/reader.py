@@ -250,8 +250,8 @@ def stamp_of(message: RawMessage) -> tuple[int | None, int]:
 
 
 _read_headers = methodcaller("headers")
-"""Not ``message.headers()``: where a name is no text, confluent_kafka returns a list with a hole *and* sets an
-error, which a call that Python has specialised (a hot one) does not look for: what touches the hole then dies.
+"""Not ``message.headers()``: where a name is no text, confluent_kafka sets an error *and* returns a list with a
+hole. A hot call, which Python has specialised, does not look for the error, and what touches the hole dies.
 """
 
 
