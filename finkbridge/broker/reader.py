@@ -250,7 +250,7 @@ def stamp_of(message: RawMessage) -> tuple[int | None, int]:
 
 
 _read_headers = methodcaller("headers")
-"""Not ``message.headers()``: where a name is no text, confluent_kafka sets an error *and* returns a list with a
+"""Not ``message.headers()``: where a name is no text, confluent_kafka sets an error *and* gives a list with a
 hole. A hot call, which Python has specialised, does not look for the error, and what touches the hole dies.
 """
 
