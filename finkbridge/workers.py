@@ -44,7 +44,7 @@ WORTH_A_PROCESS_BYTES = 32_000_000
 QUIET_S = 3600.0
 """A lake that was not written for so long most likely has much to drain."""
 
-_PRELOAD = ["finkbridge.task"]
+_PRELOAD = ["finkbridge.worker_process", "finkbridge.task"]
 
 
 @dataclass(frozen=True, slots=True)
