@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,8 +118,11 @@ class Told:
     def recovered(self, cluster: str) -> None:
         self.back.append(cluster)
 
+    def sizes(self) -> list[int]:
+        return [report.total("rows") for report in self.reports]
+
     def rows(self) -> int:
-        return sum(report.total("rows") for report in self.reports)
+        return sum(self.sizes())
 
 
 def gone(lake: Path) -> set[str]:
@@ -142,13 +147,17 @@ def following(settings: Settings, *names: str) -> Iterator[Told]:
         thread.start()
         try:
             yield told
+        except BaseException:
+            sys.stderr.write(f"told when it failed: {told.problems}, rows of each batch: {told.sizes()}\n")
+            faulthandler.dump_traceback(sys.__stderr__)  # what all threads are at
+            raise
         finally:
             bridge.stopping.set()
             thread.join(30)
             assert failures == []
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
