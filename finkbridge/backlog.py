@@ -81,9 +81,13 @@ class Look:
 
     @property
     def nowhere(self) -> dict[str, UnknownTopicError]:
-        """Names that no cluster has which answered and was asked for them."""
+        """Names that no cluster has which answered and was asked for them, with what each of these says."""
         found = {topic.topic for topic in self.topics}
-        return {name: error for (_, name), error in self.absent.items() if name not in found}
+        said: dict[str, list[str]] = {}
+        for (_, name), error in sorted(self.absent.items()):
+            if name not in found:
+                said.setdefault(name, []).append(str(error))
+        return {name: UnknownTopicError("; ".join(lines)) for name, lines in said.items()}
 
 
 def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> Look:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import EmbeddedBroker, Producer
 from finkbridge.drain import drain
+from finkbridge.errors import UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from tests.support.lake import (
     assert_consistent,
@@ -69,3 +71,14 @@ def test_start_by_time_is_one_line(tmp_path: Path) -> None:
         )
         report = drain(settings)
     assert "finds no offset by time: start at `earliest` or `latest`" in report.problems[0]
+
+
+def test_a_name_that_no_cluster_has_is_told_of_each_and_one_that_some_has_of_none() -> None:
+    def absent(cluster: str, name: str) -> tuple[tuple[str, str], UnknownTopicError]:
+        return (cluster, name), UnknownTopicError(f"cluster {cluster} has no topic {name}: check its name")
+
+    there = TopicAtBroker("lsst", "there", None, {})
+    look = Look((there,), dict([absent("ztf", "x"), absent("lsst", "x"), absent("ztf", "there")]))
+    assert {name: str(error) for name, error in look.nowhere.items()} == {
+        "x": "cluster lsst has no topic x: check its name; cluster ztf has no topic x: check its name"
+    }

@@ -63,6 +63,7 @@ ELECTING = frozenset(
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError._NOENT,  # what librdkafka says where it finds no leader to ask
     }
 )
 """A partition's leader is being changed, as after a broker's crash: it passes within seconds."""
@@ -96,6 +97,11 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
         ),
     ),
     (UNKNOWN, UnknownTopicError, "no such topic or partition ({said}): it was deleted, or its name is wrong"),
+    (
+        ELECTING,
+        BrokerError,
+        "no broker leads the partition now ({said}): it is elected in seconds as a rule, so run again",
+    ),
     (LATE, BrokerTimeoutError, "the broker stopped answering ({said}): try again, or raise the timeout"),
 )
 

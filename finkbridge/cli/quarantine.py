@@ -23,7 +23,7 @@ from finkbridge.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COLUMNS = ("id", "message", "received", "bytes", "state", "reason")
+COLUMNS = ("id", "cluster", "message", "received", "bytes", "state", "reason")
 SHOWN = 50
 """Messages that are listed if no other number is asked for."""
 REASON_CHARACTERS = 80
@@ -225,7 +225,15 @@ def report_lines(report: RequeueReport) -> Iterator[str]:
 
 def _row(entry: Entry, size: int | None) -> tuple[object, ...]:
     reason = printable(entry.reason, REASON_CHARACTERS)
-    return str(entry.id), entry.place, _utc(entry.timestamp_ms), size, entry.state, reason
+    return (
+        str(entry.id),
+        entry.source.cluster,
+        entry.place,
+        _utc(entry.timestamp_ms),
+        size,
+        entry.state,
+        reason,
+    )
 
 
 def _sizes(lake: Path, entries: Sequence[Entry]) -> list[int | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -226,6 +227,9 @@ class Ledger:
                 identity.refuse_other(connection, self.lake)
 
 
+FULL_BYTES = 1_000_000
+"""A disk with less space than this is full: the ledger writes pages of some kB, and its log."""
+
 _ADVICE = {
     "full": "make room, then run again; what is committed is untouched",
     "disk I/O error": "look at the disk, then run again; what is committed is untouched",
@@ -238,8 +242,16 @@ _ADVICE = {
 """What to do about what SQLite says."""
 
 
-def _advice(said: str) -> str:
+def _advice(said: str, lake: Path) -> str:
+    if "I/O" in said and _is_full(lake):  # SQLite does not always say it
+        return f": its disk is full: {_ADVICE['full']}"
     return next((f": {todo}" for words, todo in _ADVICE.items() if words in said), "")
+
+
+def _is_full(lake: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(lake).free < FULL_BYTES
+    return False
 
 
 @contextmanager
@@ -253,7 +265,7 @@ def translated(lake: Path) -> Iterator[None]:
         said = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
         if isinstance(error, OperationalError) and "locked" in said:
             raise LakeBusyError(f"the ledger of {lake} is locked by another program: try again") from None
-        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}{_advice(said)}") from None
+        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}{_advice(said, lake)}") from None
 
 
 def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from finkbridge.broker import error_of
-from finkbridge.broker.failures import ErrorWatch
+from finkbridge.broker.failures import ELECTING, ErrorWatch
 from finkbridge.errors import (
     AuthenticationError,
     BrokerError,
@@ -14,6 +14,13 @@ from finkbridge.errors import (
     UnknownTopicError,
     UnreachableError,
 )
+
+
+def test_a_leader_that_is_being_elected_is_waited_for() -> None:
+    """librdkafka has no other name for it while it looks leaders up."""
+    error = error_of(KafkaError(KafkaError._NOENT, "Failed to query partition leaders"), "ztf")
+    assert "elected in seconds as a rule, so run again" in str(error)
+    assert KafkaError._NOENT in ELECTING
 
 
 @pytest.mark.parametrize(

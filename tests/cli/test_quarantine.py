@@ -46,8 +46,8 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0)
 
 def test_list(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = run(capsys, "quarantine", "list").splitlines()
-    assert lines[0].split() == ["id", "message", "received", "bytes", "state", "reason"]
-    assert [line.split()[1] for line in lines[1:]] == [f"t:0:{o}" for o in (1, 2, 3, 4)]
+    assert lines[0].split() == ["id", "cluster", "message", "received", "bytes", "state", "reason"]
+    assert [line.split()[1:3] for line in lines[1:]] == [["ztf", f"t:0:{o}"] for o in (1, 2, 3, 4)]
     assert "2026-03-20T23:40:00Z" in lines[1]
     short = run(capsys, "quarantine", "list", "--limit", "2").splitlines()
     assert len(short) == 4

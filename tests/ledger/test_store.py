@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.exc import OperationalError
 
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.store import translated
 from finkbridge.settings import Settings
 
 NOBODY = 65534
@@ -75,3 +79,15 @@ def test_looking_makes_no_tables(tmp_path: Path, database: str) -> None:
 def test_more_files_are_marked_than_a_statement_takes(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
         coordinator.mark_deleted(list(range(300_000)))
+
+
+@pytest.mark.parametrize(
+    ("free", "advice"), [(1000, "its disk is full: make room"), (10**9, "look at the disk")]
+)
+def test_an_error_of_the_disk_says_when_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, advice: str
+) -> None:
+    """SQLite calls it an I/O error where it is its log that finds no room."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(LakeAccessError, match=advice), translated(tmp_path):
+        raise OperationalError("", None, sqlite3.OperationalError("disk I/O error"))
