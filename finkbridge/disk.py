@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -13,9 +14,12 @@ from pathlib import Path
 import xxhash
 
 from finkbridge import layout
-from finkbridge.errors import LakeAccessError
+from finkbridge.errors import LakeAccessError, NameTakenError
 
 READ_BYTES = 1 << 20
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems say that know no second name of a file."""
 
 
 class Staging:
@@ -58,7 +62,13 @@ class Staging:
         return list(self._kept)
 
     def publish(self) -> None:
-        """Wait until every kept file is on disk, give each its name, and sync the folders that name them."""
+        """Wait until every kept file is on disk, give each its name, and sync the folders that name them.
+
+        Raises
+        ------
+        NameTakenError
+            The lake has a file of such a name with other content, which stays as it is.
+        """
         kept = self.kept()
         for aside in self._unread:
             forget(aside)
@@ -66,7 +76,7 @@ class Staging:
         for aside, path in kept:
             final = self.lake / path
             folders |= dict.fromkeys(make_folders(final.parent))
-            aside.replace(final)
+            name_file(aside, final)
             folders[final.parent] = None
         for folder in folders:
             sync_folder(folder)
@@ -121,6 +131,43 @@ def clear_scratch(lake: Path) -> None:
                 shutil.rmtree(path)  # nothing of ours is a folder
             else:
                 path.unlink(missing_ok=True)
+
+
+def name_file(aside: Path, final: Path) -> None:
+    """Give a file its final name, and never one that a file with other content has.
+
+    Whoever was thought dead, on whatever machine, may come late: what has a name may be committed.
+
+    Raises
+    ------
+    NameTakenError
+        The name is taken by a file with other content.
+    """
+    try:
+        os.link(aside, final)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        _refuse_other(aside, final)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if final.exists():
+            _refuse_other(aside, final)
+        else:
+            aside.replace(final)
+
+
+def replace_file(aside: Path, final: Path) -> None:
+    """Put a file that is on disk in the place of another."""
+    aside.replace(final)
+    sync_folder(final.parent)
+
+
+def _refuse_other(aside: Path, final: Path) -> None:
+    if aside.stat().st_size != final.stat().st_size or checksum(aside) != checksum(final):
+        raise NameTakenError(
+            f"{final} is there with other content, and stays as it is: run again, which takes another name; "
+            "finkbridge verify tells whether that file is needed"
+        )
 
 
 def checksum(path: Path) -> str:

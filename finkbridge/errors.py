@@ -23,6 +23,7 @@ range, a rejected message) are values, not errors.
     |   |-- MessageRefusedError  it does not take this one message
     |   `-- NoAnswerError        it got the message and did not answer: posted or not, nobody knows
     |-- ReconciliationError      planned offsets are not all accounted for
+    |-- NameTakenError           the lake has a file of this name with other content
     `-- LakeError                the lake side
         |-- LakeBusyError        another coordinator holds the lake
         |-- LakeVersionError     the lake was made by a newer version
@@ -146,6 +147,10 @@ class NoAnswerError(ChannelError):
 
 class ReconciliationError(FinkbridgeError):
     """Planned offsets are not all rows, quarantined messages, holes or gaps."""
+
+
+class NameTakenError(FinkbridgeError):
+    """The lake has a file of this name with other content, and no file is ever replaced."""
 
 
 class LakeError(FinkbridgeError):

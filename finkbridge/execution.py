@@ -21,7 +21,7 @@ from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
-from finkbridge.errors import FinkbridgeError, LakeError, RangeExpiredError
+from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeExpiredError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.planning import Key, Planner
@@ -137,9 +137,12 @@ class Execution:
             pass
 
     def _take(self, back: Back[Task, Landed]) -> None:
+        """Note what came back; where one thought dead left other files of these names, take new names."""
         task, landed, error = back
         if error is None or isinstance(error, RangeExpiredError):
             self._back.append((task, landed))
+        elif isinstance(error, NameTakenError) and self.is_wanted(task):
+            self._queue.extendleft(self.planner.again(task.plan))
         elif is_fault(error):
             self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
         else:

@@ -22,13 +22,16 @@ from sqlalchemy import Row
 
 from finkbridge import disk, parquet, tables
 from finkbridge.disk import Staging
-from finkbridge.errors import LakeAccessError, ReconciliationError
+from finkbridge.errors import LakeAccessError, NameTakenError, ReconciliationError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
 
 BUCKET_BYTES = 48_000_000
 """Uncompressed bytes of rows that are sorted at once: also the most that a row group holds."""
+
+_HARMLESS = (OSError, pa.ArrowException, LakeAccessError, NameTakenError, ReconciliationError)
+"""What ends a merge and leaves the lake as it was."""
 
 _STYLES: dict[str, TableStyle] = {style.table: style for style in (tables.DELIVERIES, tables.PACKETS)}
 
@@ -55,7 +58,7 @@ def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> list[str]
         for candidate in _candidates(crowd):
             try:
                 merge(coordinator, candidate)
-            except (OSError, pa.ArrowException, LakeAccessError, ReconciliationError) as error:
+            except _HARMLESS as error:
                 said = (str(error) or type(error).__name__).splitlines()[0]
                 problems.append(f"{candidate.folder}: merging failed and changed nothing: {said}")
     return problems

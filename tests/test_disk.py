@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import xxhash
 
 from finkbridge import disk, layout
-from finkbridge.errors import LakeAccessError
+from finkbridge.errors import LakeAccessError, NameTakenError
 
 
 def test_published_files_are_there_and_nothing_else(tmp_path: Path) -> None:
@@ -117,3 +118,29 @@ def test_folders_in_scratch_are_cleared_too(tmp_path: Path) -> None:
     disk.clear_scratch(tmp_path)
     assert list((tmp_path / ".scratch").iterdir()) == []
     assert (other / "kept").is_dir()
+
+
+def published(lake: Path, text: str) -> None:
+    with disk.staging(lake) as place:
+        aside = place.new(".a")
+        aside.write_text(text)
+        place.keep(aside, "files/a")
+        place.publish()
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_name_that_is_taken_is_never_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(disk.os, "link", refuse)
+    published(tmp_path, "mine")
+    published(tmp_path, "mine")
+    for other in ("else", "longer"):
+        with pytest.raises(NameTakenError, match=r"files/a is there with other content, and stays as it is"):
+            published(tmp_path, other)
+    assert (tmp_path / "files/a").read_text() == "mine"
+    assert list((tmp_path / layout.SCRATCH).iterdir()) == []

@@ -50,8 +50,7 @@ def publish(coordinator: Coordinator, settings: Settings | None = None) -> list[
     with disk.staging(lake) as place:
         aside, refused = _written(place, coordinator, rules)
         disk.sync_file(aside)
-        place.keep(aside, layout.CATALOG)
-        place.publish()
+        disk.replace_file(aside, final)
         # a shell that had the old file open for writing may have left its log, which is of no other file
         final.with_name(final.name + ".wal").unlink(missing_ok=True)
     coordinator.note_published(commit, final.stat().st_mtime_ns)
