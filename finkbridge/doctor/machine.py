@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select, text
 
 from finkbridge.doctor.findings import Finding
-from finkbridge.errors import LakeAccessError, NoLakeError
+from finkbridge.errors import NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.adopt import has_archive, is_blank
@@ -105,7 +105,10 @@ def _space(lake: Path, there: Path) -> Finding:
 
 
 def ledger(settings: Settings) -> Iterator[Finding]:
-    """Look whether the ledger is of a known version, whole, and not from the future."""
+    """Look whether the ledger is of a known version, whole, and not from the future.
+
+    Other errors than that it is not there say themselves what to do; `limited` makes findings of them.
+    """
     where = "PostgreSQL" if settings.ledger else str(settings.lake.absolute())
     try:
         with Ledger(settings.lake, settings.ledger_url) as opened:
@@ -115,8 +118,6 @@ def ledger(settings: Settings) -> Iterator[Finding]:
             yield Finding("ledger", where, "bad", "lost, and the lake has an archive", LOST)
         else:
             yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
-    except LakeAccessError as error:
-        yield Finding("ledger", where, "bad", str(error), REPAIR)
 
 
 def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:

@@ -30,9 +30,9 @@ def refuse_other(connection: Connection, lake: Path) -> None:
     number = _noted(connection)
     if number is None or number == _read(lake) or is_blank(connection):
         return
-    restore = f"; where it is this one, and lost the file: echo {number:016x} > {layout.LAKE_ID}, in it"
+    restore = f"; where it is this one, and lost the file, echo {number:016x} > {layout.LAKE_ID} in it"
     raise LakeAccessError(
-        f"the ledger is of another lake than {lake}: nothing was changed; name its own with --lake, or "
+        f"the ledger is of another lake than {lake}, and nothing was changed: name its own with --lake, or "
         f"another database as `ledger`{'' if (lake / layout.LAKE_ID).exists() else restore}"
     )
 

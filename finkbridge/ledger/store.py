@@ -244,8 +244,10 @@ _ADVICE = {
 
 def _advice(said: str, lake: Path) -> str:
     if "I/O" in said and _is_full(lake):  # SQLite does not always say it
-        return f": its disk is full: {_ADVICE['full']}"
-    return next((f": {todo}" for words, todo in _ADVICE.items() if words in said), "")
+        return f"its disk is full: {_ADVICE['full']}"
+    return next(
+        (todo for words, todo in _ADVICE.items() if words in said), "look at the database, then run again"
+    )
 
 
 def _is_full(lake: Path) -> bool:
@@ -265,7 +267,8 @@ def translated(lake: Path) -> Iterator[None]:
         said = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
         if isinstance(error, OperationalError) and "locked" in said:
             raise LakeBusyError(f"the ledger of {lake} is locked by another program: try again") from None
-        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}{_advice(said, lake)}") from None
+        advice = _advice(said, lake)
+        raise LakeAccessError(f"the ledger of {lake} cannot be used: {said}: {advice}") from None
 
 
 def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:

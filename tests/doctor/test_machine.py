@@ -13,6 +13,7 @@ from finkbridge import layout
 from finkbridge.doctor import machine
 from finkbridge.doctor.findings import Finding, limited
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.store import RESTORE
 from finkbridge.settings import Settings, load_settings
 
 LOCAL = {"FINKBRIDGE_CLUSTERS__ZTF__SERVERS": "127.0.0.1:1"}
@@ -140,7 +141,7 @@ def test_a_damaged_ledger(tmp_path: Path) -> None:
     (found,) = limited("ledger", str(lake), lambda: machine.ledger(settings_of(lake)), 10)
     assert (found.check, found.state) == ("ledger", "bad")
     assert "not a database" in found.said
-    assert found.todo == machine.REPAIR
+    assert found.todo == RESTORE
 
 
 @pytest.mark.parametrize("left", [None, b"", "blank"])

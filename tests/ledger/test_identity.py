@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from finkbridge import catalog, layout, rebuild
+from finkbridge.doctor import machine
+from finkbridge.doctor.findings import limited
 from finkbridge.drain import drain
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Ledger, coordinate
@@ -63,6 +65,11 @@ def test_another_lake_is_refused(tmp_path: Path, database: str, make: Callable[[
     for create in (False, True):
         with pytest.raises(LakeAccessError, match=OTHER):
             Ledger(other, database, create=create)
+    settings = make_settings(other, "127.0.0.1:1", "t", ledger=database)
+    (found,) = limited("ledger", str(other), lambda: machine.ledger(settings), 10)
+    assert (found.state, found.said.partition(" than ")[0]) == ("bad", "the ledger is of another lake")
+    assert found.todo.startswith("name its own with --lake")
+    assert "rebuild" not in found.todo
     assert files(tmp_path) == before
     assert epoch_of(lake, database) == epoch
     assert_whole(lake, database)
@@ -111,7 +118,7 @@ def test_a_ledger_made_again(tmp_path: Path, database: str) -> None:
 def test_a_lost_file_is_made_again_as_the_error_says(tmp_path: Path, database: str) -> None:
     lake = lake_of(tmp_path / "lake", database)
     (lake / layout.LAKE_ID).unlink()
-    with pytest.raises(LakeAccessError, match=r"echo [0-9a-f]{16} > lake\.id, in it$") as caught:
+    with pytest.raises(LakeAccessError, match=r"echo [0-9a-f]{16} > lake\.id in it$") as caught:
         Ledger(lake, database)
     (lake / layout.LAKE_ID).write_text(str(caught.value).split()[-5] + "\n")
     assert_whole(lake, database)
