@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from finkbridge import later, layout
+from finkbridge import later, layout, panics
 from finkbridge.settings import ClusterSettings, Settings
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
@@ -78,10 +78,18 @@ class InProcessExecutor(Executor):
         """Run the call and return its finished future."""
         future: Future[T] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            future.set_result(panics.call(fn, *args, **kwargs))
         except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it from the future
             future.set_exception(error)
         return future
+
+
+class ProcessExecutor(ProcessPoolExecutor):
+    """Runs each call in one of several processes."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have the call made and return its future."""
+        return super().submit(panics.call, fn, *args, **kwargs)
 
 
 def worker_count(settings: Settings, backlog_bytes: float) -> int:
@@ -100,7 +108,7 @@ def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
-    return ProcessPoolExecutor(workers, mp_context=context(), initializer=prepare_worker)
+    return ProcessExecutor(workers, mp_context=context(), initializer=prepare_worker)
 
 
 def expect_work(settings: Settings) -> None:

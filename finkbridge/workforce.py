@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
 
+from finkbridge import panics
 from finkbridge.errors import WorkerError
 from finkbridge.workers import context, open_executor, prepare_worker, stop_executor
 
@@ -116,6 +117,6 @@ def _serve(sender: Connection, fn: Callable[..., Any], args: tuple[Any, ...]) ->
     prepare_worker()
     sender.send(True)
     try:
-        sender.send((fn(*args), None))
+        sender.send((panics.call(fn, *args), None))
     except Exception as error:  # noqa: BLE001 - it is the caller's
         sender.send((None, error))

@@ -25,6 +25,7 @@ from finkbridge.avro.files import mapped
 from finkbridge.avro.rewrite import definitions, split_union
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError, SchemaError
+from finkbridge.panics import telling_panics
 
 Engine = Literal["auto", "fastavro"]
 
@@ -110,7 +111,7 @@ class Decoder:
         config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
         wanted = pa.schema([self.arrow_schema.field(name) for name in names])
         try:
-            with _plain_name(path) as plain:
+            with telling_panics(), _plain_name(path) as plain:
                 frame = datafusion.SessionContext(config).read_avro(str(plain))
                 batches = frame.select(*[_quoted(name) for name in names]).collect()
             table = pa.Table.from_batches(batches) if batches else wanted.empty_table()

@@ -8,6 +8,7 @@ import math
 import struct
 from typing import Any
 
+import datafusion
 import fastavro
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from tests.avro.samples import (
     same,
     schema_of,
 )
+from tests.hostile.poison import panic
 
 UNION = ["null", "int", "string", {"type": "record", "name": "u", "fields": [{"name": "x", "type": "bytes"}]}]
 DURATION = {"type": "fixed", "name": "d", "size": 12, "logicalType": "duration"}
@@ -341,3 +343,11 @@ def test_whatever_the_check_accepts_of_a_deep_recursive_type_decodes(levels: int
     assert Decoder(schema).decode(good).num_rows == len(good)
     assert find_fault(schema, good[-1]) is None
     assert find_fault(schema, datums[len(good)]) is not None
+
+
+def test_panic_of_the_bulk_engine_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafusion.SessionContext, "read_avro", lambda *_: panic())
+    schema = schema_of({"type": "record", "name": "r", "fields": [{"name": "x", "type": "int"}]})
+    with pytest.raises(DecodeError, match="the bulk decoder failed: native code panicked: "):
+        Decoder(schema).decode([b"\2"])
+    assert Decoder(schema, "fastavro").decode([b"\2"]).to_pylist() == [{"x": 1}]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 from collections.abc import Sequence
 from typing import Any
+
+import fastavro
+import polars as pl
 
 from finkbridge import layout, workers
 from finkbridge.avro.check import Checker, Verdicts
@@ -25,9 +29,20 @@ def poisoned(self: Checker, datums: Sequence[bytes]) -> Verdicts:
             os._exit(0)
         if b"RAISE" in datum:
             raise RuntimeError("odd\nthing")
+        if b"PANIC" in datum:
+            panic()
         if b"HANG" in datum:
             ctypes.PyDLL(None).sleep(600)
     return check(self, datums)
+
+
+def panic() -> None:
+    """Make Rust panic: the Avro reader of polars knows no map."""
+    fields = [{"name": "m", "type": {"type": "map", "values": "int"}}]
+    stream = io.BytesIO()
+    fastavro.writer(stream, {"type": "record", "name": "r", "fields": fields}, [{"m": {"a": 1}}])
+    stream.seek(0)
+    pl.read_avro(stream)
 
 
 def run_poisoned(task: Task) -> Any:

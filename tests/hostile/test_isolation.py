@@ -97,15 +97,28 @@ def test_messages_that_nobody_foresaw_are_found_and_the_rest_lands(
 ) -> None:
     bad, good = kafka.topic("bad", partitions=2), kafka.topic("good")
     kafka.produce(bad, texts(*"abcdefg", "RAISE", *"ijklmnop"), partition=0)
-    kafka.produce(bad, texts("RAISE"), partition=1)
+    kafka.produce(bad, texts("RAISE", "q", "PANIC"), partition=1)
     kafka.produce(good, texts(*"vwxyz"))
     report = drained(settings_of(lake, kafka, bad, good, workers=workers))
-    assert (report.total("rows"), report.total("quarantined")) == (20, 2)
+    assert (report.total("rows"), report.total("quarantined")) == (21, 3)
     reason = "unexpected RuntimeError: odd thing"
-    assert quarantined(lake) == [(0, 7, reason), (1, 0, reason)]
+    *raised, (partition, offset, panicked) = quarantined(lake)
+    assert raised == [(0, 7, reason), (1, 0, reason)]
+    assert (partition, offset, panicked[:23]) == (1, 2, "native code panicked: n")
     assert_consistent(lake)
     Checker.check = check  # type: ignore[method-assign]
     assert_verified(lake)
+
+
+def test_panic_in_a_process_of_its_own_is_told(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("bad")
+    kafka.produce(topic, texts("KILL", "PANIC", "c"))
+    report = drained(settings_of(lake, kafka, topic, workers=1))
+    assert (report.total("rows"), report.total("quarantined")) == (1, 2)
+    assert [reason[:22] for _, _, reason in quarantined(lake)] == [
+        "kills the decoder: its",
+        "native code panicked: ",
+    ]
 
 
 def test_message_that_the_ledger_cannot_hold_costs_itself(
