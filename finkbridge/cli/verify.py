@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
@@ -66,6 +67,8 @@ def command(  # noqa: PLR0913 - one argument an option
     finkbridge verify --deep --night 20260322
     finkbridge verify --prune
     """  # noqa: D301 - click wants the character itself
+    if not deep and context.get_parameter_source("sample") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--sample is of the deep comparison: add --deep, or leave it out")
     settings = app.settings()
     options = Options(Scope.parse(nights, topics), deep, sample, prune)
     with _watching(quiet=as_json) as watcher:

@@ -41,6 +41,7 @@ def test_usage(tmp_path: Path) -> None:
     command = Command(tmp_path, "127.0.0.1:1")
     assert "there is no lake at" in command.run("verify", code=1).stderr
     assert "is not a night" in command.run("verify", "--night", "yesterday", code=2).stderr
+    assert "add --deep, or leave it out" in command.run("verify", "--sample", "10", code=2).stderr
     assert "write a number, or all" in command.run("verify", "--sample", "some", code=2).stderr
 
 
