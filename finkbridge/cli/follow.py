@@ -8,6 +8,7 @@ import time
 
 import click
 
+from finkbridge.allocators import keep_memory_flat
 from finkbridge.cli.options import App, lake_option, pass_app, workers_option
 from finkbridge.cli.outcome import complaints
 from finkbridge.cli.output import human_bytes
@@ -47,6 +48,7 @@ def command(
     it within 10 s, with what is done committed; a second one at once. Exit codes: 130 or 143 when ended so;
     1 the lake cannot be written; 2 a bad setting.
     """
+    keep_memory_flat()
     settings = app.settings({"drain.start": start, "workers": workers})
     _warn_once()
     with stopping_in_order() as stop, open_bridge(settings) as bridge:
