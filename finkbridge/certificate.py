@@ -10,10 +10,11 @@ from typing import Any
 import duckdb
 
 from finkbridge import catalog, nights
+from finkbridge.blockers import Rules
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, Drained, Lost, Reach, drained, read_coverage
-from finkbridge.nights import Rules, Verdict
+from finkbridge.nights import Verdict
 from finkbridge.settings import Settings
 from finkbridge.values import TopicGeneration
 

@@ -240,7 +240,10 @@ def sort(table: pa.Table, style: TableStyle) -> pa.Table:
 
 
 class Summary:
-    """The ranges of time (UTC, MJD) and place (HEALPix order 29, nested) of tables that pass by."""
+    """The ranges of time (UTC, MJD) and place (HEALPix order 29, nested) of tables that pass by.
+
+    Of ``deliveries`` those of Kafka's times, too (Unix ms): a row without one counts as of 1970.
+    """
 
     def __init__(self, style: TableStyle) -> None:
         self.style = style
@@ -249,13 +252,19 @@ class Summary:
     def watch(self, passing: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Yield tables on, having looked at each."""
         for table in passing:
-            for name, short in (("mjd", "mjd"), ("healpix_29", "healpix")):
-                ends = pc.min_max(table.column(f"{self.style.prefix}{name}"))
-                for end, choose in (("min", min), ("max", max)):
-                    key, value = f"{short}_{end}", ends[end].as_py()
-                    known = [v for v in (self.statistics.get(key), value) if v is not None]
-                    self.statistics[key] = choose(known, default=None)
+            self._see("mjd_{}", table.column(f"{self.style.prefix}mjd"))
+            self._see("healpix_{}", table.column(f"{self.style.prefix}healpix_29"))
+            if self.style is DELIVERIES:
+                received_us = pc.fill_null(table.column("received").cast(pa.int64()), 0)
+                self._see("received_{}_ms", pc.divide(received_us, 1000))
             yield table
+
+    def _see(self, key: str, values: pa.ChunkedArray) -> None:
+        ends = pc.min_max(values)
+        for end, choose in (("min", min), ("max", max)):
+            name = key.format(end)
+            known = [v for v in (self.statistics.get(name), ends[end].as_py()) if v is not None]
+            self.statistics[name] = choose(known, default=None)
 
 
 def landed(path: str, survey: str, written: WrittenTable, schema: pa.Schema, summary: Summary) -> LandedFile:

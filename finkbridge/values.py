@@ -152,7 +152,8 @@ class LandedFile:
     schema_id: str
     """Fingerprint of the Avro writer schema (archive) or of the Arrow schema (tables)."""
     statistics: dict[str, float | int | None] = field(default_factory=dict)
-    """``mjd_min``, ``mjd_max``, ``healpix_min``, ``healpix_max`` where the table has them."""
+    """``mjd_min``, ``mjd_max``, ``healpix_min``, ``healpix_max`` where the table has them; of ``deliveries``
+    ``received_min_ms`` and ``received_max_ms``, Kafka's times."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from finkbridge.nights import Rules, verdicts
+from finkbridge.blockers import Rules
+from finkbridge.nights import verdicts
 from finkbridge.report import DrainReport
 from finkbridge.settings import Settings
 from pipelines import metadata

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finkbridge import catalog
+from finkbridge.blockers import Blocker, Night, Rules
 from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
-from finkbridge.nights import Blocker, Night, Rules, Verdict, verdicts
+from finkbridge.nights import Verdict, verdicts
 from finkbridge.settings import Settings
 from finkbridge.values import Message, OffsetRange
 from tests.support.lake import POINT, encode, points
@@ -171,7 +172,7 @@ def test_gaps_block_the_nights_between_their_neighbours(world: World) -> None:
     known = generation_of(world.coordinator, "fink_a")
     world.drain([message(0, START - 30 * HOUR), message(1, START - 20 * HOUR)])
     world.coordinator.commit_gap(known, OffsetRange(0, 2, 50), "expired")
-    world.drain([message(50, START - HOUR), message(51, START + HOUR)])
+    world.drain([message(50, START - 2 * HOUR), message(51, START + HOUR)])
     world.look(CLOSES, {0: 52})
     assert world.verdict().complete  # all of the gap was sent before the night
     world.coordinator.commit_gap(known, OffsetRange(0, 52, 60), "expired")
@@ -194,7 +195,7 @@ def test_what_was_there_before_the_lake_began_blocks_nights_before_its_first_mes
 
 
 def test_a_first_message_before_the_night_closes_the_time_before_the_lake(world: World) -> None:
-    world.drain([message(100, START - HOUR), message(101, START + HOUR)])
+    world.drain([message(100, START - 2 * HOUR), message(101, START + HOUR)])
     world.look(CLOSES, {0: 102})
     world.look(CLOSES + 1, {0: 102})  # writes the first message's time down
     assert world.verdict().complete

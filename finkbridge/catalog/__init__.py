@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from finkbridge import disk, layout
+from finkbridge.blockers import Rules
 from finkbridge.catalog import bookkeeping, carried, nights, views
 from finkbridge.catalog.carried import Before
 from finkbridge.catalog.sql import literal
@@ -19,7 +20,6 @@ from finkbridge.catalog.views import Definition
 from finkbridge.disk import Staging
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
-from finkbridge.nights import Rules
 from finkbridge.settings import Settings
 
 log = logging.getLogger(__name__)

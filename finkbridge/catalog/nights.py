@@ -17,10 +17,11 @@ import duckdb
 import pyarrow as pa
 
 from finkbridge import layout
+from finkbridge.blockers import Rules
 from finkbridge.catalog import views
 from finkbridge.ledger import Coordinator, Ledger, seen
 from finkbridge.ledger.coverage import Counts, read_counts, read_nights, write_counts
-from finkbridge.nights import Rules, Verdict, night_of, verdicts
+from finkbridge.nights import Verdict, night_of, verdicts
 
 log = logging.getLogger(__name__)
 

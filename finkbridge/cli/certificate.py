@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from finkbridge.blockers import Blocker, utc
 from finkbridge.certificate import Certificate, PartitionState, Summary, certificates, summaries
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, table
-from finkbridge.nights import Blocker, Verdict, parse_night, utc
+from finkbridge.nights import Verdict, parse_night
 
 COLUMNS = (
     "night",
@@ -56,7 +57,8 @@ def command(
 
     A night is complete when nothing that can hold its alerts is left: every partition was seen at its end,
     and drained up to there, after the night had ended and certificate.late_hours had passed; no gap and no
-    message in quarantine is of its time. Without NIGHT: one line for each night that has rows. It contacts
+    message in quarantine can be of it. In topics that send alerts of old nights, such as replays, all that
+    waits can be of any night. Without NIGHT: one line for each night that has rows. It contacts
     no broker.
 
     Exit codes: 0 all that are shown are complete; 1 one is not, or the lake cannot be read; 2 bad input.

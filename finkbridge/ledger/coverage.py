@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, and_, case, delet
 
 from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.delays import Delays, read_delays
 from finkbridge.ledger.kafka_times import sent_by
 from finkbridge.ledger.seen import reached_at, searched
 from finkbridge.ledger.store import Ledger
@@ -49,6 +50,8 @@ class Lost:
     after: float | None
     """Unix seconds UTC; None: not known."""
     before: float | None
+    known_at: float | None
+    """When they surely had been sent, whatever Kafka's times say; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Coverage:
     """All lives of topics, and when the next one of the same topic was first seen."""
     surveys: Mapping[TopicGeneration, frozenset[str]]
     """Whose alerts each topic has delivered."""
+    delays: Mapping[TopicGeneration, Delays]
+    """How long after their nights they came, by Kafka's times."""
     reaches: tuple[Reach, ...]
     lost: tuple[Lost, ...]
     waiting: tuple[Waiting, ...]
@@ -122,6 +127,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
             nights=_nights(connection),
             sources={source: successions.get(source) for source in sources.values()},
             surveys=_surveys(connection, sources),
+            delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
             lost=(*_never_had(connection, partitions, reaches), *_gaps(connection, sources)),
             waiting=_waiting(connection, sources),
@@ -233,7 +239,8 @@ def _surveys(
     connection: Connection, sources: Mapping[int, TopicGeneration]
 ) -> dict[TopicGeneration, frozenset[str]]:
     found: dict[TopicGeneration, frozenset[str]] = {}
-    for generation, survey in connection.execute(select(s.generation_surveys)):
+    x = s.generation_surveys.c
+    for generation, survey in connection.execute(select(x.generation_id, x.survey)):
         source = sources[generation]
         found[source] = found.get(source, frozenset()) | {survey}
     return found
@@ -285,7 +292,8 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
         span = OffsetRange(row.partition, 0, row.first_offset)
         after = reached.get((older, row.partition))
         after_ms = None if after is None else int(after * 1000)
-        found.append(Lost(life, span, NEVER_HAD, after, sent_by(first_ms, after_ms, row.first_at)))
+        before = sent_by(first_ms, after_ms, row.first_at)
+        found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at))
     return found
 
 
@@ -302,7 +310,8 @@ def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> lis
         known_at = min(row.committed_at, row.seen_at) if was_seen else row.committed_at
         until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, known_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
-        found.append(Lost(sources[row.generation_id], span, row.reason, _seconds(since_ms), until))
+        since = _seconds(since_ms)
+        found.append(Lost(sources[row.generation_id], span, row.reason, since, until, known_at))
     return found
 
 

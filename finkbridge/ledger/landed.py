@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from finkbridge.errors import CommitConflictError, ReconciliationError
 from finkbridge.ledger import schema as s
 from finkbridge.ledger import writers
+from finkbridge.ledger.delays import note_delays
 from finkbridge.ledger.rows import chunks, insert_one
 from finkbridge.ledger.seen import note_surveys
 from finkbridge.values import KnownSchema, LandedFile, LandedPart, SegmentPlan
@@ -35,6 +36,7 @@ def add_part(connection: Connection, owner: Owner, part: LandedPart) -> None:
     add_schemas(connection, part.schemas)
     add_files(connection, part.files, owner.commit, segment_id)
     note_surveys(connection, owner.generation_id, {f.survey for f in part.files if f.table == "deliveries"})
+    note_delays(connection, owner.generation_id, part.files)
     writers.note_schemas(connection, owner.generation_id, part.files)
     if part.rejected:
         connection.execute(insert(s.quarantine), _quarantine_rows(segment_id, owner.generation_id, part))

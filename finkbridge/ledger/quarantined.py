@@ -13,6 +13,7 @@ from finkbridge.errors import CommitConflictError, ReconciliationError, Settings
 from finkbridge.ledger import landed, rows, writers
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
+from finkbridge.ledger.delays import note_delays
 from finkbridge.ledger.seen import note_surveys
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import KnownSchema, LandedFile, TopicGeneration
@@ -151,6 +152,7 @@ def land_entries(
     landed.add_files(connection, files, commit, segment)
     generation_id = rows.generation_id(connection, entries[0].source)
     note_surveys(connection, generation_id, {f.survey for f in files if f.table == "archive"})
+    note_delays(connection, generation_id, files)
     writers.note_schemas(connection, generation_id, files)
 
 

@@ -13,6 +13,7 @@ from finkbridge.errors import ReconciliationError
 from finkbridge.ledger import landed, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
+from finkbridge.ledger.delays import note_delays
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import KnownSchema, LandedFile
 
@@ -81,6 +82,7 @@ def note(
     with coordinator.writing() as connection:
         landed.add_schemas(connection, schemas)
         connection.execute(insert(s.rebuilt), [landed.file_row(file) | belongs for file in files])
+        note_delays(connection, _generation(connection, source), files)
 
 
 def forget(coordinator: Coordinator, archive_ids: Iterable[int]) -> None:
@@ -119,6 +121,12 @@ def _add(connection: Connection, commit: int) -> None:
     r, columns = s.rebuilt.c, ["path", *s.LANDED_COLUMNS]
     new = select(*(r[name] for name in columns), literal(commit)).order_by(r.archive_id, r.path)
     connection.execute(insert(s.files).from_select([*columns, "added"], new))
+
+
+def _generation(connection: Connection, source: Source) -> int:
+    file, segment = s.files.c, s.segments.c
+    query = select(segment.generation_id).join(s.files, file.segment_id == segment.id)
+    return int(connection.execute(query.where(file.id == source.id)).scalar_one())
 
 
 def _source(row: Row[Any], *, is_first: bool) -> Source:

@@ -95,12 +95,15 @@ night_counts = Table(
     Column("last_ms", BigInteger),
 )
 
-# one row a survey whose alerts a generation has delivered
+# one row a survey whose alerts a generation has delivered; by Kafka's times they came at least after_start_s
+# after their night's begin, and at most after_end_s after its end; null: none has a night
 generation_surveys = Table(
     "generation_surveys",
     metadata,
     Column("generation_id", ForeignKey("generations.id"), primary_key=True),
     Column("survey", Text, primary_key=True),
+    Column("after_start_s", Double),
+    Column("after_end_s", Double),
 )
 
 # one row a writer schema of the messages of a generation that are in the lake

@@ -238,6 +238,7 @@ _ADVICE = {
     "malformed": RESTORE,
     "not a database": RESTORE,
     "no such table": RESTORE,
+    "no such column": RESTORE,  # of an older one
 }
 """What to do about what SQLite says."""
 

@@ -98,6 +98,37 @@ def test_incomplete_nights_exit_1_and_say_why(kafka: Kafka, tmp_path: Path) -> N
     assert full["partitions"][0]["quarantined"] == 1
 
 
+def test_nights_of_a_replay_are_complete_once_it_is_drained_and_none_waits(
+    kafka: Kafka, tmp_path: Path, shared_data: Path
+) -> None:
+    """Kafka's times are long after the nights, of which those that are drained first do not tell the rest."""
+    ztf = real_alerts(shared_data / "ztf")
+    (tmp_path / "schema.avsc").write_bytes(ztf.key)
+    newest_first = sorted(zip(ztf.alerts, ztf.records, strict=True), key=lambda x: -x[0]["candidate"]["jd"])
+    records = [record for _, record in newest_first]
+    topic = kafka.topic("ftransfer_cert", config=KEPT)
+    kafka.produce(topic, records)
+    kafka.produce(topic, [(None, records[0][1])])  # its schema is nowhere
+    command = Command(tmp_path, kafka.bootstrap, FINKBRIDGE_CLUSTERS__ZTF__TOPICS=topic)
+    half = len(records) // 2
+    command.run("drain", "--max-messages", str(half))
+    lines = command.json("certificate", code=1)["nights"]
+    assert lines
+    assert not any(line["complete"] for line in lines)
+    assert lines[0]["why"].endswith(
+        f"and {len(records) + 1 - half} offsets wait, which may be of any night: the topic sent alerts when "
+        "their night was long over, as replays do: finkbridge drain"
+    )
+    command.run("drain")
+    lines = command.json("certificate", code=1)["nights"]
+    assert {(line["complete"], line["quarantined"]) for line in lines} == {(False, 1)}
+    assert "1 message in quarantine, which may be of any night" in lines[0]["why"]
+    command.run("quarantine", "requeue", "--schema", "schema.avsc")
+    lines = command.json("certificate")["nights"]
+    assert all(line["complete"] and not line["quarantined"] for line in lines)
+    assert sum(line["rows"] for line in lines) == len(records) + 1
+
+
 def test_a_gap_and_a_night_without_rows(kafka: Kafka, tmp_path: Path) -> None:
     topic, day_ms = kafka.topic("cert", config=KEPT), 86_400_000
     settings = make_settings(tmp_path / "lake", kafka.bootstrap, topic)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from finkbridge.blockers import Rules
 from finkbridge.errors import LakeAccessError
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import drained, read_coverage
-from finkbridge.nights import Rules, verdicts
+from finkbridge.nights import verdicts
 from finkbridge.values import OffsetRange
 from tests.ledger.conftest import OpenLedger
 from tests.support.offline import POINT_KEY, TIME_MS, Given, generation_of, messages_of, plan_of, point
@@ -61,3 +62,11 @@ def test_a_reader_cannot_write_to_postgresql(tmp_path: Path, database: str) -> N
             connection.execute(s.meta.update().values(value=9))
         with ledger.engine.connect() as connection:
             assert connection.get_isolation_level() == "READ COMMITTED"
+
+
+def test_a_ledger_of_before_says_what_to_do(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        with ledger.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE generation_surveys DROP COLUMN after_end_s")
+        with pytest.raises(LakeAccessError, match="or run finkbridge rebuild --ledger --replace"):
+            read_coverage(ledger)

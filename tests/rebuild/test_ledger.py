@@ -91,7 +91,7 @@ FACTS = {
         "state",
     ),
     s.plan_ranges: ("plan", "partition", "start_offset", "end_offset"),
-    s.generation_surveys: ("survey",),
+    s.generation_surveys: ("survey", "after_start_s", "after_end_s"),
     s.generation_schemas: ("schema_id",),
 }
 

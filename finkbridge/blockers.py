@@ -1,0 +1,226 @@
+"""What keeps nights from being complete: spans of time in which alerts were sent that are not in the lake.
+
+Alerts of a night are sent between its begin and its end, or within the late hours that the settings allow.
+So it is in *live* topics, and Kafka's time of a message bounds the nights that it can be of. A topic is live
+if all alerts that are in the lake of it came so; of replays, transfers and topics that have nothing in the
+lake Kafka's times tell nothing, and a message can be of any night that had begun when it was sent:
+
+    unread        known offsets that are not in the lake. Live: from what tells best how far it is drained, a
+                  look all of which is in the lake or Kafka's time, until for ever. Else: at any time
+    not seen      from the newest look at a partition all of which is in the lake, until for ever; of a topic
+                  that the settings do not name, until the newest look
+    not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time
+    not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
+                  nobody saw may have some
+    lost          a gap. Live: between Kafka's times of its neighbours in the lake. Else: until it surely was
+                  sent
+    waiting       a quarantined message. Live: at Kafka's time of it; at any time if it has none. Else: until
+                  it surely was sent
+
+Kafka's times are the producers', and believed as far as they can be true: `finkbridge.ledger.kafka_times`.
+They are in order but for `DISORDER_S`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting
+from finkbridge.ledger.kafka_times import DISORDER_S
+from finkbridge.settings import Settings
+from finkbridge.values import TopicGeneration
+
+HOUR_S = 3600.0
+NEVER = -math.inf
+NOTHING_TELLS = "nothing of the topic is in the lake that tells"
+LATE = "the topic sent alerts when their night was long over, as replays do"
+EARLY = "the topic sent alerts before their night, as wrong clocks do"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say of nights."""
+
+    late_s: float = 6 * HOUR_S
+    """Seconds after a night's end in which its alerts may still be sent."""
+    topics: Mapping[str, Sequence[str]] | None = None
+    """Names and patterns that are drained, by cluster; None: whatever the lake has."""
+
+    @classmethod
+    def of(cls, settings: Settings | None) -> Rules:
+        """Return the rules of some settings, or of none."""
+        if settings is None:
+            return cls()
+        named = {name: cluster.topics for name, cluster in settings.clusters.items()}
+        return cls(settings.certificate.late_hours * HOUR_S, named if any(named.values()) else None)
+
+    def is_drained(self, source: TopicGeneration) -> bool:
+        """Whether a topic is among those that are drained still."""
+        if self.topics is None:
+            return True
+        return any(fnmatchcase(source.topic, name) for name in self.topics.get(source.cluster, ()))
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield cluster and topic of those that are named in full: a pattern need not match any."""
+        yield from ((cluster, name) for cluster, name in self._entries() if not set("*?[") & set(name))
+
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Yield cluster and pattern of those that are none in full."""
+        yield from ((cluster, name) for cluster, name in self._entries() if set("*?[") & set(name))
+
+    def _entries(self) -> Iterator[tuple[str, str]]:
+        for cluster, names in (self.topics or {}).items():
+            yield from ((cluster, name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One night of one survey; times in Unix seconds UTC."""
+
+    survey: str
+    night: int
+    """YYYYMMDD."""
+    start: float
+    end: float
+    closes_at: float
+    """When its last alerts are sent, at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A span of time in which alerts were or may be sent that are not in the lake."""
+
+    source: TopicGeneration | None
+    """None: of all topics."""
+    partition: int | None
+    since: float
+    until: float
+    why: str
+    todo: str
+    lost: int = 0
+    """Gaps that it is of."""
+    quarantined: int = 0
+    """Messages in quarantine that it is of."""
+    unread: int = 0
+    """Offsets that are known and not in the lake that it is of."""
+
+    def blocks(self, night: Night) -> bool:
+        """Whether it touches the time in which the night's alerts are sent."""
+        return self.until >= night.start and self.since < night.closes_at
+
+
+def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
+    """Return all that keeps some night from being complete, in order of time."""
+    doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
+    found = [_not_seen(reach, doubts[reach.source], rules) for reach in coverage.reaches]
+    found += _never_drained(coverage, rules)
+    found += _not_searched(coverage, rules)
+    found += [_lost(lost, doubts[lost.source]) for lost in coverage.lost]
+    found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
+    return sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
+
+
+def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
+    """Return why Kafka's times of a topic tell nothing of nights; empty of a live one."""
+    delays = coverage.delays.get(source)
+    if delays is None:
+        return NOTHING_TELLS
+    if delays.after_end_s > rules.late_s:
+        return LATE
+    return EARLY if delays.after_start_s < 0 else ""
+
+
+def _not_seen(reach: Reach, doubt: str, rules: Rules) -> Blocker:
+    unread = 0 if reach.seen_end is None else max(0, reach.seen_end - reach.next_offset)
+    looked, told = _or(reach.reached_at, NEVER), NEVER if doubt else _or(reach.passed_at, NEVER)
+    seen = max(looked, told)
+    since = NEVER if unread and doubt else seen - (DISORDER_S if unread or told > looked else 0)
+    where = _where(reach.source, reach.partition)
+    until, why, todo = math.inf, f"{where}: {_last_seen(reach, seen)}", "finkbridge drain"
+    if reach.ended_at is not None:
+        until, todo = reach.ended_at, "what it got between is lost"
+        why = f"{why}, and gone {utc(reach.ended_at)}"
+    elif not rules.is_drained(reach.source):
+        until = max(seen, _or(reach.seen_at, NEVER))
+        until, todo = math.inf if until == NEVER else until, f"finkbridge drain {reach.source.topic}"
+        why = f"{why}, and not drained since, as the settings do not name it"
+    elif unread:
+        why = f"{why}, and {unread:,} offsets wait"
+    if unread and doubt:
+        why = f"{why}, which may be of any night: {doubt}"
+    return Blocker(reach.source, reach.partition, since, until, why, todo, unread=unread)
+
+
+def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
+    """Yield what blocks for topics that have no partition in the lake."""
+    known = {reach.source for reach in coverage.reaches}
+    for source in coverage.sources.keys() - known:
+        until, todo = _or(coverage.sources[source], math.inf), f"finkbridge drain {source.topic}"
+        yield Blocker(source, None, NEVER, until, f"{source.topic}: never drained", todo)
+    drained = {(source.cluster, source.topic) for source in coverage.sources}
+    for cluster, topic in rules.named():
+        if (cluster, topic) not in drained:
+            todo = "finkbridge drain, or take it out of the settings"
+            why = f"{topic}: never drained, and the settings name it"
+            yield Blocker(TopicGeneration(cluster, topic, 1), None, NEVER, math.inf, why, todo)
+
+
+def _not_searched(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
+    """Yield what blocks for topics that nobody saw, as nobody looked for them."""
+    for cluster, pattern in rules.patterns():
+        at = _or(coverage.searched.get((cluster, pattern)), NEVER)
+        when = "never" if at == NEVER else f"last {utc(at)}"
+        why = f"{pattern}: its topics were looked for {when}"
+        yield Blocker(TopicGeneration(cluster, pattern, 1), None, at, math.inf, why, "finkbridge drain")
+
+
+def _last_seen(reach: Reach, seen: float) -> str:
+    if seen == NEVER:
+        return "never seen at its end"
+    if seen == reach.reached_at:
+        return f"last seen at its end {utc(seen)}"
+    return f"drained up to {utc(seen)}, by Kafka's time"
+
+
+def _lost(lost: Lost, doubt: str) -> Blocker:
+    span, todo = lost.range, "they cannot be had any more"
+    why = f"{_where(lost.source, span.partition)}: offsets [{span.start:,}, {span.end:,}) {lost.reason}"
+    if doubt:
+        why = f"{why}, which may be of any night: {doubt}"
+        since, until = NEVER, _or(lost.known_at, math.inf)
+    else:
+        since, until = _or(lost.after, NEVER) - DISORDER_S, _or(lost.before, math.inf) + DISORDER_S
+    return Blocker(lost.source, span.partition, min(since, until), until, why, todo, lost=1)
+
+
+def _waiting(waiting: Waiting, doubt: str) -> Blocker:
+    plural = "s" if waiting.messages > 1 else ""
+    where = _where(waiting.source, waiting.partition)
+    why = f"{where}: {waiting.messages:,} message{plural} in quarantine"
+    if doubt:
+        why = f"{why}, which may be of any night: {doubt}"
+        since, until = NEVER, waiting.fetched_by
+    else:
+        since, until = _or(waiting.first, NEVER), _or(waiting.last, waiting.fetched_by)
+    todo, many = 'finkbridge sql "FROM quarantine"', waiting.messages
+    return Blocker(waiting.source, waiting.partition, since, until, why, todo, quarantined=many)
+
+
+def _where(source: TopicGeneration, partition: int) -> str:
+    life = f" (generation {source.generation})" if source.generation > 1 else ""
+    return f"{source.topic}{life} partition {partition}"
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def utc(at: float) -> str:
+    """Return a time as text, to the minute."""
+    if math.isinf(at):
+        return "never"
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
