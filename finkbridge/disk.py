@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -170,8 +171,15 @@ def _refuse_other(aside: Path, final: Path) -> None:
         )
 
 
+def require_file(path: Path) -> None:
+    """Raise OSError where there is a pipe, a socket, a device or a folder: to open one may hang for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file but a folder, pipe, socket or device")
+
+
 def checksum(path: Path) -> str:
-    """Return the xxh3-128 of a file's bytes, as hex."""
+    """Return the xxh3-128 of a file's bytes, as hex; raise OSError where there is no plain file."""
+    require_file(path)
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):

@@ -36,6 +36,24 @@ def data_paths(lake: Path) -> Iterator[str]:
                 yield Path(folder, name).relative_to(lake).as_posix()
 
 
+def odd_paths(lake: Path) -> Iterator[str]:
+    """Yield what of a lake is of no known kind, and no file below its data folders: relative to the lake.
+
+    In its root, whatever is neither ours nor hidden; a folder is named once. Below the data folders, folders
+    without anything in them that no data file can be in.
+    """
+    tops = {*layout.DATA_FOLDERS, layout.SCRATCH}
+    for entry in sorted(lake.iterdir()):
+        is_top = entry.name in tops and entry.is_dir()
+        if not is_top and not (entry.name not in tops and layout.is_beside(entry.name)):
+            yield entry.name
+    for top in sorted(tops):
+        for folder, folders, files in os.walk(lake / top):
+            path = Path(folder).relative_to(lake).as_posix()
+            if not folders and not files and not layout.is_data_folder(path):
+                yield path
+
+
 def file_groups(ledger: Ledger, table: str) -> list[FileGroup]:
     """Return the files of ``deliveries`` or ``packets`` that are alive, by survey and schema."""
     rows = sorted(ledger.alive_files(table), key=lambda r: (r.survey, r.schema_id))

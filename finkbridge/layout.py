@@ -40,6 +40,14 @@ LANDED = "landed"
 DATA_FOLDERS = ("archive", "deliveries", "packets", "quarantine")
 """They hold data files only, and exactly those that the ledger lists."""
 
+_BESIDE = (LEDGER, LOCK, LAKE_ID, CATALOG, BOT)
+_SYSTEM = re.compile(r"lost\+found|\.snapshots?|\.Trash.*|\.Spotlight-.*|\.fseventsd|\.DS_Store")
+"""A file system's own: a lake may be all of a disk."""
+_FOLDERS = re.compile(
+    r"archive(/[^/]+(/(\d{4}-\d{2}-\d{2}|undated))?)?|quarantine(/[^/]+)?"
+    r"|(deliveries|packets)(/[^/]+)?(/night=\d{8})?|packets/other/[^/]+(/night=\d{8})?|\.scratch"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentName:
@@ -129,6 +137,20 @@ def plan_of(file_name: str) -> int | None:
 def merged_path(folder: str, plan: int, ordinal: int) -> str:
     """Path of a file that replaces others of `folder` (all but the last component of their paths)."""
     return f"{folder}/merged-n{plan:08d}-{ordinal:03d}.parquet"
+
+
+def is_beside(name: str) -> bool:
+    """Whether a name in the lake's root is of what lies beside its data folders, or a file system's own.
+
+    A database has its log and what was set aside of it beside it: ``ledger.db-wal``, ``ledger.db.2026...``.
+    """
+    known = any(name == own or name.startswith((f"{own}-", f"{own}.")) for own in _BESIDE)
+    return known or _SYSTEM.fullmatch(name) is not None
+
+
+def is_data_folder(path: str) -> bool:
+    """Whether a folder, relative to the lake, can be one of data files."""
+    return _FOLDERS.fullmatch(path) is not None
 
 
 def table_folder(table: str, survey: str, topic: str) -> str:

@@ -108,3 +108,27 @@ def test_the_whole_path_of_a_data_file_is_parsed_back(name):
 def test_other_paths_are_refused(path):
     with pytest.raises(ValueError, match=r"not |another topic|no night"):
         layout.DataPath.parse(path)
+
+
+def test_what_lies_beside_the_data_folders():
+    """Databases have logs, and a ledger that was set aside has the date in its name."""
+    names = ["ledger.db", "ledger.db-wal", "ledger.db.20261127T120000Z", "lake.id.new", "lost+found"]
+    assert all(map(layout.is_beside, [*names, "catalog.duckdb.wal", "bot.db-shm", "ledger.lock"]))
+    assert not any(map(layout.is_beside, ["archive", "notes", "ledger", "ledger.dbx", "bot", ".git"]))
+
+
+def test_folders_of_every_data_file_are_data_folders():
+    paths = (
+        layout.archive_path(NAME, None),
+        layout.archive_path(NAME, 0),
+        layout.quarantine_path(NAME),
+        layout.deliveries_path(NAME, "ztf", 20260322),
+        layout.packets_path(NAME, "ztf", 20260322),
+        layout.packets_path(NAME, "other", 0),
+        layout.scratch_path("x", ".avro"),
+    )
+    for path in paths:
+        parts = path.split("/")[:-1]
+        assert all(layout.is_data_folder("/".join(parts[:n])) for n in range(1, len(parts) + 1)), path
+    odd = ("archive/t/yesterday", "quarantine/t/2026-03-22", "packets/ztf/20260322", ".scratch/x", "notes")
+    assert not any(map(layout.is_data_folder, odd))

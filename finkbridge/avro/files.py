@@ -7,6 +7,7 @@ and a header that is not what was written is noticed.
 from __future__ import annotations
 
 import mmap
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,9 @@ def write_container(
 
 @contextmanager
 def mapped(path: Path) -> Iterator[mmap.mmap]:
-    """Give a file's bytes without reading them; a file without any raises ValueError."""
+    """Give a file's bytes without reading them; one without any, or a pipe or device, raises ValueError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no plain file")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 

@@ -73,7 +73,7 @@ def check_file(lake: Path, file: Row[Any]) -> Checked:
 
 
 def _check_file(path: Path, file: Row[Any]) -> Checked:
-    size, checksum = path.stat().st_size, disk.checksum(path)
+    checksum, size = disk.checksum(path), path.stat().st_size
     if size != file.bytes:
         return Checked(file, f"has {size} bytes, and {file.bytes} were written")
     if checksum != file.checksum:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.quarantine import read_quarantine_facts
+from finkbridge.disk import require_file
 from finkbridge.errors import DecodeError
 from finkbridge.layout import DataPath
 from finkbridge.ledger import Ledger
@@ -44,6 +45,7 @@ class Held:
         """Whether each message of a file is in a committed segment of its life of a topic."""
         where = self._ledger.lake / path
         try:
+            require_file(where)
             if named.table in {"deliveries", "packets"}:
                 return self._has_all(_offsets_of_table(where))
             return self._has_all(_offsets_of_part(where))

@@ -29,7 +29,7 @@ from sqlalchemy import Row, inspect, select
 
 from finkbridge import disk, layout
 from finkbridge.errors import LakeAccessError
-from finkbridge.lakefiles import data_paths
+from finkbridge.lakefiles import data_paths, odd_paths
 from finkbridge.layout import DataPath, SegmentName
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger import schema as s
@@ -92,14 +92,15 @@ class Known:
 
 
 def find_strays(ledger: Ledger, scope: Scope) -> list[Stray]:
-    """List the lake's data folders and `.scratch`; return what the ledger does not list, as of after that."""
+    """List the lake; return what the ledger does not list, as of after that, and what is of no known kind."""
     paths = (path for path in data_paths(ledger.lake) if _in_scope(path, scope))
+    odd = [_foreign(path) for path in odd_paths(ledger.lake)] if scope.is_all else []
     unknown = unlisted(ledger, paths)
     if not unknown:
-        return []
+        return odd
     known = _known(ledger, unknown)
     late = listed_now(ledger, unknown)  # committed between the listing and now: no strays
-    return [
+    return odd + [
         judge(path, known, was_listed=path in late)
         for path in unknown
         if late.get(path, 0.0) is not None and os.path.lexists(ledger.lake / path)
