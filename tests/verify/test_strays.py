@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from finkbridge.errors import NameTakenError
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
@@ -74,10 +77,15 @@ def test_archive_of_other_ranges_from_the_same_offset_is_left(tmp_path: Path) ->
     number = land(lake, OffsetRange(0, 3, 9))
     lost = {path for path in files_of(lake, number) if path.startswith("archive/")}
     restore_ledger(lake, copy)
-    assert land(lake, OffsetRange(0, 3, 5)) == number  # the first two parts have the same names
-    left = lost - alive_files(lake)
-    assert len(left) == 4
-    assert set(pruned(lake).pruned).isdisjoint(left)
+    with pytest.raises(NameTakenError, match="other content"):
+        land(lake, OffsetRange(0, 3, 5))  # as the same plan, it would name its first part the same
+    with Ledger(lake) as ledger, coordinate(ledger) as coordinator:
+        coordinator.abandon(ledger.pending_plans())
+    assert land(lake, OffsetRange(0, 3, 5)) == number + 1
+    assert len(lost) == 6
+    assert lost.isdisjoint(alive_files(lake))
+    left = lost - set(pruned(lake).pruned)
+    assert sorted(int(path.split("-o")[1][:19]) for path in left) == [5, 6, 7, 8], "they have no other copy"
 
 
 def test_archive_without_a_plan_goes_only_if_all_of_it_is_committed(tmp_path: Path) -> None:
