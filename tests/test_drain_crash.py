@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -13,10 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from finkbridge import execution, later, workers
+from finkbridge import execution, workers
 from finkbridge.drain import drain
 from finkbridge.ledger import schema as s
 from finkbridge.settings import Settings
+from tests.support.dying import COORDINATOR, FORK, killed_at
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     KEPT,
@@ -37,11 +37,6 @@ from tests.support.offline import assert_verified
 
 pytestmark = pytest.mark.kafka
 
-FORK = multiprocessing.get_context("forkserver")
-"""Children start from a process that has the modules and never spoke to Kafka."""
-FORK.set_forkserver_preload(["finkbridge.task", "finkbridge.catalog", "finkbridge.merge", "finkbridge.drain"])
-
-COORDINATOR = "finkbridge.ledger.coordinator:Coordinator"
 STEPS = [
     ("finkbridge.ledger.store:Ledger._create", 1, "after"),
     (f"{COORDINATOR}.add_generation", 1, "before"),
@@ -154,31 +149,8 @@ def start(target: Callable[..., None], *args: Any) -> Any:
     return process
 
 
-def killed(target: Callable[..., None], *args: Any) -> None:
-    """Run a function in a process of its own and expect it to be killed."""
-    process = start(target, *args)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL, process.exitcode
-
-
-def drain_and_die(settings: Settings, step: str, nth: int, when: str) -> None:
-    """Drain, and be killed right before or after the n-th call of a function."""
-    module, _, path = step.partition(":")
-    *owners, name = path.split(".")
-    owner = later.get(f"{module}:{owners[0]}") if owners else __import__(module, fromlist=[name])
-    original, calls = getattr(owner, name), iter(range(1, 1_000_000))
-
-    def dying(*args: Any, **kwargs: Any) -> Any:
-        number = next(calls)
-        if when == "before" and number == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*args, **kwargs)
-        if when == "after" and number == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, dying)
-    drain(settings)
+def killed(settings: Settings, function: str, nth: int, when: str) -> None:
+    killed_at((function, nth, when), drain, settings)
 
 
 @pytest.mark.slow
@@ -188,7 +160,7 @@ def test_killed_at_a_step_and_run_again(
 ) -> None:
     lake = tmp_path / "lake"
     settings = settings_of(lake, kafka, topic)
-    killed(drain_and_die, settings, step, nth, when)
+    killed(settings, step, nth, when)
     drained(settings)
     assert_consistent(lake)
     assert content(lake) == content(reference)
@@ -201,8 +173,8 @@ def test_killed_again_and_again(kafka: Kafka, topic: str, reference: Path, tmp_p
     lake = tmp_path / "lake"
     settings = settings_of(lake, kafka, topic)
     for step, when in (("add_plans", "after"), ("commit_segment", "before"), ("commit_segment", "after")):
-        killed(drain_and_die, settings, f"{COORDINATOR}.{step}", 1, when)
-    killed(drain_and_die, settings, "finkbridge.disk:name_file", 1, "before")
+        killed(settings, f"{COORDINATOR}.{step}", 1, when)
+    killed(settings, "finkbridge.disk:name_file", 1, "before")
     drained(settings)
     assert_consistent(lake)
     assert content(lake) == content(reference)
@@ -213,7 +185,7 @@ def test_files_that_a_dead_run_left_otherwise_are_not_in_the_way(kafka: Kafka, t
     lake, topic = tmp_path / "lake", kafka.topic("fink_otherwise_ztf")
     kafka.produce(topic, points(*range(3)))
     settings = make_settings(lake, kafka.bootstrap, topic)
-    killed(drain_and_die, settings, f"{COORDINATOR}.commit_segment", 1, "before")
+    killed(settings, f"{COORDINATOR}.commit_segment", 1, "before")
     (left,) = (path for path in data_files(lake) if path.startswith("deliveries/"))
     (lake / left).write_bytes((lake / left).read_bytes() + b"x")
     drained(settings)
@@ -245,14 +217,14 @@ def test_killed_while_it_gives_plans_up(
     lake, topic = tmp_path / "lake", kafka.topic("fink_given_up_ztf")
     settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
     kafka.produce(topic, points(*range(10)))
-    killed(drain_and_die, settings, f"{COORDINATOR}.commit_segment", 1, "before")
+    killed(settings, f"{COORDINATOR}.commit_segment", 1, "before")
     assert len(data_files(lake)) > 1, "a plan has landed, and is not committed"
     if loss == "expire":
         kafka.expire(topic, {0: 6})
     else:
         kafka.recreate(topic)
         kafka.produce(topic, points(*range(4)))
-    killed(drain_and_die, settings, step, nth, when)
+    killed(settings, step, nth, when)
     drained(settings)
     first, lost = (6, (1, 0, 0, 6)) if loss == "expire" else (0, (1, 0, 0, 10))
     assert [gap[:4] for gap in gaps(lake)] == [lost]

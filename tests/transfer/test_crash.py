@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finkbridge import later
 from finkbridge.execution import Silent
 from finkbridge.settings import Settings
 from finkbridge.transfer.engine import Result
 from finkbridge.transfer.request import Request
 from finkbridge.transfer.run import transfer
+from tests.support.dying import COORDINATOR, killed_at
 from tests.support.kafka import Kafka
 from tests.support.lake import RealAlerts, forget_landers, make_settings, same
 from tests.transfer.conftest import rows_in
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-FORK = multiprocessing.get_context("forkserver")
-"""Children start from a process that has the modules and never spoke to Kafka."""
-FORK.set_forkserver_preload(["finkbridge.task", "finkbridge.transfer.run"])
-
-COORDINATOR = "finkbridge.ledger.coordinator:Coordinator"
 STEPS = [
     ("finkbridge.transfer.outdir:make_state", 1, "after"),
     ("finkbridge.ledger.store:Ledger._create", 1, "after"),
@@ -35,9 +27,9 @@ STEPS = [
     (f"{COORDINATOR}.add_plans", 1, "before"),
     (f"{COORDINATOR}.add_plans", 1, "after"),
     ("finkbridge.parquet:write", 2, "after"),
-    ("pathlib:Path.replace", 1, "before"),
-    ("pathlib:Path.replace", 1, "after"),
-    ("pathlib:Path.replace", 3, "after"),
+    ("finkbridge.disk:name_file", 1, "before"),
+    ("finkbridge.disk:name_file", 1, "after"),
+    ("finkbridge.disk:name_file", 3, "after"),
     (f"{COORDINATOR}.commit_segment", 1, "before"),
     (f"{COORDINATOR}.commit_segment", 1, "after"),
     ("finkbridge.transfer.outdir:_move", 1, "before"),
@@ -67,32 +59,8 @@ def transferred(settings: Settings, request: Request) -> Result:
     return result
 
 
-def transfer_and_die(settings: Settings, request: Request, step: str, nth: int, when: str) -> None:
-    """Transfer, and be killed right before or after the n-th call of a function."""
-    module, _, path = step.partition(":")
-    *owners, name = path.split(".")
-    owner = later.get(f"{module}:{owners[0]}") if owners else __import__(module, fromlist=[name])
-    original, calls = getattr(owner, name), iter(range(1, 1_000_000))
-
-    def dying(*args: Any, **kwargs: Any) -> Any:
-        number = next(calls)
-        if when == "before" and number == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*args, **kwargs)
-        if when == "after" and number == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, dying)
-    transfer(settings, request, Silent())
-
-
-def killed(*args: Any) -> None:
-    """Transfer in a process of its own and expect it to be killed."""
-    process = FORK.Process(target=transfer_and_die, args=args)
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL, process.exitcode
+def killed(settings: Settings, request: Request, function: str, nth: int, when: str) -> None:
+    killed_at((function, nth, when), transfer, settings, request, Silent())
 
 
 def assert_whole(folder: Path, real: RealAlerts) -> None:
