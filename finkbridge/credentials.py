@@ -22,6 +22,10 @@ from finkbridge.layers import Layer, layer_of, merge
 CLUSTER_FILES = {"ztf": ("ztf_credentials.yml", "credentials.yml"), "lsst": ("lsst_credentials.yml",)}
 """Files by cluster; the first one that is there counts."""
 
+_ANEW = (
+    "run `finkbridge register` with -username, -group_id and -servers: it writes a new one, and keeps this"
+)
+
 _LOG = logging.getLogger(__name__)
 
 _TEXTS = {
@@ -89,11 +93,9 @@ def load_yaml(path: Path) -> Mapping[str, Any]:
         # The parser's own message shows the line, and a password may stand in it.
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise SettingsError(
-            f"{path} is not valid YAML{where}: correct it, or run `finkbridge register` again"
-        ) from None
+        raise SettingsError(f"{path} is not valid YAML{where}: correct it, or {_ANEW}") from None
     if not isinstance(content, Mapping):
-        raise SettingsError(f"{path} has no keys and values: run `finkbridge register` again")
+        raise SettingsError(f"{path} has no keys and values: {_ANEW}")
     return content
 
 

@@ -6,6 +6,7 @@ it, with the suffix ``.bak``. What is not said stays as it was.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ BACKUP = ".bak"
 DEFAULT_TIMEOUT_S = 10
 GROUP_KEYS = ("groupid", "group_id")
 """fink-client 12 asks for the first one, all before and its own transfer for the second."""
+NEEDED = ("username", "group_id", "servers")
+"""What no file can be without."""
+
+LOGGER = logging.getLogger(__name__)
 
 Content = dict[str, Any]
 
@@ -76,6 +81,13 @@ def read_content(folder: Path, survey: str) -> Content:
     return complete(dict(load_yaml(file)), survey, file) if file.is_file() else {}
 
 
+def known_content(folder: Path, survey: str) -> Content:
+    """Return what the file of a survey says, complete; empty where there is none, or it is damaged."""
+    with suppress(SettingsError):
+        return read_content(folder, survey)
+    return {}
+
+
 def complete(content: Content, survey: str, file: Path | str = "the credentials") -> Content:
     """Return the content with each of fink-client's keys, whichever spelling it has."""
     topics = topics_in(content, file)
@@ -96,6 +108,8 @@ def complete(content: Content, survey: str, file: Path | str = "the credentials"
 def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
     """Write a survey's credentials file; return its path.
 
+    A damaged file is written anew where all is said that is needed, and stays beside it as the one before.
+
     Parameters
     ----------
     folder
@@ -109,16 +123,16 @@ def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
     Raises
     ------
     SettingsError
-        Something is missing, the old file is damaged, or the folder cannot be written.
+        Something is missing, also in an old file that is damaged, or the folder cannot be written.
     """
-    content = read_content(folder, survey)
     given = {key: value for key, value in said.items() if value is not None}
+    content = _before(folder, survey, given)
     if "group_id" in given:
         given |= dict.fromkeys(GROUP_KEYS, given["group_id"])
     if "mytopics" in given:
         given["topics"] = {n: content.get("topics", {}).get(n, {}) for n in given["mytopics"]}
     content |= given
-    missing = [key for key in ("username", "group_id", "servers") if not content.get(key)]
+    missing = [key for key in NEEDED if not content.get(key)]
     if missing:
         raise SettingsError(f"{survey}: no {' and no '.join(missing)}: add -{' and -'.join(missing)}")
     file = credentials_file(folder, survey)
@@ -157,11 +171,22 @@ def write_private(file: Path, text: str) -> None:
     """Replace a file that holds secrets in one step, for its owner alone; keep the one before beside it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if file.is_file():
-            _replace(file.with_name(file.name + BACKUP), file.read_bytes())
+        before = file.read_bytes() if file.is_file() else None
+        if before is not None and before != text.encode():  # else the backup would be of nothing else
+            _replace(file.with_name(file.name + BACKUP), before)
         _replace(file, text.encode())
     except OSError as error:
         raise SettingsError(f"cannot write {file}: {error.strerror}: give access to its folder") from None
+
+
+def _before(folder: Path, survey: str, given: Content) -> Content:
+    try:
+        return read_content(folder, survey)
+    except SettingsError:
+        if not all(given.get(key) for key in NEEDED):
+            raise
+    LOGGER.warning("the credentials of %s were damaged, and are written anew: the old file is kept", survey)
+    return {}
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -119,11 +119,38 @@ def test_what_is_missing_is_named_and_nothing_is_written(tmp_path: Path, missing
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_damaged_file_is_not_replaced_nor_repeated(tmp_path: Path) -> None:
-    (tmp_path / "ztf_credentials.yml").write_text(f"password: {SECRET}\n  x: [")
-    with pytest.raises(SettingsError, match="is not valid YAML") as caught:
-        register(tmp_path, "ztf", SAID)
+DAMAGED = [f"password: {SECRET}\n  x: [", f"- {SECRET}\n", f"topics: {SECRET}\n"]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_is_not_replaced_nor_repeated_where_too_little_is_said(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "ztf_credentials.yml").write_text(text)
+    with pytest.raises(SettingsError, match=r"no list|with -username, -group_id and -servers") as caught:
+        register(tmp_path, "ztf", SAID | {"servers": None})
     assert SECRET not in str(caught.value)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("ztf_credentials.yml", text)]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_is_written_anew_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / "ztf_credentials.yml").write_text(text)
+    register(tmp_path, "ztf", SAID)
+    assert load_credentials("ztf", folder=tmp_path)["servers"] == "a:1,b:2"
+    assert (tmp_path / "ztf_credentials.yml.bak").read_text() == text
+    assert "were damaged, and are written anew: the old file is kept" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_the_backup_is_of_another_content(tmp_path: Path) -> None:
+    file = tmp_path / "ztf_credentials.yml"
+    file.write_text("username: theirs\n")
+    for _ in range(2):
+        register(tmp_path, "ztf", SAID)
+    assert (tmp_path / "ztf_credentials.yml.bak").read_text() == "username: theirs\n"
 
 
 @pytest.mark.parametrize("survey", ["../x", "a/b", ""])

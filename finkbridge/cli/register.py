@@ -73,7 +73,7 @@ def command(app: App, /, more: Sequence[str], **options: Any) -> None:
     survey = options["survey"] or _asked("Survey (ztf or lsst)", "-survey")
     module = later.get("finkbridge.register:read_content").__module__
     folder = _folder(app, tmp=options["tmp"])
-    known = later.call(f"{module}:read_content", folder, survey)
+    known = later.call(f"{module}:known_content", folder, survey)
     said = _said(options, more) | {"password": _password(options, survey)}
     _ask_missing(said, known, may_ask=not known or options["survey"] is None)
     file = later.call(f"{module}:register", folder, survey, said)

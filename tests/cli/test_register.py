@@ -132,6 +132,20 @@ def test_the_file_is_private_whatever_the_umask(command: Command) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_damaged_file_is_written_anew_by_the_command_that_its_error_names(command: Command) -> None:
+    file = command.folder / ".finkclient" / "ztf_credentials.yml"
+    file.parent.mkdir()
+    file.write_text("a: [b")
+    file.chmod(0o600)
+    said = command.run("consumer", "fink_a", code=2).stderr
+    assert "run `finkbridge register` with -username, -group_id and -servers" in said
+    assert said == command.run("register", "-survey", "ztf", "-username", "a", code=2).stderr
+    done = command.run("register", "-survey", "ztf", "-username", "a", "-group_id", "b", "-servers", "h:1")
+    assert "were damaged, and are written anew" in done.stderr
+    assert content(command)["servers"] == "h:1"
+    assert file.with_name(f"{file.name}.bak").read_text() == "a: [b"
+
+
 @pytest.mark.kafka
 def test_a_trial_connects(kafka: Kafka, command: Command) -> None:
     topic = kafka.topic("fink_t")
