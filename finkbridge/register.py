@@ -16,16 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from finkbridge.broker.names import is_pattern
+from finkbridge.broker.names import is_pattern, may_be_topic
 from finkbridge.credentials import load_yaml, topics_in
 from finkbridge.errors import SettingsError
+from finkbridge.settings import ClusterSettings
 
 DEFAULT_FOLDER = "~/.finkclient"
 BACKUP = ".bak"
 DEFAULT_TIMEOUT_S = 10
 GROUP_KEYS = ("groupid", "group_id")
 """fink-client 12 asks for the first one, all before and its own transfer for the second."""
+OPTIONS = {
+    "servers": "servers",
+    "group_id": "group_id",
+    "username": "username",
+    "poll_timeout_s": "maxtimeout",
+}
+"""Keys of a file by our settings: their options have the same names."""
 NEEDED = ("username", "group_id", "servers")
 """What no file can be without."""
 
@@ -123,18 +132,20 @@ def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
     Raises
     ------
     SettingsError
-        Something is missing, also in an old file that is damaged, or the folder cannot be written.
+        Something is missing, also in an old file that is damaged; a value is none that any command would
+        take; or the folder cannot be written.
     """
     given = {key: value for key, value in said.items() if value is not None}
-    content = _before(folder, survey, given)
+    before = _before(folder, survey, given)
     if "group_id" in given:
         given |= dict.fromkeys(GROUP_KEYS, given["group_id"])
     if "mytopics" in given:
-        given["topics"] = {n: content.get("topics", {}).get(n, {}) for n in given["mytopics"]}
-    content |= given
+        given["topics"] = {n: before.get("topics", {}).get(n, {}) for n in given["mytopics"]}
+    content = before | given
     missing = [key for key in NEEDED if not content.get(key)]
     if missing:
         raise SettingsError(f"{survey}: no {' and no '.join(missing)}: add -{' and -'.join(missing)}")
+    _check(content, [topic for topic in given.get("mytopics", ()) if topic not in before.get("mytopics", ())])
     file = credentials_file(folder, survey)
     write_private(file, yaml.safe_dump(complete(content, survey), sort_keys=False, allow_unicode=True))
     return file
@@ -187,6 +198,21 @@ def _before(folder: Path, survey: str, given: Content) -> Content:
             raise
     LOGGER.warning("the credentials of %s were damaged, and are written anew: the old file is kept", survey)
     return {}
+
+
+def _check(content: Content, topics: Sequence[str]) -> None:
+    """Refuse what all commands would refuse: the file that is there may be one that works."""
+    values = {setting: content.get(key) for setting, key in OPTIONS.items()}
+    try:
+        ClusterSettings.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"-{OPTIONS[str(first['loc'][0])]}: {reason}: nothing is written") from None
+    if (bad := next((topic for topic in topics if not may_be_topic(topic)), None)) is not None:
+        raise SettingsError(
+            f"{bad!r} is no name of a topic: those have letters, digits, dots, _ and -: nothing is written"
+        )
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -77,6 +77,12 @@ def _check_servers(value: str) -> str:
     return value
 
 
+def _check_name(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a character in it is no sign that can be printed: remove it")
+    return value
+
+
 def _check_cluster_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]+", value):
         raise ValueError("a cluster's name has only a-z, 0-9, _ and -")
@@ -125,6 +131,7 @@ FilePath = Annotated[Path, BeforeValidator(_refuse_empty), AfterValidator(_expan
 Start = Annotated[datetime | Literal["earliest", "latest"], PlainValidator(parse_start)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Servers = Annotated[str, BeforeValidator(_join_commas), AfterValidator(_check_servers)]
+Name = Annotated[str, AfterValidator(_check_name)]
 ClusterName = Annotated[str, AfterValidator(_check_cluster_name)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(_check_ledger)]
 KafkaKeys = Annotated[dict[str, str | SecretStr], BeforeValidator(_hide_kafka_secrets)]

@@ -40,6 +40,7 @@ from finkbridge.setting_types import (
     FilePath,
     KafkaKeys,
     LedgerUrl,
+    Name,
     Patterns,
     Servers,
     Start,
@@ -65,9 +66,9 @@ class ClusterSettings(_Values):
 
     servers: Servers
     """Bootstrap servers, host:port, several with commas between."""
-    group_id: Annotated[str, Field(min_length=1)] = "finkbridge"
+    group_id: Annotated[Name, Field(min_length=1)] = "finkbridge"
     """Your consumer group. Offsets are told to ``<group_id>-finkbridge``, never to this group itself."""
-    username: str | None = None
+    username: Name | None = None
     """SASL user; counts only with a password."""
     password: SecretStr | None = None
     """None: no SASL, as on Fink's public servers. Else SCRAM-SHA-512, unless `kafka` says otherwise."""

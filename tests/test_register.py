@@ -145,12 +145,42 @@ def test_a_damaged_file_is_written_anew_and_kept(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("maxtimeout", float("nan"), "-maxtimeout: Input should be"),
+        ("maxtimeout", float("inf"), "-maxtimeout: Input should be"),
+        ("servers", "nohost", "-servers: write host:port"),
+        ("group_id", "a\x01b", "-group_id: a character in it"),
+        ("username", "a\nb", "-username: a character in it"),
+        ("mytopics", ["fink_a", "bad/topic"], "'bad/topic' is no name of a topic"),
+        ("mytopics", ["../x*"], r"'\.\./x\*' is no name of a topic"),
+    ],
+)
+def test_what_no_command_would_take_is_not_written(
+    tmp_path: Path, key: str, value: object, text: str
+) -> None:
+    file = register(tmp_path, "ztf", SAID)
+    before = file.read_bytes()
+    with pytest.raises(SettingsError, match=f"^{text}.*: nothing is written$"):
+        register(tmp_path, "ztf", {key: value})
+    assert [(path, path.read_bytes()) for path in tmp_path.iterdir()] == [(file, before)]
+
+
 def test_the_backup_is_of_another_content(tmp_path: Path) -> None:
     file = tmp_path / "ztf_credentials.yml"
     file.write_text("username: theirs\n")
     for _ in range(2):
         register(tmp_path, "ztf", SAID)
     assert (tmp_path / "ztf_credentials.yml.bak").read_text() == "username: theirs\n"
+
+
+def test_an_odd_topic_that_is_there_already_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "ztf_credentials.yml").write_text(
+        "username: me\ngroup_id: g\nservers: a:1\nmytopics: [a/b, fink_a]\n"
+    )
+    assert remove_topics(tmp_path, "ztf", ["fink_a"]) == ["fink_a"]
+    assert load_credentials("ztf", folder=tmp_path)["mytopics"] == ["a/b"]
 
 
 @pytest.mark.parametrize("survey", ["../x", "a/b", ""])

@@ -11,6 +11,14 @@ SCHEMA = "_schema"
 COUNTING = re.compile(r"fink_(ztf|lsst)_\d{8}")
 """Fink's topics that count a night's alerts: they hold identifiers, and no alert."""
 
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_PATTERN_SIGNS = re.compile(r"[*?\[\]!]")
+
+
+def may_be_topic(name: str) -> bool:
+    """Whether Kafka can have a topic of this name, or one that matches it where it is a pattern."""
+    return bool(_LEGAL.fullmatch(_PATTERN_SIGNS.sub("x", name) if is_pattern(name) else name))
+
 
 def is_pattern(name: str) -> bool:
     """Whether a name is a shell pattern, which may match many topics or none."""

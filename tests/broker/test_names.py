@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finkbridge.broker.names import select
+from finkbridge.broker.names import may_be_topic, select
 
 THERE = [
     "fink_20260322",
@@ -34,3 +34,21 @@ THERE = [
 )
 def test_select(names: list[str], found: list[str]) -> None:
     assert select(names, THERE) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fink_sn_ztf", True),
+        ("fink_[ab]*", True),
+        ("a" * 249, True),
+        ("a" * 250, False),
+        ("a/b", False),
+        ("a/*", False),
+        ("a b", False),
+        ("", False),
+        ("\u00e9t\u00e9", False),
+    ],
+)
+def test_what_kafka_takes_as_a_name(name: str, expected: bool) -> None:
+    assert may_be_topic(name) is expected
