@@ -165,8 +165,11 @@ def _report(error: Exception, app: App) -> int:
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        _say(f"error: {_usage(error)}", app)
         return error.exit_code
     if isinstance(error, click.Abort):
         _say("interrupted", app)
@@ -185,6 +188,13 @@ def _line(error: Exception, app: App) -> str:
         click.echo(_lines(app.mask("".join(traceback.format_exception(error)))), err=True, nl=False)
     again = "" if app.verbosity else " (run again with --verbose for the details)"
     return f"unexpected {type(error).__name__}: {error}{again}"
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return what is wrong with the command line, and where its help is, as one line."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "finkbridge"
+    return f"{error.format_message().rstrip('.')} (see `{path} --help`)"
 
 
 def _say(text: str, app: App) -> None:

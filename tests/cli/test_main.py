@@ -84,7 +84,7 @@ def test_version(run):
     ("arguments", "message"),
     [
         (("drian",), "No such command 'drian'. Did you mean 'drain'?"),
-        (("qqq",), "No such command 'qqq'."),
+        (("qqq",), "No such command 'qqq' (see"),
         (("--nope",), "No such option '--nope'"),
         (("drain", "--nope"), "No such option '--nope'"),
         (("drain", "extra"), "unexpected extra argument"),
@@ -95,6 +95,9 @@ def test_bad_usage_is_2(run, arguments, message):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert message in err
+    assert err.startswith("finkbridge: error: ")
+    assert err.endswith("--help`)\n")
+    assert err.count("\n") == 1
 
 
 def test_missing_module_is_one_line(run, monkeypatch):
