@@ -18,7 +18,7 @@ from finkbridge.text import printable
 @click.command(name="rebuild")
 @click.option("--ledger", "of_ledger", is_flag=True, help="Make the ledger again first: it is lost.")
 @click.option(
-    "--replace", is_flag=True, help="With --ledger: give a ledger that is there another name first."
+    "--replace", is_flag=True, help="With --ledger: put the new one in the place of one that is there."
 )
 @workers_option
 @json_option
@@ -35,7 +35,8 @@ def command(
     tables a second time. If it is ended or dies, the next one goes on where it was.
 
     With --ledger, ledger.db is lost: a new one is made from what the files say, and then the tables. What
-    only the old one knew is named. A ledger that is there is never written over.
+    only the old one knew is named. A ledger that is there is never written over: with --replace the new one
+    is made beside it, and if that or the tables fail, all is as before.
 
     Exit codes: 0; 1 something could not be read, and nothing was replaced; 2 a bad setting.
     """
@@ -74,6 +75,9 @@ def ledger_lines(report: LedgerReport) -> Iterator[str]:
         yield f"the old ledger is {report.aside} now"
     if report.tables is None:
         yield "nothing was made: restore the files that follow, or move them out of the lake, and run again"
+        return
+    if report.put_back:
+        yield "nothing was replaced: the ledger that was there has its place again"
         return
     yield (
         f"the ledger is new: {report.plans:,} plans, {report.messages:,} messages, "

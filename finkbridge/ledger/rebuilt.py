@@ -51,6 +51,12 @@ def made(ledger: Ledger) -> Sequence[Row[Any, Any, Any, Any]]:
         return connection.execute(query).all()
 
 
+def unfinished(ledger: Ledger) -> list[str] | None:
+    """Return the files that were made for a new ledger, while its tables are missing; else None."""
+    with ledger.reading() as connection:
+        return list(connection.scalars(select(s.rebuilt.c.path))) if tables_missing(connection) else None
+
+
 def sources(ledger: Ledger) -> list[Source]:
     """Return the archive files of which nothing was made anew yet."""
     f = s.files.c

@@ -2,9 +2,11 @@
 
     1 examine    every archive and quarantine file, byte for byte, on any worker
     2 choose     the plans that were committed (`finkbridge.rebuild.choose`)
-    3 aside      if asked: a ledger that is there gets another name; none is ever written over
-    4 adopt      one transaction: generations, ranges, segments, files, schemas, quarantine, gaps
-    5 rebuild    the tables and the catalog, as ever (`finkbridge.rebuild.tables`)
+    3 adopt      one transaction: generations, ranges, segments, files, schemas, quarantine, gaps; where a
+                 ledger is to be replaced, in a new one beside it
+    4 exchange   it gets another name, and the new one its place; none is ever written over
+    5 rebuild    the tables and the catalog, as ever (`finkbridge.rebuild.tables`); where that fails, a ledger
+                 that was replaced gets its place back, and all is as before
 
 The lake is held all the time. A file that is damaged ends it after 1, with nothing changed: restored, or
 moved out of the lake, it is no hindrance any more. The tables' old files are not trusted, as only the lost
@@ -13,17 +15,15 @@ ledger had their checksums: they are made again.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from finkbridge import disk, layout
+from finkbridge import layout
 from finkbridge.avro.archive import read_schema_text
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.disk import clear_scratch
@@ -34,10 +34,12 @@ from finkbridge.layout import DataPath
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, has_archive, is_blank
 from finkbridge.ledger.locks import flock, held
+from finkbridge.ledger.rebuilt import unfinished
+from finkbridge.rebuild import exchange
 from finkbridge.rebuild.choose import Choice, FoundPlan, choose, in_order, joined
 from finkbridge.rebuild.examine import Examined, ExamineTask, examine
 from finkbridge.rebuild.report import LedgerReport
-from finkbridge.rebuild.tables import Watch, rebuild_tables, unwatched, zip_done
+from finkbridge.rebuild.tables import RebuildReport, Watch, rebuild_tables, unwatched, zip_done
 from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan
 
@@ -52,7 +54,7 @@ def rebuild_ledger(
     settings
         Of the lake.
     replace_old
-        Give a ledger that is there another name first.
+        Give a ledger that is there another name, once the new one is made.
     watch
         Told of progress, twice over: for the files read, then for the tables made.
 
@@ -76,19 +78,36 @@ def rebuild_ledger(
         if report.problems:
             return report
         adoption = _adoption(found, last, report)  # 2
-        if replace_old:
-            report.aside = _set_aside(settings.lake)  # 3
-        with Ledger(settings.lake, settings.ledger_url, create=True) as ledger:
-            bridge = Bridge(settings, Coordinator(ledger), {})
-            clear_scratch(settings.lake)
-            completing = _Completing(settings.lake)
-            for requeue in adopt(bridge.coordinator, adoption, completing.complete):  # 4
-                report.add_strays(
-                    _paths(requeue.part), "its messages landed by another requeue, or are unknown"
-                )
-            report.tables = rebuild_tables(bridge, watch)  # 5
+        clear_scratch(settings.lake)
+        with exchange.beside(settings.lake) as aside:
+            place = aside if replace_old else settings.lake
+            with Ledger(place, settings.ledger_url, create=True) as ledger:
+                _adopt(Coordinator(ledger), settings.lake, adoption, report)  # 3
+            if replace_old:
+                report.aside = exchange.exchange(settings.lake)  # 4
+        report.tables = _make_tables(settings, report, watch)  # 5
         report.tables.seconds = time.monotonic() - began
     return report
+
+
+def _adopt(coordinator: Coordinator, lake: Path, adoption: Adoption, report: LedgerReport) -> None:
+    for requeue in adopt(coordinator, adoption, _Completing(lake).complete):
+        report.add_strays(_paths(requeue.part), "its messages landed by another requeue, or are unknown")
+
+
+def _make_tables(settings: Settings, report: LedgerReport, watch: Watch) -> RebuildReport:
+    """Make the tables of a new ledger; where that fails, the one that it replaced gets its place back."""
+    made: list[str] | None = None
+    try:
+        with Ledger(settings.lake, settings.ledger_url) as ledger:
+            try:
+                return rebuild_tables(Bridge(settings, Coordinator(ledger), {}), watch)
+            finally:
+                made = unfinished(ledger) if report.aside else None
+    finally:
+        if made is not None:
+            exchange.put_back(settings.lake, report.aside, made)
+            report.aside, report.put_back = "", True
 
 
 @contextmanager
@@ -129,28 +148,6 @@ def _parts(paths: Iterable[str], report: LedgerReport) -> tuple[list[tuple[str, 
             name = named.segment
             groups[named.topic, name.generation, name.plan, name.part].append(path)
     return [tuple(mine) for mine in groups.values()], last
-
-
-def _set_aside(lake: Path) -> str:
-    """Give the files of a ledger another name, with the date; return the new one."""
-    old = lake / layout.LEDGER
-    with disk.writing(lake):
-        if not old.exists():
-            return ""
-        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(old)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in its log goes with it
-        new = _free_name(old)
-        for suffix in ("", "-wal", "-shm"):  # of one that is no database; a log is found by its name
-            if (file := old.with_name(old.name + suffix)).exists():
-                file.rename(new.with_name(new.name + suffix))
-        disk.sync_folder(lake)
-    return new.name
-
-
-def _free_name(old: Path) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    names = (old.with_name(f"{old.name}.{stamp}{f'.{n}' if n else ''}") for n in count())
-    return next(path for path in names if not path.exists())
 
 
 def _examine_all(

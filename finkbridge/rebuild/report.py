@@ -28,6 +28,8 @@ class LedgerReport:
 
     aside: str = ""
     """Where the old ledger is now."""
+    put_back: bool = False
+    """Whether it has its place again, as the tables could not be made."""
     plans: int = 0
     segments: int = 0
     messages: int = 0

@@ -63,6 +63,21 @@ def test_full_from_the_start(world: World, small_disk: Path) -> None:
     world.recovers(topic)
 
 
+@pytest.mark.parametrize("step", ["finkbridge.rebuild.ledger:adopt", "finkbridge.rebuild.tables:_keep"])
+def test_full_while_the_ledger_is_made_again(world: World, small_disk: Path, step: str) -> None:
+    """Disk full during `rebuild --ledger --replace`"""
+    topic = world.topic(8)
+    assert world.run("drain", topic).code == 0
+    before = world.run("certificate", "--json").out
+    done = world.attacked(step, lambda: fill(small_disk), "rebuild", "--ledger", "--replace")
+    world.failed(done, "full|[Nn]o space left|disk I/O")
+    (small_disk / "filler").unlink()
+    assert [path.name for path in world.lake.glob("ledger.db.*")] == []
+    assert world.run("certificate", "--json").out == before
+    assert world.run("verify").code == 0
+    world.recovers(topic)
+
+
 def test_read_only(world: World, small_disk: Path) -> None:
     """Lake on a file system that became read-only"""
     topic = world.topic()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from finkbridge import quarantine, rebuild
+from finkbridge.disk import clear_scratch
 from finkbridge.drain import drain
 from finkbridge.errors import LakeAccessError, LakeBusyError, SettingsError
 from finkbridge.land import Lander
@@ -410,6 +411,37 @@ def test_ledger_that_is_there_is_never_written_over(tmp_path: Path) -> None:
     assert facts(old / "lake") == said
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("finkbridge.ledger.landed", "add_part", 2),
+        ("finkbridge.rebuild.exchange", "_set_aside", 1),
+        ("finkbridge.rebuild.tables", "_keep", 2),
+        ("finkbridge.ledger.rebuilt", "commit_rebuild", 1),
+    ],
+    ids=lambda step: step[1],
+)
+def test_good_ledger_stays_where_the_new_one_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Any
+) -> None:
+    """A full disk: the old ledger was set aside first, and a lake with it."""
+    lake = small(tmp_path / "lake")
+    before, said, files = rows_of(lake), facts(lake), data_files(lake)
+    commit = [row.number for row in ledger_rows(lake, s.commits)]
+    with monkeypatch.context() as patch:
+        die_at(patch, step, after=False)
+        with pytest.raises(Died):
+            run(lake, replace_old=True)
+    assert [row.number for row in ledger_rows(lake, s.commits)] == commit
+    assert facts(lake) == said
+    clear_scratch(lake)
+    assert data_files(lake) == files
+    assert_as_before(lake, before)
+    assert [path.name for path in lake.glob("ledger.db.*")] == []
+    assert run(lake, replace_old=True).aside
+    assert_as_before(lake, before)
+
+
 def test_ledger_that_is_no_database_is_replaced_when_asked(tmp_path: Path) -> None:
     lake = small(tmp_path / "lake")
     before = rows_of(lake)
@@ -431,7 +463,7 @@ def test_nothing_to_make_a_ledger_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        ("finkbridge.rebuild.ledger", "_set_aside", 1),
+        ("finkbridge.rebuild.exchange", "exchange", 1),
         ("finkbridge.rebuild.ledger", "examine", 2),
         ("finkbridge.ledger.landed", "add_part", 2),
         ("finkbridge.ledger.adopt", "_add_requeue", 1),
