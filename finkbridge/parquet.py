@@ -75,8 +75,13 @@ def write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, style: Styl
 def known_schema(schema: pa.Schema) -> KnownSchema:
     """Return an Arrow schema with its fingerprint, metadata counted."""
     content = schema.serialize().to_pybytes()
+    return KnownSchema(fingerprint_of(content), "arrow", content)
+
+
+def fingerprint_of(content: bytes) -> str:
+    """Return what tells a serialized Arrow schema from any other."""
     # of SHA-256, as the names in it are a stranger's, who could make two alike of a hash that is only quick
-    return KnownSchema(hashlib.sha256(content).hexdigest()[:32], "arrow", content)
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from finkbridge.avro.container import (
     SYNC_BYTES,
     ContainerError,
+    Header,
     block_prefix,
     encode_long,
     read_blocks,
@@ -46,6 +48,17 @@ class Archive:
     messages: tuple[Message, ...]
     spans: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
     """Where in the file each message's value is: its first byte, and the one behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What the header of an archive file says, proven: all but the values."""
+
+    schema_text: bytes
+    """The writer schema as received."""
+    facts: dict[str, Any]
+    messages: tuple[Message, ...]
+    """Each with an empty value."""
 
 
 def write_archive(
@@ -98,6 +111,26 @@ def read_archive(path: Path) -> Archive:
         raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
 
+def read_outline(path: Path) -> Outline:
+    """Read no more of an archive file than its header; raise DecodeError if that is damaged."""
+    try:
+        with mapped(path) as data:
+            metadata = read_proven_header(data).metadata
+        packed = json.loads(metadata[MESSAGES])
+        messages = open_envelopes(packed, [b""] * packed["count"], metadata[SCHEMA])
+        return Outline(metadata[SCHEMA], json.loads(metadata[FACTS]), messages)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
+
+
+def value_of(path: Path, number: int) -> bytes:
+    """Return the value of one message of an archive file, by its place among them; nothing proves it."""
+    with mapped(path) as data:
+        header = read_proven_header(data)
+        start, end = next(islice(_spans(data, header), number, None))
+        return data[start:end]
+
+
 def read_value(path: Path, position: int, length: int) -> tuple[bytes, Framing, bytes]:
     """Return one message of an archive file: its writer schema as received, its framing, and its value.
 
@@ -148,19 +181,24 @@ def _read(data: mmap.mmap) -> Archive:
     header = read_proven_header(data)
     metadata = header.metadata
     schema, framing = parse_schema(metadata[SCHEMA]), Framing(metadata[FRAMING].decode())
+    spans = tuple(_spans(data, header))
+    values = [data[start:end] for start, end in spans]
+    if hash_all(values) != metadata[VALUES_HASH]:
+        raise ContainerError("a value is not as it was written, noticed", len(data))
+    messages = open_envelopes(json.loads(metadata[MESSAGES]), values, schema.text)
+    return Archive(schema, framing, json.loads(metadata[FACTS]), messages, spans)
+
+
+def _spans(data: mmap.mmap, header: Header) -> Iterator[tuple[int, int]]:
+    """Yield the first byte of each value, and the one behind it."""
+    framing = Framing(header.metadata[FRAMING].decode())
     prefix = block_prefix if framing is Framing.BARE else _bytes_prefix
-    values, spans = [], []
     for start, end in read_blocks(data, header):
         first = start if framing is Framing.BARE else read_long(data, start)[1]
         lead = prefix(end - first)
         if data[first - len(lead) : first] != lead:
             raise ContainerError("a block is not as it was written", start)
-        values.append(data[first:end])
-        spans.append((first, end))
-    if hash_all(values) != metadata[VALUES_HASH]:
-        raise ContainerError("a value is not as it was written, noticed", len(data))
-    messages = open_envelopes(json.loads(metadata[MESSAGES]), values, schema.text)
-    return Archive(schema, framing, json.loads(metadata[FACTS]), messages, tuple(spans))
+        yield first, end
 
 
 def _value(message: Message) -> bytes:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from itertools import islice
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -71,7 +72,7 @@ _VIEW = (
 def define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, rules: Rules, *, filled: bool) -> None:
     """Make the view, over the view ``deliveries``; not `filled`, it is empty."""
     found = verdicts(ledger, rules) if filled else []
-    known = _valid({_key(v): v.rows for v in found}, read_counts(ledger)) if filled else {}
+    known = valid({_key(v): v.rows for v in found}, read_counts(ledger)) if filled else {}
     rows = [_fact(verdict, known.get(_key(verdict))) for verdict in found]
     columns = list(zip(*rows, strict=True)) or [()] * len(_FACTS)
     connection.register("copied", pa.table(list(map(pa.array, columns, _FACTS.types)), schema=_FACTS))
@@ -91,20 +92,30 @@ def count_closed(coordinator: Coordinator, rules: Rules) -> None:
     """Count the nights that are over and got rows since they were counted, and write it down."""
     ledger, now = coordinator.ledger, time.time()
     rows = read_nights(ledger)
-    known = _valid(rows, read_counts(ledger))
+    known = valid(rows, read_counts(ledger))
     over = [key for key in reversed(rows) if night_of(*key, rules).closes_at <= now]
     wanted = {key: rows[key] for key in over if key not in known}
     if wanted:
         some = dict(islice(wanted.items(), COUNTED_AT_ONCE))
         with coordinator.writing() as connection:
-            write_counts(connection, _counted(ledger, some))
+            (ledger.lake / layout.SCRATCH).mkdir(exist_ok=True)
+            write_counts(connection, counted(ledger, some, ledger.lake / layout.SCRATCH))
 
 
-def _counted(ledger: Ledger, rows: Mapping[Key, int]) -> dict[Key, Counts]:
-    """Count nights that have so many rows; none where a file cannot be read, which is `verify`'s to tell."""
-    (ledger.lake / layout.SCRATCH).mkdir(exist_ok=True)
+def counted(ledger: Ledger, rows: Mapping[Key, int], spill: Path) -> dict[Key, Counts]:
+    """Count nights that have so many rows; none where a file cannot be read, which is `verify`'s to tell.
+
+    Parameters
+    ----------
+    ledger
+        Of the lake.
+    rows
+        By survey and night.
+    spill
+        Folder for what does not fit into memory.
+    """
     try:
-        with duckdb.connect(config=_modest(ledger)) as connection:
+        with duckdb.connect(config=_modest(spill)) as connection:
             connection.execute(f"CREATE VIEW deliveries AS {views.deliveries_select(ledger)}")
             told = connection.execute(_counting(night for _, night in rows)).fetchall()
     except duckdb.Error as error:
@@ -112,22 +123,23 @@ def _counted(ledger: Ledger, rows: Mapping[Key, int]) -> dict[Key, Counts]:
             "the rows of nights cannot be counted: %s: run finkbridge verify", str(error).splitlines()[0]
         )
         return {}
-    counted = {(survey, night): counts for survey, night, *counts in told}
-    return {key: Counts(rows[key], *counted[key]) for key in rows if key in counted}
+    found = {(survey, night): counts for survey, night, *counts in told}
+    return {key: Counts(rows[key], *found[key]) for key in rows if key in found}
 
 
-def _modest(ledger: Ledger) -> dict[str, str | bool | int | float | list[str]]:
+def valid(rows: Mapping[Key, int], known: Mapping[Key, Counts]) -> dict[Key, Counts]:
+    """Return the counts of nights that got no rows since they were counted."""
+    return {key: counts for key, counts in known.items() if rows.get(key) == counts.rows}
+
+
+def _modest(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
     """Return settings with which DuckDB leaves memory to the workers."""
-    return {"memory_limit": MEMORY, "temp_directory": str(ledger.lake / layout.SCRATCH)}
+    return {"memory_limit": MEMORY, "temp_directory": str(spill)}
 
 
 def _counting(nights: Iterable[int]) -> str:
     named = ", ".join(str(night) for night in sorted(set(nights))) or "NULL"
     return _COUNTING.format(nights=named)
-
-
-def _valid(rows: Mapping[Key, int], known: Mapping[Key, Counts]) -> dict[Key, Counts]:
-    return {key: counts for key, counts in known.items() if rows.get(key) == counts.rows}
 
 
 def _fact(verdict: Verdict, counts: Counts | None) -> tuple[object, ...]:

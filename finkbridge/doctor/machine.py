@@ -18,6 +18,7 @@ from finkbridge.ledger import schema as s
 from finkbridge.ledger.adopt import has_archive, is_blank
 from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
 from finkbridge.settings import Loaded, Settings
+from finkbridge.verify import check_ledger
 
 TOO_LITTLE_BYTES, LITTLE_BYTES = 10**9, 10**10
 """Free space below which a drain may fail any moment, and below which it is time to see to it: a night of all
@@ -126,6 +127,10 @@ def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
         return
     if is_blank(ledger) and has_archive(ledger.lake):
         yield Finding("ledger", where, "bad", "knows of nothing, and the lake has an archive", LOST)
+        return
+    if found := next(check_ledger(ledger), None):
+        said = f"contradicts itself: {found.where}: {found.problem}"
+        yield Finding("ledger", where, "bad", said, "run finkbridge verify, which names all of it")
         return
     with ledger.reading() as connection:
         newest = connection.scalar(select(func.max(s.commits.c.committed_at)))

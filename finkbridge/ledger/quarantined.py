@@ -144,7 +144,7 @@ def land_entries(
     """Move messages of one segment from waiting to landed, and count them as rows."""
     segment, count = entries[0].segment_id, len(entries)
     c = s.segments.c
-    _move(connection, entries, "landed")
+    _move(connection, entries, "landed", commit)
     for entry in entries:
         _count_as_row(connection, entry)
     counts = {"rows": c.rows + count, "quarantined": c.quarantined - count}
@@ -174,7 +174,7 @@ def accept(coordinator: Coordinator, entries: Sequence[Entry]) -> int:
     """Note that a person has seen messages which will never land; return the commit's number."""
     with coordinator.writing() as connection:
         commit = rows.add_commit(connection, "accept", coordinator.epoch)
-        _move(connection, entries, "accepted")
+        _move(connection, entries, "accepted", commit)
     return commit
 
 
@@ -232,12 +232,12 @@ def _entry(row: Any) -> Entry:
     return Entry(*place, *why, row.path, row.state, row.segment_id, row.plan, row.part)
 
 
-def _move(connection: Connection, entries: Sequence[Entry], state: str) -> None:
+def _move(connection: Connection, entries: Sequence[Entry], state: str, commit: int) -> None:
     q = s.quarantine.c
     moved = 0
     for some in rows.chunks(entry.id for entry in entries):
         waiting = update(s.quarantine).where(q.id.in_(some), q.state == "waiting")
-        moved += connection.execute(waiting.values(state=state)).rowcount
+        moved += connection.execute(waiting.values(state=state, settled=commit)).rowcount
     if moved != len(entries):
         raise CommitConflictError(
             "a message of these does not wait in quarantine any more: nothing was changed"

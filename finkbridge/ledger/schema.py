@@ -272,7 +272,8 @@ gaps = Table(
     Column("reason", Text, nullable=False),
 )
 
-# one row a message that could not be decoded; state: waiting, landed (requeued), accepted (seen by a person)
+# one row a message that could not be decoded; state: waiting, landed (requeued), accepted (seen by a person);
+# settled: the commit that landed it, or noted that it was accepted
 quarantine = Table(
     "quarantine",
     metadata,
@@ -287,6 +288,7 @@ quarantine = Table(
     Column("reference", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("state", Text, nullable=False),
+    Column("settled", ForeignKey("commits.number"), index=True),
     UniqueConstraint("generation_id", "partition", "offset"),
 )
 

@@ -53,7 +53,9 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class FoundFile:
+    """A file of archive or quarantine, and what it says."""
+
     file: LandedFile
     facts: dict[str, Any]
     messages: tuple[Message, ...]
@@ -67,17 +69,28 @@ def examine(task: ExamineTask) -> list[Examined]:
     DecodeError
         A file is damaged, cannot be read, or is not what its name says.
     """
-    files = [_read(task.lake, path) for path in task.paths]
-    groups: dict[str, list[_File]] = {}
+    return examined([_read(task.lake, path) for path in task.paths])
+
+
+def examined(files: Sequence[FoundFile]) -> list[Examined]:
+    """Return what files of one part say together, for each that they are of.
+
+    Raises
+    ------
+    DecodeError
+        A header lacks what is due.
+    """
+    groups: dict[str, list[FoundFile]] = {}
     for file in files:
         groups.setdefault(json.dumps(file.facts, sort_keys=True), []).append(file)
     try:
         return [_examined(mine[0].facts, mine) for mine in groups.values()]
     except (KeyError, TypeError, ValueError) as error:
-        raise DecodeError(f"{task.paths[0]}: its header does not say what it is of: {error!r}") from None
+        path = files[0].file.path
+        raise DecodeError(f"{path}: its header does not say what it is of: {error!r}") from None
 
 
-def _read(lake: Path, path: str) -> _File:
+def _read(lake: Path, path: str) -> FoundFile:
     where = lake / path
     try:
         size, checksum = where.stat().st_size, disk.checksum(where)
@@ -92,7 +105,7 @@ def _read(lake: Path, path: str) -> _File:
         raise DecodeError(f"{path} cannot be read: {error.strerror}") from None
     _check_name(path, facts)
     what = (survey, None, len(messages), size, checksum, schema_id)
-    return _File(LandedFile(path, table, *what), facts, messages)  # type: ignore[arg-type]  # one of two names
+    return FoundFile(LandedFile(path, table, *what), facts, messages)  # type: ignore[arg-type]  # one of two names
 
 
 def _check_name(path: str, facts: dict[str, Any]) -> None:
@@ -102,7 +115,7 @@ def _check_name(path: str, facts: dict[str, Any]) -> None:
         raise DecodeError(f"{path} has another name than it was written with: give it its name again")
 
 
-def _examined(facts: dict[str, Any], files: Sequence[_File]) -> Examined:
+def _examined(facts: dict[str, Any], files: Sequence[FoundFile]) -> Examined:
     source = TopicGeneration(facts["cluster"], facts["topic"], facts["generation"])
     good = [m for file in files if file.file.table == "archive" for m in file.messages]
     bad = [m for file in files if file.file.table == "quarantine" for m in file.messages]

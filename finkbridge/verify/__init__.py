@@ -2,6 +2,6 @@
 
 from finkbridge.verify.findings import Finding, Scope
 from finkbridge.verify.report import Report, Watcher
-from finkbridge.verify.run import Options, verify
+from finkbridge.verify.run import Options, check_ledger, verify
 
-__all__ = ["Finding", "Options", "Report", "Scope", "Watcher", "verify"]
+__all__ = ["Finding", "Options", "Report", "Scope", "Watcher", "check_ledger", "verify"]

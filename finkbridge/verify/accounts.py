@@ -152,7 +152,7 @@ def _schemas(connection: Connection) -> _Findings:
     f, known = s.files.c, s.schemas.c
     kind = case((f.table == "archive", "avro"), else_="arrow")
     is_known = select(known.schema_id).where(known.schema_id == f.schema_id, known.kind == kind).exists()
-    unknown = select(f.path).where(f.table != "quarantine", f.removed.is_(None), ~is_known)
+    unknown = select(f.path).where(f.table != "quarantine", ~is_known)
     for path in connection.scalars(unknown):
         yield _found(path, "its schema is not in the ledger")
 

@@ -19,7 +19,7 @@ from finkbridge.avro.archive import MESSAGES
 from finkbridge.avro.container import read_blocks, read_header
 from finkbridge.avro.files import mapped
 from finkbridge.ledger import Ledger
-from finkbridge.verify.findings import REBUILD, RESTORE, Finding
+from finkbridge.verify.findings import REBUILD, RESTORE, RESTORE_LEDGER, Finding
 from finkbridge.verify.listed import Selection, again, pages
 
 THREADS = max(2, min(8, os.cpu_count() or 1))
@@ -37,7 +37,8 @@ class Checked:
     """None for a file that is as it should be."""
     is_missing: bool = False
     kind: str = "file"
-    """``file`` for one that cannot be used, ``rows`` for one that only has other rows than listed."""
+    """``file`` for one that cannot be used, ``rows`` for one that only has other rows than listed, ``facts``
+    for one of which the ledger only says something else."""
 
 
 def check_contents(
@@ -86,13 +87,31 @@ def _check_rows(path: Path, file: Row[Any]) -> Checked:
         rows = _ROWS[file.table](path)
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         return Checked(file, f"is no {file.table} file ({' '.join(str(error).split())[:200]})")
-    problem = None if rows == file.rows else f"has {rows} rows, and the ledger says {file.rows}"
-    return Checked(file, problem, kind="rows")
+    if rows != file.rows:
+        return Checked(file, f"has {rows} rows, and the ledger says {file.rows}", kind="rows")
+    return Checked(file, _statistics_problem(path, file) if file.night is not None else None, kind="facts")
 
 
 def _parquet_rows(path: Path) -> int:
     rows: int = pq.read_metadata(path).num_rows
     return rows
+
+
+def _statistics_problem(path: Path, file: Row[Any]) -> str | None:
+    """Tell whether the ledger has other ends of time and place than the file's own statistics."""
+    metadata = pq.read_metadata(path)
+    prefix = "_" if file.table == "packets" else ""
+    for name, least, most in (
+        ("mjd", file.mjd_min, file.mjd_max),
+        ("healpix_29", file.healpix_min, file.healpix_max),
+    ):
+        at = metadata.schema.names.index(prefix + name)  # of leaves, and these come first
+        groups = [metadata.row_group(i).column(at).statistics for i in range(metadata.num_row_groups)]
+        known = [(g.min, g.max) for g in groups if g is not None and g.has_min_max]
+        due = (min(a for a, _ in known), max(b for _, b in known)) if known else (None, None)
+        if due != (least, most):
+            return f"has {name} from {due[0]} to {due[1]}, and the ledger says {least} to {most}"
+    return None
 
 
 def _archive_rows(path: Path) -> int:
@@ -122,6 +141,7 @@ def _settle(ledger: Ledger, checked: Checked) -> Iterator[Finding | str]:
     problem = checked.problem or ""
     if now.removed is None:
         remedy = RESTORE if now.table in ("archive", "quarantine") else f"{RESTORE}, or {REBUILD}"
+        remedy = RESTORE_LEDGER if checked.kind == "facts" else remedy
         yield Finding(checked.kind, now.path, problem, remedy)
     elif checked.is_missing:
         yield f"{now.path}: was replaced by merging and is gone; the next drain notes that"

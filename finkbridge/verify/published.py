@@ -1,18 +1,23 @@
-"""The published catalog is at the ledger's commit, and lists exactly the files that were alive then."""
+"""The catalog is at the ledger's commit and lists exactly the files alive then; counted nights are so."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
 
 import duckdb
 from sqlalchemy import or_, select
 
 from finkbridge import layout
+from finkbridge.catalog import nights
 from finkbridge.catalog.sql import literal
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
-from finkbridge.verify.findings import PUBLISH, Finding
+from finkbridge.ledger.coverage import read_counts, read_nights
+from finkbridge.verify.findings import PUBLISH, RESTORE_LEDGER, Finding
 from finkbridge.verify.listed import is_held
 
 _FILE = re.compile(r"'((?:deliveries|packets)/[^']*\.parquet)'")
@@ -39,6 +44,22 @@ def check_catalog(ledger: Ledger) -> Iterator[Finding | str]:
         yield f"{layout.CATALOG}: {problem}; the drain that runs writes it anew"
     elif problem is not None:
         yield Finding("catalog", layout.CATALOG, problem, PUBLISH)
+
+
+def check_counts(ledger: Ledger) -> Iterator[Finding]:
+    """Yield the nights that were counted, after they closed, and have other counts."""
+    rows = read_nights(ledger)
+    known = list(nights.valid(rows, read_counts(ledger)).items())
+    with tempfile.TemporaryDirectory(prefix="finkbridge-") as spill:
+        for at in range(0, len(known), nights.COUNTED_AT_ONCE):
+            some = dict(known[at : at + nights.COUNTED_AT_ONCE])
+            now = nights.counted(ledger, {key: rows[key] for key in some}, Path(spill))
+            later = read_nights(ledger)  # what has got rows meanwhile is counted anew by who wrote them
+            for key, counts in some.items():
+                if later.get(key) == rows[key] and key in now and now[key] != counts:
+                    problem = f"is {astuple(now[key])}, and the ledger says {astuple(counts)}"
+                    where = f"count of night {key[1]} of {key[0]}"
+                    yield Finding("counts", where, problem, RESTORE_LEDGER)
 
 
 def _problem(ledger: Ledger) -> str | None:

@@ -2,8 +2,9 @@
 
     1 prune      if asked: with the lake held, what surely was never committed is deleted
     2 ledger     the database's own checks, then ours: offsets tile, counts agree
-    3 files      what the ledger lists is there, byte for byte; what is there is listed
-    4 catalog    it shows exactly the files of the ledger
+    3 files      what the ledger lists is there, byte for byte, and says what the ledger does; what is there
+                 is listed
+    4 catalog    it shows exactly the files of the ledger; nights that were counted are counted again
     5 deep       if asked: the archive decoded anew, and every field compared
 
 All but pruning only reads, needs no lock, and may run beside a drain: what looks wrong is looked at again in
@@ -28,6 +29,7 @@ from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
 from finkbridge.verify.database import check_database
+from finkbridge.verify.derived import check_derived
 from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope
 from finkbridge.verify.listed import is_held, select_scope, total_bytes
 from finkbridge.verify.offsets import check_offsets
@@ -100,7 +102,7 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
     if options.prune:
         with coordinate(ledger) as coordinator:
             report.pruned = prune(coordinator, options.scope)  # 1
-    for finding in _check_ledger(ledger):  # 2
+    for finding in check_ledger(ledger):  # 2
         report.add(finding)
     if any(finding.kind == "ledger" for finding in report.findings):
         report.add("the files were not looked at, as the ledger does not tell which there are")
@@ -110,12 +112,16 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
         return
     for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 4
         report.add(found)
+    if not damaged and options.scope.is_all:
+        for finding in later.call("finkbridge.verify.published:check_counts", ledger):
+            report.add(finding)
     if options.deep:
         asked = later.get("finkbridge.verify.deep:Asked")(options.scope, options.sample, damaged)
         later.call("finkbridge.verify.deep:compare", ledger, asked, report, watcher)  # 5
 
 
-def _check_ledger(ledger: Ledger) -> Iterator[Finding]:
+def check_ledger(ledger: Ledger) -> Iterator[Finding]:
+    """Yield what the ledger alone shows: by its database's own checks, then by ours."""
     try:
         yield from check_database(ledger)
         with ledger.reading() as connection:
@@ -125,6 +131,7 @@ def _check_ledger(ledger: Ledger) -> Iterator[Finding]:
                 yield NO_TABLES
             else:
                 yield from check_accounts(connection)
+                yield from check_derived(connection)
     except LakeAccessError as error:
         yield _lost(str(error))
     except (TypeError, ValueError, SQLAlchemyError) as error:  # SQLite keeps a text where a number is due
@@ -144,9 +151,12 @@ def _check_files(ledger: Ledger, scope: Scope, report: Report, watcher: Watcher)
         report.rows += file.rows if file.table == "deliveries" and file.removed is None else 0
         watcher.advance(file.bytes)
 
-    for found in check_contents(ledger, select_scope(ledger, scope), tell):
+    selection = select_scope(ledger, scope)
+    for found in check_contents(ledger, selection, tell):
         report.add(found)
     damaged = {finding.where for finding in report.findings if finding.kind == "file"}
+    for finding in later.call("finkbridge.verify.witness:check_witnesses", ledger, selection, damaged):
+        report.add(finding)
     if before:
         held = held or is_held(ledger)
         time.sleep(max(0.0, began + SETTLE_S - time.monotonic()) if held else 0.0)

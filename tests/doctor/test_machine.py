@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from finkbridge.doctor.findings import Finding, limited
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger.store import RESTORE
 from finkbridge.settings import Settings, load_settings
+from tests.support.offline import fill, messages_of, point
 
 LOCAL = {"FINKBRIDGE_CLUSTERS__ZTF__SERVERS": "127.0.0.1:1"}
 
@@ -159,10 +161,10 @@ def test_a_lost_ledger_is_no_new_lake(tmp_path: Path, left: bytes | str | None) 
 
 
 def test_a_ledger_of_a_newer_finkbridge_and_one_from_the_future(tmp_path: Path) -> None:
-    lake = made_lake(tmp_path)
+    lake = tmp_path / "lake"
+    fill(lake, {"t": messages_of([point(1.0)])})
     with sqlite3.connect(lake / layout.LEDGER) as connection:
-        future = time.time() + 1000
-        connection.execute("INSERT INTO commits VALUES (1, 'drain', 1, ?)", (future,))
+        connection.execute("UPDATE commits SET committed_at = ?", (time.time() + 1000,))
     connection.close()
     good, clock = machine.ledger(settings_of(lake))
     assert (good.state, clock.check, clock.state) == ("good", "clock", "bad")
@@ -190,3 +192,15 @@ def test_checks_end_in_time_and_keep_what_they_found() -> None:
     assert (late.state, late.said) == ("bad", "no answer within 0.1 s")
     (failed,) = limited("lake", "there", broken, 1)
     assert (failed.state, failed.said) == ("bad", "unexpected ZeroDivisionError: of no use")
+
+
+def test_a_ledger_that_contradicts_itself(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    fill(lake, {"t": messages_of([point(1.0)])})
+    (whole,) = machine.ledger(settings_of(lake))
+    assert whole.state == "good"
+    with closing(sqlite3.connect(lake / layout.LEDGER)) as connection, connection:
+        connection.execute("UPDATE schemas SET content = CAST(content || 'x' AS BLOB)")
+    (found,) = machine.ledger(settings_of(lake))
+    assert (found.state, found.said.startswith("contradicts itself: schema ")) == ("bad", True)
+    assert "finkbridge verify" in found.todo
