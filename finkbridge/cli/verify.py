@@ -58,6 +58,7 @@ def command(  # noqa: PLR0913 - one argument an option
 
     The ledger first, by its database's own checks and by ours: offsets tile each partition, counts agree.
     Then every file that it lists, by size, checksum and rows; then whatever else is in the lake's folders.
+    Gaps (offsets that are recorded as lost) and holes (offsets without a message) are named, and no failure.
     Needs no lock (but for --prune) and may run beside a drain. --night and --topic may be repeated.
 
     Exit codes: 0 all holds; 1 something does not; 2 a bad setting.
@@ -87,6 +88,8 @@ def lines(report: Report, lake: Path) -> Iterator[str]:
         yield f"pruned: {printable(path)}"
     for finding in report.findings:
         yield f"{finding.kind}: {printable(str(finding), LONGEST_LINE)}"
+    for spans in report.spans:
+        yield printable(str(spans), LONGEST_LINE)
     for note in report.notes:
         yield f"note: {printable(note, LONGEST_LINE)}"
     if report.deep:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finkbridge.verify.findings import Finding, Scope
+from finkbridge.verify.spans import Spans
 
 
 class Watcher(Protocol):
@@ -36,6 +37,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What is strange and breaks no promise."""
+    spans: list[Spans] = field(default_factory=list)
+    """Gaps and holes, which the ledger accounts for."""
     pruned: list[str] = field(default_factory=list)
     files: int = 0
     bytes: int = 0
@@ -67,6 +70,8 @@ class Report:
             "scope": {"nights": sorted(self.scope.nights), "topics": list(self.scope.topics)},
             "findings": self.findings,
             "notes": self.notes,
+            "gaps": [span for span in self.spans if span.kind == "gap"],
+            "holes": [span for span in self.spans if span.kind == "hole"],
             "pruned": self.pruned,
             "files": self.files,
             "bytes": self.bytes,

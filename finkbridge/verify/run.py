@@ -34,6 +34,7 @@ from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope
 from finkbridge.verify.listed import is_held, select_scope, total_bytes
 from finkbridge.verify.offsets import check_offsets
 from finkbridge.verify.report import Report, Unwatched, Watcher
+from finkbridge.verify.spans import read_spans
 from finkbridge.verify.strays import Stray, find_strays, prune
 
 SETTLE_S = 1.0
@@ -107,6 +108,9 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
     if any(finding.kind == "ledger" for finding in report.findings):
         report.add("the files were not looked at, as the ledger does not tell which there are")
         return
+    if not report.findings:  # holes that are no JSON, say
+        with ledger.reading() as connection:
+            report.spans += read_spans(connection)
     damaged = _check_files(ledger, options.scope, report, watcher)  # 3
     if any(finding == NO_TABLES for finding in report.findings):
         return
