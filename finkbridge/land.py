@@ -23,7 +23,7 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
-from finkbridge.avro.portions import portions
+from finkbridge.avro.portions import portions, unfolding
 from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
@@ -213,8 +213,9 @@ class Lander:
                 landing.rejected += [Rejected(message, refusal) for message in mine]
                 continue
             for some, few in _portions(landing, group, mine):
-                self._set_bad_aside(landing, some, few)
-                self._land_group(landing, some, few)
+                unfolded = self._set_bad_aside(landing, some, few)
+                for piece, its in unfolding(some, few, unfolded):
+                    self._land_group(landing, piece, its)
 
     def _group(self, landing: Landing, messages: list[Message]) -> list[tuple[SchemaGroup, list[Message]]]:
         """Part messages by writer schema, each group with its own; those without a schema are rejected."""
@@ -237,14 +238,18 @@ class Lander:
             return str(error)
         return ""
 
-    def _set_bad_aside(self, landing: Landing, group: SchemaGroup, messages: list[Message]) -> None:
+    def _set_bad_aside(self, landing: Landing, group: SchemaGroup, messages: list[Message]) -> Sequence[int]:
+        """Reject what the check refuses; return what each of the others takes in columns."""
         verdicts = self._tools.of(group.schema)[0].check(group.datums)
         bad = np.flatnonzero(verdicts.status)
         for i in bad:
-            reason, at = REASONS[int(verdicts.status[i])], int(verdicts.position[i])
-            landing.rejected.append(Rejected(messages[i], reason, at, why(group.schema, group.datums[i])))
+            status, at = int(verdicts.status[i]), int(verdicts.position[i])
+            opinion = why(group.schema, group.datums[i], status)
+            landing.rejected.append(Rejected(messages[i], REASONS[status], at, opinion))
         for i in reversed(bad):
             del messages[i], group.datums[i]
+        unfolded: list[int] = verdicts.unfolded[verdicts.status == 0].tolist()
+        return unfolded
 
     def _land_group(self, landing: Landing, group: SchemaGroup, messages: list[Message]) -> None:
         """Archive and tables of the good messages of one writer schema."""

@@ -28,7 +28,10 @@ from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
 
 BUCKET_BYTES = 48_000_000
-"""Uncompressed bytes of rows that are sorted at once: also the most that a row group holds."""
+"""Decoded bytes of rows that are sorted at once: also the most that a row group holds."""
+
+PLACE_BYTES = 8
+"""Of a value in a column of Arrow, about."""
 
 _HARMLESS = (OSError, pa.ArrowException, LakeAccessError, NameTakenError, ReconciliationError)
 """What ends a merge and leaves the lake as it was."""
@@ -127,11 +130,12 @@ def _buckets(paths: Sequence[Path], style: TableStyle) -> tuple[npt.NDArray[np.i
     names = [f"{style.prefix}healpix_29", f"{style.prefix}mjd"]
     keys = pa.concat_tables(pq.ParquetFile(path).read(columns=names) for path in paths)
     order = tables.order(keys, style).to_numpy()
-    size = sum(_uncompressed_bytes(path) for path in paths)
-    count = max(1, -(-size // BUCKET_BYTES))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return rank * count // max(1, len(order)), count
+    sizes = np.concatenate([_row_bytes(path) for path in paths])[order]
+    before = np.cumsum(sizes) - sizes
+    used, numbers = np.unique(before // BUCKET_BYTES, return_inverse=True)
+    bucket = np.empty(len(order), np.int64)
+    bucket[order] = numbers
+    return bucket, len(used)
 
 
 def _row_groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
@@ -141,6 +145,15 @@ def _row_groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
                 yield file.read_row_group(number)
 
 
-def _uncompressed_bytes(path: Path) -> int:
+def _row_bytes(path: Path) -> npt.NDArray[np.float64]:
+    """Return the bytes of each row once decompressed and decoded, alike within a row group."""
     metadata = pq.read_metadata(path)
-    return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    means = [max(group.total_byte_size, _places(group)) / max(1, group.num_rows) for group in groups]
+    return np.repeat(means, [group.num_rows for group in groups])
+
+
+def _places(group: pq.RowGroupMetaData) -> int:
+    """Return the bytes that the values of a row group take in columns, nulls and all: a file hides them."""
+    values: int = sum(group.column(i).num_values for i in range(group.num_columns))
+    return PLACE_BYTES * values

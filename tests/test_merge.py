@@ -166,6 +166,22 @@ def test_rows_are_the_same_and_sorted_however_many_buckets(
     assert groups == 1 if bucket_bytes == 10**9 else groups > 3
 
 
+def test_rows_that_a_small_file_hides_are_counted(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nulls take nearly nothing in a file, and all of their places in memory."""
+    monkeypatch.setattr(merge, "BUCKET_BYTES", 200_000)
+    inner = pa.struct([(f"f{i}", pa.int64()) for i in range(20)])
+    sparse = [
+        packets(first, 20).append_column("sparse", pa.array([[None] * 100] * 20, pa.list_(inner)))
+        for first in (0, 20, 40)
+    ]
+    add_packets(ledger, sparse)
+    file = merged(ledger)
+    merged_file = pq.ParquetFile(ledger.lake / file.path)
+    assert file.bytes < 50_000
+    assert merged_file.num_row_groups > 3
+    assert merged_file.read().sort_by("_source_id")["sparse"].to_pylist() == [[None] * 100] * 60
+
+
 def test_few_files_are_left_alone(ledger: Ledger) -> None:
     add_packets(ledger, [packets(0, 3), packets(3, 3)])
     assert list(ledger.crowds(2)) == []

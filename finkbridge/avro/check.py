@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from finkbridge.avro.bounds import is_bounded
-from finkbridge.avro.machine import OK, TRAILING_BYTES, run
+from finkbridge.avro.bulk import bulk_refusal
+from finkbridge.avro.machine import MAX_UNFOLDED_BYTES, OK, TOO_LARGE, TRAILING_BYTES, run
 from finkbridge.avro.program import compile_program
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.unfold import Arrow
 
 REASONS = (
     "ok",
@@ -37,13 +39,14 @@ REASONS = (
     "empty value",
     "decimal beyond its precision",
     "map key twice",
+    f"more than {MAX_UNFOLDED_BYTES} bytes once decoded",
 )
 """The text of each status."""
 
 CHUNK_BYTES = 32 << 10
 """Small datums are walked together, to spare calls; larger ones are walked where they are, not copied."""
 
-MOST_ASKED_BYTES = 4_000_000
+MOST_ASKED_BYTES = 500_000
 """Of a datum of which fastavro is asked: it may make 200 bytes of one."""
 
 FIRST_KEYS = 64
@@ -57,6 +60,10 @@ class Verdicts(NamedTuple):
     """Index into `REASONS`; 0 is good."""
     position: npt.NDArray[np.int64]
     """Byte of the datum at which the check stopped: the start of the value that it refused."""
+    unfolded: npt.NDArray[np.int64]
+    """Bytes that the datum's places in columns take in Arrow; see `finkbridge.avro.unfold`."""
+    objects: npt.NDArray[np.int64]
+    """Bytes that the datum takes in Python; 0 where that is not counted."""
 
 
 class Split(NamedTuple):
@@ -71,18 +78,29 @@ class Split(NamedTuple):
 
 
 class Checker:
-    """The check for one writer schema."""
+    """The check for one writer schema.
 
-    def __init__(self, schema: WriterSchema) -> None:
-        self._program = compile_program(schema.simple)
+    Parameters
+    ----------
+    schema
+        The writer schema.
+    careful
+        Whether fastavro decodes the datums, whose objects are counted then, even if the bulk engine could.
+    """
+
+    def __init__(self, schema: WriterSchema, *, careful: bool = False) -> None:
+        objects = careful or bulk_refusal(schema) is not None
+        self._program = compile_program(schema.simple, objects=objects)
+        self._row_bytes = Arrow(schema.simple).of(schema.simple)
 
     def check(self, datums: Sequence[bytes]) -> Verdicts:
         """Return the verdict on each datum."""
         status = np.empty(len(datums), np.int32)
-        position = np.empty(len(datums), np.int64)
+        found = np.empty((len(datums), 3), np.int64)
         for first, last in _chunks(datums):
-            self._check_joined(datums[first:last], status[first:last], position[first:last])
-        return Verdicts(status, position)
+            self._check_joined(datums[first:last], status[first:last], found[first:last])
+        position, unfolded, made = found.T
+        return Verdicts(status, position, unfolded + self._row_bytes, made)
 
     def split(self, block: bytes, count: int) -> Split:
         """Part a block of `count` datums in a row, which only their schema parts."""
@@ -98,16 +116,16 @@ class Checker:
         return Split(found, REASONS[TRAILING_BYTES] if at < len(block) else "", at)
 
     def _walk(self, data: npt.NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
-        status, position = np.empty(1, np.int32), np.empty(1, np.int64)
+        status, found = np.empty(1, np.int32), np.empty((1, 3), np.int64)
         starts, ends, places = np.array([start], np.int64), np.array([end], np.int64), FIRST_KEYS
         while not run(
-            data, starts, ends, self._program, status, position, np.zeros((places, 3), np.int64)
+            data, starts, ends, self._program, status, found, np.zeros((places, 3), np.int64)
         ):  # its table of map keys is full
             places *= 2
-        return int(status[0]), int(position[0])
+        return int(status[0]), int(found[0, 0])
 
     def _check_joined(
-        self, datums: Sequence[bytes], status: npt.NDArray[np.int32], position: npt.NDArray[np.int64]
+        self, datums: Sequence[bytes], status: npt.NDArray[np.int32], found: npt.NDArray[np.int64]
     ) -> None:
         sizes = np.fromiter(map(len, datums), np.int64, len(datums))
         ends = np.cumsum(sizes)
@@ -116,15 +134,17 @@ class Checker:
         done, places = 0, FIRST_KEYS
         while done < len(datums):
             keys = np.zeros((places, 3), np.int64)
-            done += run(data, starts[done:], ends[done:], self._program, status[done:], position[done:], keys)
+            done += run(data, starts[done:], ends[done:], self._program, status[done:], found[done:], keys)
             places *= 2
 
 
-def why(schema: WriterSchema, datum: bytes) -> str:
+def why(schema: WriterSchema, datum: bytes, status: int = OK) -> str:
     """Return fastavro's own opinion of one datum: ``accepted``, or what it finds wrong, in one line.
 
-    It is not asked where a few bytes can make it die or never answer.
+    It is not asked where a few bytes can make it die or never answer, which its status tells, too.
     """
+    if status == TOO_LARGE:
+        return "not asked: it would make all of that"
     if not is_bounded(schema):
         return "not asked: the schema has a type inside itself, or items of no bytes"
     if len(datum) > MOST_ASKED_BYTES:

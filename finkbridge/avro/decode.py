@@ -20,9 +20,11 @@ import fastavro
 import pyarrow as pa
 
 from finkbridge.avro.arrow import map_schema
+from finkbridge.avro.bulk import bulk_refusal
+from finkbridge.avro.check import REASONS, Checker
 from finkbridge.avro.container import ContainerError, block_prefix, encode_header, read_blocks, read_header
 from finkbridge.avro.files import mapped
-from finkbridge.avro.rewrite import definitions, split_union
+from finkbridge.avro.machine import TOO_LARGE
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.panics import telling_panics
@@ -33,11 +35,8 @@ BATCH_ROWS = 128
 """Rows that DataFusion decodes at once: 256 takes a fifth longer, as a batch then outgrows the cache."""
 REFERENCE_ROWS = 32
 """Rows that fastavro decodes at once: an LSST alert is 3 MB of Python's dicts."""
-REFERENCE_BYTES = 2_000_000
-"""Of datums that fastavro decodes at once, if they are more than one: it may make 200 bytes of one."""
-MAX_BULK_DEPTH = 20
-"""Nesting up to which the bulk engine was proven."""
-
+REFERENCE_BYTES = 64 << 20
+"""Of the objects that fastavro makes at once, if they are of more than one datum."""
 TEMPORARY_SYNC = b"finkbridge-decod"
 
 
@@ -64,6 +63,7 @@ class Decoder:
         """Why the bulk engine cannot decode this schema; None if it can."""
         self.bulk = engine == "auto" and self.refusal is None
         self._raw = None if self.bulk else fastavro.parse_schema(self._mapping.raw)
+        self._checker = None if self.bulk else Checker(schema, careful=True)
 
     @property
     def arrow_schema(self) -> Any:
@@ -122,8 +122,31 @@ class Decoder:
             ) from error
 
     def _reference(self, datums: Iterator[bytes], names: list[str]) -> Any:
-        batches = ([self._read(datum) for datum in some] for some in _few(datums))
+        batches = ([self._read(datum) for datum in some] for some in self._few(datums))
         return pa.concat_tables(self._mapping.table(records, names) for records in chain([[]], batches))
+
+    def _few(self, datums: Iterator[bytes]) -> Iterator[list[bytes]]:
+        """Part datums into as many as fastavro decodes at once."""
+        some: list[bytes] = []
+        size = 0
+        for datum in datums:
+            objects = self._object_bytes(datum)
+            if len(some) == REFERENCE_ROWS or (some and size + objects > REFERENCE_BYTES):
+                yield some
+                some, size = [], 0
+            some.append(datum)
+            size += objects
+        if some:
+            yield some
+
+    def _object_bytes(self, datum: bytes) -> int:
+        """Return what fastavro takes for a datum; one that is too large was checked for the other engine."""
+        if self._checker is None:
+            return 0
+        verdicts = self._checker.check([datum])
+        if verdicts.status[0] == TOO_LARGE:
+            raise DecodeError(f"fastavro may not decode a datum: {REASONS[TOO_LARGE]}")
+        return int(verdicts.objects[0]) + len(datum)
 
     def _read(self, datum: bytes) -> Any:
         stream = io.BytesIO(datum)
@@ -136,56 +159,9 @@ class Decoder:
         return record
 
 
-def bulk_refusal(schema: WriterSchema) -> str | None:
-    """Return why the bulk engine cannot decode a schema, or None if it can; from the schema alone."""
-    if b"\\" in schema.simplified:
-        return "a name has a character that JSON escapes"
-    if not isinstance(schema.simple, dict) or schema.simple["type"] != "record":
-        return "the top level is no record"
-    return _refusal(schema.simple, definitions(schema.simple), ())
-
-
-def _refusal(  # noqa: PLR0911 - one line for each thing that is refused
-    node: Any, named: dict[str, Any], inside: tuple[str, ...]
-) -> str | None:
-    if isinstance(node, list):
-        nullable = split_union(node)
-        return _refusal(nullable[1], named, inside) if nullable else "a union of other than null and one type"
-    if isinstance(node, str):
-        if node in named:
-            return _refusal(named[node], named, inside)
-        return "a null outside of a union" if node == "null" else None
-    if node.get("name") in inside:
-        return "a recursive type"
-    if len(inside) >= MAX_BULK_DEPTH:
-        return f"more than {MAX_BULK_DEPTH} types inside each other"
-    if node["type"] == "record" and not node["fields"]:
-        return "an empty record"
-    if node.get("logicalType") == "duration" or node.get("size") == 0:
-        return "a duration, or a fixed type without bytes"
-    children = [field["type"] for field in node.get("fields", ())]
-    children += [node[key] for key in ("items", "values") if key in node]
-    within = (*inside, node.get("name", ""))
-    return next((found for child in children if (found := _refusal(child, named, within))), None)
-
-
 def _quoted(name: str) -> str:
     """Return a column's name for DataFusion, which lowercases and splits what is not quoted."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _few(datums: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Part datums into as many as fastavro decodes at once."""
-    some: list[bytes] = []
-    size = 0
-    for datum in datums:
-        if len(some) == REFERENCE_ROWS or (some and size + len(datum) > REFERENCE_BYTES):
-            yield some
-            some, size = [], 0
-        some.append(datum)
-        size += len(datum)
-    if some:
-        yield some
 
 
 def _datums(path: Path) -> Iterator[bytes]:

@@ -33,8 +33,11 @@ CALL = 12  # a: target, b: calls that may be open, at most MAX_CALLS
 RETURN = 13
 DECIMAL = 14  # a: bytes, or -1 where a length precedes; the limit follows as LIMIT_WORDS words
 KEY = 15  # of a map: a string that the map has only once
+COST = 16  # a: bytes that Python takes for the value that comes
 
 WIDTH = 3
+LOOP_WIDTH = 5
+"""Of REPEAT and AGAIN: bytes of an item in Arrow follow, and bytes of its object in Python, or 0."""
 LIMIT_WORDS = 4
 """The greatest magnitude of a decimal, as 64-bit words, the highest first."""
 
@@ -55,6 +58,10 @@ TOO_DEEP = 12
 EMPTY = 13
 BAD_DECIMAL = 14
 KEY_TWICE = 15
+TOO_LARGE = 16
+
+MAX_UNFOLDED_BYTES = 96 << 20
+"""Of a datum once decoded, see `finkbridge.avro.unfold`: an honest alert takes some times its bytes."""
 
 MAX_CALLS = 100
 """Depth of a recursive value; `finkbridge.avro.program.most_calls` has less for schemas that are deep."""
@@ -188,14 +195,15 @@ def _place(keys, data, owner, start, end):  # type: ignore[no-untyped-def]  # nu
         _INTS,
         _INTS,
         types.Array(types.int32, 1, "C"),
-        types.Array(types.int64, 1, "C"),
+        types.Array(types.int64, 2, "C"),
         _KEYS,
     )
 )
-def run(data, starts, ends, program, status, position, keys):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one loop: the machine
+def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917 - one loop: the machine
     """Walk each datum and return how many were: fewer where the table of map keys is full.
 
     The most frequent instructions of an alert come first. A row of `keys` is owner, start and end of a key.
+    A row of `found` is the byte where the walk ended, and the bytes that items take in Arrow and in Python.
     """
     todo = np.zeros(MAX_LOOPS, np.int64)  # items left in each open block
     block_end = np.zeros(MAX_LOOPS, np.int64)  # where the block says that it ends, or -1
@@ -208,6 +216,7 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
         keys[:, 0] = 0
         error = EMPTY if at == end else OK
         free_items = 4 * (end - at) + 1024  # of types that have no bytes: null, empty records
+        unfolded, objects = np.int64(0), np.int64(0)
         while error == OK:
             opcode, a = program[step], program[step + 1]
             if opcode == NULLABLE:
@@ -281,10 +290,10 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
                     maps += 1
                     owner[loops] = maps
                     loops += 1
-                    body, out = step + WIDTH, a
+                    body, out = step + LOOP_WIDTH, a
                 else:
                     todo[loops - 1] -= 1
-                    body, out = a, step + WIDTH
+                    body, out = a, step + LOOP_WIDTH
                 if todo[loops - 1] > 0:
                     step = body
                     continue
@@ -315,6 +324,11 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
                         error = TOO_MANY_ITEMS
                         break
                     free_items -= count
+                unfolded += count * program[step + 3]
+                objects += count * program[step + 4]
+                if unfolded + objects > MAX_UNFOLDED_BYTES:
+                    error = TOO_LARGE
+                    break
                 at = after
                 if count == 0:
                     loops -= 1
@@ -336,6 +350,12 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
                 step = a
             elif opcode == JUMP:
                 step = a
+            elif opcode == COST:
+                objects += a
+                if unfolded + objects > MAX_UNFOLDED_BYTES:
+                    error = TOO_LARGE
+                    break
+                step += WIDTH
             elif opcode == DECIMAL:
                 length, after = a, at
                 if a < 0:
@@ -366,5 +386,5 @@ def run(data, starts, ends, program, status, position, keys):  # type: ignore[no
         if error == OK and at != end:
             error = TRAILING_BYTES
         status[datum] = error
-        position[datum] = at - starts[datum]
+        found[datum, 0], found[datum, 1], found[datum, 2] = at - starts[datum], unfolded, objects
     return starts.shape[0]

@@ -1,12 +1,13 @@
-"""Unwraps the datums of messages, some at a time: small container files may be bombs."""
+"""Parts messages into as many as fit in memory: container files may be bombs, and few bytes many columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from finkbridge.avro.codecs import MAX_BLOCK_BYTES
+from finkbridge.avro.machine import MAX_UNFOLDED_BYTES
 from finkbridge.avro.resolve import Framing, SchemaGroup, datum_of
 from finkbridge.values import Message
 
@@ -45,6 +46,29 @@ def portions(group: SchemaGroup, messages: list[Message]) -> Iterator[Portion]:
         portion.group.datums.append(datum)
         size += len(datum)
     yield portion
+
+
+def unfolding(
+    group: SchemaGroup, messages: list[Message], unfolded: Sequence[int]
+) -> Iterator[tuple[SchemaGroup, list[Message]]]:
+    """Yield checked messages such that their columns fit in memory together: nearly always all at once.
+
+    Parameters
+    ----------
+    group, messages
+        With their datums.
+    unfolded
+        Bytes that each datum takes in columns, as the check found.
+    """
+    first, size = 0, 0
+    for at, more in enumerate(unfolded):
+        if at > first and size + more > MAX_UNFOLDED_BYTES:
+            yield replace(group, datums=group.datums[first:at]), messages[first:at]
+            first, size = at, 0
+        size += more
+    if first:
+        group, messages = replace(group, datums=group.datums[first:]), messages[first:]
+    yield group, messages
 
 
 def _empty(group: SchemaGroup) -> Portion:

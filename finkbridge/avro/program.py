@@ -13,6 +13,7 @@ from finkbridge.avro.machine import (
     BOOLEAN,
     BYTES,
     CALL,
+    COST,
     DECIMAL,
     ENUM,
     INT,
@@ -20,6 +21,7 @@ from finkbridge.avro.machine import (
     KEY,
     LIMIT_WORDS,
     LONG,
+    LOOP_WIDTH,
     MAX_CALLS,
     NULLABLE,
     REPEAT,
@@ -30,6 +32,7 @@ from finkbridge.avro.machine import (
     WIDTH,
 )
 from finkbridge.avro.rewrite import definitions, split_union
+from finkbridge.avro.unfold import Arrow, Objects
 
 PRIMITIVE_CODE = {
     "boolean": (BOOLEAN, 0),
@@ -47,9 +50,17 @@ MAX_NESTED = 400
 LEAST_BYTES_LIMIT = 1 << 40
 
 
-def compile_program(simple: Any) -> npt.NDArray[np.int64]:
-    """Return the program of a rewritten schema; linear in its size, also where it is recursive."""
-    return _Compiler(simple).compile()
+def compile_program(simple: Any, *, objects: bool = False) -> npt.NDArray[np.int64]:
+    """Return the program of a rewritten schema; linear in its size, also where it is recursive.
+
+    Parameters
+    ----------
+    simple
+        The schema.
+    objects
+        Whether the program counts what Python takes for a datum, too.
+    """
+    return _Compiler(simple, objects=objects).compile()
 
 
 def least_sizes(simple: Any) -> Callable[[Any], int]:
@@ -60,6 +71,15 @@ def least_sizes(simple: Any) -> Callable[[Any], int]:
 def most_calls(simple: Any) -> int:
     """Return how deep a recursive value may be: Python's own recursion, which must print it as JSON, ends."""
     return max(0, min(MAX_CALLS, MAX_NESTED // _depth(simple) - 1))
+
+
+def unfolded_sizes(item: Any, arrow: Arrow, objects: Objects | None, *, is_map: bool) -> tuple[int, int]:
+    """Return what an item of an array or map takes in Arrow, and what its object takes in Python, or 0."""
+    key = int(is_map)
+    return (
+        arrow.of(item) + key * arrow.of("string"),
+        0 if objects is None else objects.of(item) + key * objects.of("string"),
+    )
 
 
 def _depth(node: Any) -> int:
@@ -74,15 +94,18 @@ def _depth(node: Any) -> int:
 
 
 class _Compiler:
-    def __init__(self, simple: Any) -> None:
+    def __init__(self, simple: Any, *, objects: bool = False) -> None:
         self.simple = simple
         self.named = definitions(simple)
+        self.arrow = Arrow(simple)
+        self.objects = Objects(simple) if objects else None
         self.code: list[int] = []
         self.calls: list[tuple[int, str]] = []
         self.least: dict[str, int] = {}
         self.most_calls = most_calls(simple)
 
     def compile(self) -> npt.NDArray[np.int64]:
+        self.emit_cost(self.simple)
         self.emit(self.simple)
         self.add(RETURN)
         entries: dict[str, int] = {}
@@ -90,6 +113,7 @@ class _Compiler:
             at, name = self.calls.pop()
             if name not in entries:
                 entries[name] = len(self.code)
+                self.emit_cost(self.named[name])
                 self.emit(self.named[name])
                 self.add(RETURN)
             self.code[at + 1] = entries[name]
@@ -99,6 +123,11 @@ class _Compiler:
         """Append an instruction and return its position."""
         self.code += (opcode, a, b)
         return len(self.code) - WIDTH
+
+    def emit_cost(self, node: Any) -> None:
+        """Count the object that is made of the value which comes."""
+        if self.objects is not None:
+            self.add(COST, self.objects.of(node))
 
     def emit(self, node: Any) -> None:
         if isinstance(node, list):
@@ -143,6 +172,7 @@ class _Compiler:
         if nullable:
             null, other = nullable
             at = self.add(NULLABLE, null)
+            self.emit_cost(other)
             self.emit(other)
             self.code[at + 2] = len(self.code)
             return
@@ -151,6 +181,7 @@ class _Compiler:
         ends = []
         for tag, branch in enumerate(branches):
             self.code[table + tag] = len(self.code)
+            self.emit_cost(branch)
             self.emit(branch)
             ends.append(self.add(JUMP))
         for at in ends:
@@ -160,11 +191,14 @@ class _Compiler:
         is_map = node["type"] == "map"
         item = node["values" if is_map else "items"]
         least = is_map + self.least_bytes(item)
+        costs = unfolded_sizes(item, self.arrow, self.objects, is_map=is_map)
         begin = self.add(REPEAT, 0, least)
+        self.code += costs
         if is_map:
             self.add(KEY)
         self.emit(item)
-        self.add(AGAIN, begin + WIDTH, least)
+        self.add(AGAIN, begin + LOOP_WIDTH, least)
+        self.code += costs
         self.code[begin + 1] = len(self.code)
 
     def least_bytes(self, node: Any) -> int:

@@ -29,8 +29,8 @@ class Tools:
             No message of the schema can be checked or decoded.
         """
         with self._lock:
-            made = self._made.pop(schema.fingerprint, None)
-            return self._keep(schema, made or (Checker(schema), Decoder(schema, self._engine)))
+            made = self._made.pop(schema.fingerprint, None) or self._make(schema)
+            return self._keep(schema, made)
 
     def careful(self, schema: WriterSchema) -> Decoder:
         """Return the decoder that is slow and sure, and give it out from now on."""
@@ -39,6 +39,10 @@ class Tools:
         with self._lock:
             self._keep(schema, (checker, decoder))
         return decoder
+
+    def _make(self, schema: WriterSchema) -> tuple[Checker, Decoder]:
+        decoder = Decoder(schema, self._engine)
+        return Checker(schema, careful=not decoder.bulk), decoder
 
     def _keep(self, schema: WriterSchema, made: tuple[Checker, Decoder]) -> tuple[Checker, Decoder]:
         self._made[schema.fingerprint] = made

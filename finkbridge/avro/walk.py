@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from finkbridge.avro.machine import MAX_LOOPS
-from finkbridge.avro.program import LEAST_BYTES, least_sizes, most_calls
+from finkbridge.avro.bulk import bulk_refusal
+from finkbridge.avro.machine import MAX_LOOPS, MAX_UNFOLDED_BYTES
+from finkbridge.avro.program import LEAST_BYTES, least_sizes, most_calls, unfolded_sizes
 from finkbridge.avro.rewrite import branch_name, definitions
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.unfold import Arrow, Objects
 
 MAX_VALUES = 2_000_000
 """Values that are walked before a person is told that it goes on for too long: some seconds."""
@@ -33,10 +35,11 @@ class Fault:
 
 def find_fault(schema: WriterSchema, datum: bytes) -> Fault | None:
     """Return where a datum departs from its schema; None where it does not."""
-    walk = _Walk(schema.simple, datum)
+    walk = _Walk(schema.simple, datum, objects=bulk_refusal(schema) is not None)
     if not datum:
         return Fault(0, "", describe_type(schema.simple), "empty value")
     try:
+        walk.make(schema.simple)
         walk.value(schema.simple)
     except _StopError as stop:
         return Fault(stop.at, walk.where(), stop.expected, stop.reason)
@@ -72,7 +75,7 @@ class _StopError(Exception):
 
 
 class _Walk:
-    def __init__(self, simple: Any, datum: bytes) -> None:
+    def __init__(self, simple: Any, datum: bytes, *, objects: bool) -> None:
         self.datum = datum
         self.at = 0
         self.named = definitions(simple)
@@ -81,6 +84,8 @@ class _Walk:
         self.path: list[str] = []
         self.calls = self.loops = self.values = 0
         self.free_items = 4 * len(datum) + 1024
+        self.arrow, self.objects = Arrow(simple), Objects(simple) if objects else None
+        self.unfolded = 0
 
     def where(self) -> str:
         """Return the path of the value that is being walked."""
@@ -92,7 +97,7 @@ class _Walk:
         if self.values > MAX_VALUES:
             raise _StopError(self.at, describe_type(node), "too many values to walk them all for a person")
         if isinstance(node, list):
-            self.value(node[self.index(node, len(node), "union branch out of range")])
+            self.union(node)
         elif isinstance(node, str) and node in self.named:
             self.reference(self.named[node])
         elif isinstance(node, str):
@@ -110,6 +115,12 @@ class _Walk:
         else:
             self.primitive(node["type"], node)
 
+    def union(self, node: list[Any]) -> None:
+        branch = node[self.index(node, len(node), "union branch out of range")]
+        if branch != "null" or len(node) != 2:
+            self.make(branch)
+        self.value(branch)
+
     def reference(self, node: dict[str, Any]) -> None:
         if node["type"] != "record":
             self.value(node)
@@ -117,8 +128,21 @@ class _Walk:
         if self.calls >= self.most_calls:
             raise _StopError(self.at, describe_type(node), "nested too deep")
         self.calls += 1
+        self.make(node)
         self.fields(node)
         self.calls -= 1
+
+    def make(self, node: Any) -> None:
+        """Count the object that is made of a value."""
+        if self.objects is not None:
+            self.unfold(node, self.at, self.objects.of(node))
+
+    def unfold(self, node: Any, start: int, size: int) -> None:
+        """Count what comes of some bytes."""
+        self.unfolded += size
+        if self.unfolded > MAX_UNFOLDED_BYTES:
+            reason = f"more than {MAX_UNFOLDED_BYTES} bytes once decoded"
+            raise _StopError(start, describe_type(node), reason)
 
     def fields(self, node: dict[str, Any]) -> None:
         for field in node["fields"]:
@@ -162,7 +186,14 @@ class _Walk:
             if count > self.free_items:
                 raise _StopError(start, describe_type(node), "more items than the bytes can hold")
             self.free_items -= count
+        self.unfold(node, start, count * self.item_bytes(node))
         return count, end
+
+    def item_bytes(self, node: dict[str, Any]) -> int:
+        """Return what an item of an array or map takes once decoded."""
+        is_map = node["type"] == "map"
+        item = node["values" if is_map else "items"]
+        return sum(unfolded_sizes(item, self.arrow, self.objects, is_map=is_map))
 
     def key(self, known: set[bytes]) -> str:
         start = self.at

@@ -29,6 +29,16 @@ LOOP = {"type": "record", "name": "n", "fields": [{"name": "next", "type": "n"}]
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 1}
 FIXED = {"type": "fixed", "name": "f", "size": 40, "logicalType": "decimal", "precision": 70}
 MAP = {"type": "map", "values": "int"}
+WIDE = record_of(**{f"f{i}": "long" for i in range(100)})
+SPARSE = {"type": "array", "items": ["null", WIDE]}
+"""Each null takes a byte here, and 1,200 in columns."""
+EMPTIES = record_of(pad="bytes", a={"type": "array", "items": {"type": "record", "name": "e", "fields": []}})
+LEAVES = {
+    "type": "record",
+    "name": "n",
+    "fields": [{"name": "next", "type": {"type": "array", "items": "n"}}],
+}
+TOO_LARGE = "more than 100663296 bytes once decoded"
 
 
 def verdict(kind: Any, datum: bytes) -> tuple[str, int]:
@@ -82,6 +92,10 @@ REFUSED = [
     (DECIMAL, encode_long(33) + b"\0" + b"\xff" * 32, "decimal beyond its precision", 0),
     (FIXED, b"\x7f" * 40, "decimal beyond its precision", 0),
     (FIXED, b"\0" * 39, "end of data", 0),
+    (SPARSE, encode_long(90_000) + bytes(90_001), TOO_LARGE, 0),
+    (SPARSE, 2 * (encode_long(45_000) + bytes(45_000)) + b"\0", TOO_LARGE, 45_003),
+    (EMPTIES, encode_long(400_000) + bytes(400_000) + encode_long(1_500_000) + b"\0", TOO_LARGE, 400_003),
+    (LEAVES, encode_long(700_000) + bytes(700_001), TOO_LARGE, 280_898),
 ]
 
 
@@ -100,6 +114,7 @@ ACCEPTED = [
     (["null", "int", ENUM], b"\x04\x02"),
     (LONGS, encode_long(-2) + encode_long(2) + b"\x02\x04" + b"\x02\x06" + b"\x00"),
     (NULLS, encode_long(500) + b"\x00"),
+    (SPARSE, encode_long(80_000) + bytes(80_001)),
     (MAP, b"\x02\x02a\x02\x00"),
     (TREE, b"\x02" * 100 + b"\x00"),
     (DECIMAL, encode_long(2) + b"\x03\xe7"),
