@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import duckdb
 import polars as pl
+import pyarrow as pa
 
 from finkbridge.errors import SettingsError
+from finkbridge.kinds import clashing_columns
 from finkbridge.lakefiles import FileGroup, file_groups
 from finkbridge.ledger import Ledger
 from finkbridge.surveys import SURVEYS
@@ -36,11 +39,10 @@ def scan(
     Returns
     -------
     polars.LazyFrame
-        The columns of the view of the same name in ``catalog.duckdb``, but for those of ``packets_*`` whose
-        kind differs from schema to schema, where the view has JSON text. Here polars makes one kind of
-        theirs by its own rules (text of numbers, a struct of a number), names that differ in case are two
-        columns, and where kinds do not meet (a list and a struct) collecting fails. Units are in the Parquet
-        fields' metadata and in ``docs/lake.md``.
+        The columns of the view of the same name in ``catalog.duckdb``; names that differ in case are two
+        columns here. As there, a column of ``packets_*`` whose kind differs from schema to schema (a list and
+        a struct, a number and text) is JSON text, made only where the column is asked for. Units are in the
+        Parquet fields' metadata and in ``docs/lake.md``.
 
     Raises
     ------
@@ -60,15 +62,30 @@ def scan(
     with Ledger(folder, ledger) as opened:
         groups = [g for g in file_groups(opened, name) if not survey or g.survey == survey]
     empty = empty_packets() if survey else empty_deliveries()
+    clashing = clashing_columns((group.schema for group in groups), str)
     start = pl.from_arrow(empty).lazy()  # type: ignore[union-attr]
-    return pl.concat(
-        [start, *(_scan(g, folder, with_survey=not survey) for g in groups)], how="diagonal_relaxed"
-    )
+    frames = (_scan(group, folder, clashing, with_survey=not survey) for group in groups)
+    return pl.concat([start, *frames], how="diagonal_relaxed")
 
 
-def _scan(group: FileGroup, lake: Path, *, with_survey: bool) -> pl.LazyFrame:
+def _scan(group: FileGroup, lake: Path, clashing: set[str], *, with_survey: bool) -> pl.LazyFrame:
     frame = pl.scan_parquet(_paths(group, lake), hive_partitioning=True, hive_schema={"night": pl.Int32})
+    frame = frame.with_columns(_as_json(field) for field in group.schema if field.name in clashing)
     return frame.with_columns(survey=pl.lit(group.survey)) if with_survey else frame
+
+
+def _as_json(field: pa.Field) -> pl.Expr:
+    """Return a column as the catalog's views have it: DuckDB's own JSON text."""
+
+    def texts(values: pl.Series) -> pl.Series:
+        column = values.to_arrow().cast(field.type)  # polars has no maps
+        asked = pa.table({"value": column, "place": range(len(column))})  # noqa: F841 - DuckDB finds it by its name
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            query = "SELECT CAST(to_json(value) AS VARCHAR) AS json FROM asked ORDER BY place"
+            return pl.Series(values.name, connection.sql(query).arrow().read_all()["json"])
+
+    return pl.col(field.name).map_batches(texts, return_dtype=pl.String, is_elementwise=True)
 
 
 def _paths(group: FileGroup, lake: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from finkbridge import surveys, tables
 from finkbridge.catalog.sql import literal, quoted
+from finkbridge.kinds import clashing_columns
 from finkbridge.lakefiles import FileGroup, file_groups
 from finkbridge.ledger import Ledger
 
@@ -80,7 +81,8 @@ def _alerts() -> str:
 
 
 def _packets(groups: Sequence[FileGroup], root: str) -> str:
-    clashing = _clashing_columns(groups)
+    # DuckDB takes names that differ in case only for one
+    clashing = clashing_columns((group.schema for group in groups), str.lower)
     selects = [_nothing([*tables.KEY_SCHEMA, tables.EXTRA_SCHEMA.field("night")])]
     for group in groups:
         mine = [name for name in group.schema.names if name.lower() in clashing]
@@ -93,31 +95,6 @@ def _nothing(fields: Iterable[pa.Field]) -> str:
     """Return a SELECT of no rows, so that a view has its columns whatever files there are."""
     columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[f.type]}) AS {quoted(f.name)}" for f in fields)
     return f"SELECT {columns} WHERE false"
-
-
-def _clashing_columns(groups: Sequence[FileGroup]) -> set[str]:
-    """Return columns that are of different kinds in different schemas: they can only meet as JSON text."""
-    kinds: dict[str, set[str]] = {}
-    for group in groups:
-        for field in group.schema:
-            for path, kind in _kinds(field.type, field.name.lower()):
-                kinds.setdefault(path, set()).add(kind)
-    return {path.partition("\0")[0] for path, found in kinds.items() if len(found) > 1}
-
-
-def _kinds(arrow_type: pa.DataType, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the kind of a column, and of all that is nested in it: DuckDB unites structs child by child."""
-    if pa.types.is_struct(arrow_type):
-        yield path, "struct"
-        for child in arrow_type:
-            yield from _kinds(child.type, f"{path}\0{child.name.lower()}")
-    elif pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
-        yield path, "list"
-        yield from _kinds(arrow_type.value_type, f"{path}\0[]")
-    elif pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
-        yield path, "number"
-    else:
-        yield path, str(arrow_type)
 
 
 def _points(packets: Sequence[FileGroup], root: str) -> str:

@@ -47,6 +47,71 @@ def test_every_value_has_a_column_of_its_own(
     assert_verified(lake)
 
 
+def clashing() -> list[Record]:
+    """Return two messages whose fields have the same names, and for the most part nothing else in common."""
+    document = {"type": "record", "name": "r"}
+    kinds: list[dict[str, Any]] = [
+        {
+            "x": {"type": "array", "items": "int"}, "m": {"type": "map", "values": "int"}, "b": "bytes",
+            "t": {"type": "long", "logicalType": "timestamp-micros"}, "deep": record_of(v=record_of(w="int")),
+            "same": record_of(v="int"), "n": "int",
+        },
+        {
+            "x": record_of(v="int"), "m": "string", "b": "string",
+            "t": "string", "deep": record_of(v={"type": "array", "items": "int"}),
+            "same": record_of(v="long", more="string"), "n": "double",
+        },
+    ]  # fmt: skip
+    values = [
+        {
+            "x": [1, 2],
+            "m": {"k": 1},
+            "b": b"\xff\0a",
+            "t": 1,
+            "deep": {"v": {"w": 1}},
+            "same": {"v": 1},
+            "n": 1,
+        },
+        {
+            "x": {"v": 1},
+            "m": "z",
+            "b": "x",
+            "t": "now",
+            "deep": {"v": [3]},
+            "same": {"v": 2, "more": "u"},
+            "n": 1.5,
+        },
+    ]
+    fields = [[{"name": n, "type": named(n, t)} for n, t in some.items()] for some in kinds]
+    return [keyed({**document, "fields": f}, value) for f, value in zip(fields, values, strict=True)]
+
+
+def record_of(**types: Any) -> dict[str, Any]:
+    return {"type": "record", "fields": [{"name": n, "type": named(n, t)} for n, t in types.items()]}
+
+
+def named(name: str, kind: Any) -> Any:
+    return {"name": f"r_{name}", **kind} if isinstance(kind, dict) and kind["type"] == "record" else kind
+
+
+def test_columns_whose_kinds_clash_are_text_in_views_and_in_scans_alike(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    first, second = clashing()
+    fill(lake, {"a": messages_of([first, first]), "b": messages_of([second])})
+    columns = ["x", "m", "b", "t", "deep", "same", "n"]
+    rows = sql(lake, f"SELECT {', '.join(columns)} FROM packets_other ORDER BY _topic")
+    assert rows[1:] == [
+        ("[1,2]", '{"k":1}', '"\\\\xFF\\\\x00a"', '"1970-01-01 00:00:00.000001+00"', '{"v":{"w":1}}',
+         {"v": 1, "more": None}, 1.0),
+        ('{"v":1}', '"z"', '"x"', '"now"', '{"v":[3]}', {"v": 2, "more": "u"}, 1.5),
+    ]  # fmt: skip
+    frame = finkbridge.scan("packets_other", lake).sort("_topic")
+    assert frame.select(columns).collect().rows() == rows
+    assert frame.filter(pl.col("x") == '{"v":1}').select("m", "_topic").collect().rows() == [('"z"', "b")]
+    assert frame.select(pl.len()).collect().item() == 3
+    assert frame.select("n").collect()["n"].to_list() == [1.0, 1.0, 1.5]
+
+
 def test_view_that_duckdb_refuses_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
