@@ -19,7 +19,7 @@ from confluent_kafka import Message as RawMessage
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import LATE, SILENT, UNKNOWN, ErrorWatch, error_of
 from finkbridge.broker.reader import headers_of, stamp_of
-from finkbridge.errors import UnknownTopicError
+from finkbridge.errors import SettingsError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message
 
@@ -264,15 +264,18 @@ class Poller:
         fresh = [p for p in partitions if (p.topic, p.partition) not in self._placed]
         if self._start is None or not fresh:
             return
+        moved = []
         for place, offset in zip(fresh, self._begin(fresh, self._start), strict=True):
-            place.offset = offset
-            self._placed.add((place.topic, place.partition))
+            if offset is not None:
+                place.offset = offset
+                moved.append(place)
+        self._placed |= {(place.topic, place.partition) for place in fresh}
         consumer.assign(partitions)
-        for place in fresh:  # so the group is there too, though nothing may come
+        for place in moved:  # so the group is there too, though nothing may come
             self._store(place)
 
-    def _begin(self, places: list[TopicPartition], start: Place) -> list[int]:
-        """Return the offset at which each partition begins, within those that it has."""
+    def _begin(self, places: list[TopicPartition], start: Place) -> Sequence[int | None]:
+        """Return the offset at which each partition begins; None where it stays where the group is."""
         try:
             marks = [self._consumer.get_watermark_offsets(p, timeout=ANSWER_S) for p in places]
             if isinstance(start, datetime):
@@ -283,8 +286,28 @@ class Poller:
         except KafkaException as failure:
             raise error_of(failure.args[0], self.cluster) from None
         if isinstance(start, int):
-            return [min(max(start, low), end) for low, end in marks]
+            self._tell_short(
+                {p: end for p, (_, end) in zip(places, marks, strict=True) if end < start}, start, len(places)
+            )
+            return [None if end < start else max(start, low) for low, end in marks]
         return [low if start == "earliest" else end for low, end in marks]
+
+    def _tell_short(self, ends: dict[TopicPartition, int], start: int, count: int) -> None:
+        """Tell of partitions that end before an offset: to move them to their ends would skip messages."""
+        if not self._placed and len(ends) == count:
+            last = max(ends.values())
+            raise SettingsError(
+                f"offset {start} is behind the end of every partition, and the group stays where it is: say "
+                f"an offset up to {last}, or latest"
+            )
+        for place, end in ends.items():
+            LOGGER.warning(
+                "%s partition %d ends at %d, before %d: it goes on where the group is",
+                place.topic,
+                place.partition,
+                end,
+                start,
+            )
 
     def _store(self, place: TopicPartition) -> None:
         try:

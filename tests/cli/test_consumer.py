@@ -110,7 +110,7 @@ def test_save_alone_prints_nothing_and_proves_many_by_the_compiled_check(
 
 
 @pytest.mark.parametrize(
-    ("where", "count"), [("earliest", 6), ("latest", 0), ("4", 2), ("99", 0), ("2026-01-02T00:00Z", 3)]
+    ("where", "count"), [("earliest", 6), ("latest", 0), ("4", 2), ("6", 0), ("2026-01-02T00:00Z", 3)]
 )
 def test_start_at(kafka: Kafka, command: Command, where: str, count: int) -> None:
     topic = kafka.topic("fink_t", config={"retention.ms": "-1"})
@@ -125,6 +125,25 @@ def test_start_at(kafka: Kafka, command: Command, where: str, count: int) -> Non
         running.await_text("No alerts received in the last 2 seconds\n")
         running.end(signal.SIGTERM)
         assert running.out.read_text() == ""
+
+
+def test_an_offset_behind_the_end_skips_nothing(kafka: Kafka, command: Command, group: str) -> None:
+    topic = kafka.topic("fink_t", 2)
+    for partition, count in enumerate((6, 2)):
+        kafka.produce(topic, simulated("ztf", count), partition=partition)
+    command.run("consumer", topic, "-limit", "3", "-start_at", "earliest")
+    before = offsets_read(kafka, group, topic, 2)
+    done = command.run("consumer", topic, "-start_at", "7", code=2)
+    assert "offset 7 is behind the end of every partition, and the group stays where it is" in done.stderr
+    assert "an offset up to 6, or latest" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert offsets_read(kafka, group, topic, 2) == before
+    command.run("consumer", topic, "-limit", "8", "-start_at", "0")
+    kafka.produce(topic, simulated("ztf", 1), partition=1)
+    done = command.run("consumer", topic, "-limit", "3", "-start_at", "4", "--format", "json")
+    told = sorted((m["partition"], m["offset"]) for m in map(json.loads, done.stdout.splitlines()))
+    assert told == [(0, 4), (0, 5), (1, 2)]
+    assert f"{topic} partition 1 ends at 3, before 4: it goes on where the group is" in done.stderr
 
 
 @pytest.mark.parametrize("where", ["yesterday", "-5", "2026-13-01"])
