@@ -41,6 +41,8 @@ class Framing(StrEnum):
 
 
 REGISTRY_HEADER_BYTES = 5
+LARGEST_ID = 2**31 - 1
+"""Of a schema in a registry, whose identifiers are 32 bits with a sign."""
 
 
 class Resolved(NamedTuple):
@@ -293,6 +295,8 @@ def _hint(key: bytes | None, value: bytes) -> str:
         return f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
     if value[0] == 0 and len(value) > REGISTRY_HEADER_BYTES:
         number = int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
+        if number > LARGEST_ID:  # it is no identifier, and the value no registry's
+            return ""
         return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
     return ""
 

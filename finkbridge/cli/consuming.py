@@ -19,7 +19,7 @@ from finkbridge.consumer.alerts import dump_schema
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.run import Counts, Loop, Order
 from finkbridge.consumer.saving import UNDECODED, Saver
-from finkbridge.consumer.session import Session, Wish
+from finkbridge.consumer.session import ADVICE, Session, Wish
 from finkbridge.errors import DecodeError, SettingsError
 from finkbridge.later import call
 from finkbridge.setting_types import parse_start
@@ -48,6 +48,7 @@ def run(app: App, options: Options) -> int:
         schema=read_schema(schema) if schema else None,
         schema_folder=settings.decode.schema_folder,
         start=parse_place(options["start_at"]),
+        advice="" if options["skip_bad"] else ADVICE,
     )
     timeout_s = options["maxtimeout"] or cluster.poll_timeout_s
     order = Order(options["limit"], timeout_s, skip_bad=options["skip_bad"])
@@ -81,7 +82,8 @@ def _consume(app: App, wish: Wish, topics: Sequence[str], order: Order, options:
         session.subscribe(topics)
         is_shown = options["display"] or saver is None
         show = shower(options["style"], topics, cutouts=options["cutouts"]) if is_shown else None
-        counts = Loop(session, order, Printer(app, show, saver), saver).run(stop.event)
+        kept_in = options["outdir"] / UNDECODED if saver else None
+        counts = Loop(session, order, Printer(app, show, kept_in), saver).run(stop.event)
         _conclude(counts, saver, options["outdir"])
     if stop.signal is not None:
         return stop.exit_code
@@ -91,11 +93,11 @@ def _consume(app: App, wish: Wish, topics: Sequence[str], order: Order, options:
 class Printer:
     """Shows alerts, and says what else happens on standard error."""
 
-    def __init__(self, app: App, show: Show | None, saver: Saver | None) -> None:
+    def __init__(self, app: App, show: Show | None, kept_in: Path | None) -> None:
         self.wants_alerts = show is not None
         self._app = app
         self._show = show
-        self._kept = saver is not None
+        self._kept_in = kept_in
 
     def alert(self, opened: Opened, file: Path | None) -> None:
         """Print one alert."""
@@ -111,7 +113,7 @@ class Printer:
 
     def skipped(self, error: DecodeError) -> None:
         """Say which message was left aside."""
-        kept = f"; it is kept in {UNDECODED}" if self._kept else ""
+        kept = f"; it is kept in {self._kept_in}" if self._kept_in else ""
         click.echo(f"finkbridge: skipped: {self._app.mask(str(error))}{kept}", err=True)
 
 

@@ -18,7 +18,10 @@ from finkbridge.errors import DecodeError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
-ADVICE = "give the right schema as schema_path, or save the one that is used with dump_schema=True"
+ADVICE = (
+    "poll again for the one behind it, or give the right schema as schema_path (dump_schema=True saves the "
+    "one that is used)"
+)
 SERVICES = {"datatransfer": ("ftransfer_",), "xmatch": ("fxmatch_",), "stats": ("fink_ztf_", "fink_lsst_")}
 """How the topics of a service begin; all others are the livestream's."""
 MOST_AT_ONCE = 1000

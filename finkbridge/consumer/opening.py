@@ -35,7 +35,7 @@ class Opener:
     resolver
         Knows where the schema of a message is.
     advice
-        What a user can do about a message that cannot be opened.
+        What a user can do about a message that cannot be opened; empty to say nothing of it.
     on_schema
         Is given each writer schema once, before anything is decoded by it.
     """
@@ -113,7 +113,7 @@ class Opener:
         """Return the error for a message that cannot be opened, as one line with the remedy."""
         m = received.message
         where = f"{received.topic} partition {m.partition} offset {m.offset}"
-        return DecodeError(f"{where}: {reason}: {self._advice}")
+        return DecodeError(": ".join(filter(None, (where, reason, self._advice))))
 
 
 def place_of(received: Received) -> str:

@@ -16,7 +16,10 @@ from finkbridge.errors import UnknownTopicError
 from finkbridge.registry import lookups_of
 from finkbridge.settings import ClusterSettings
 
-ADVICE = "give the right schema with -schema FILE, or save the one that is used with --dump_schema"
+ADVICE = (
+    "leave it aside with --skip_bad, or give the right schema with -schema FILE (--dump_schema saves the one "
+    "that is used)"
+)
 """What a user of the command can do about a message that cannot be opened."""
 
 

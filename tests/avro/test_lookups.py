@@ -120,6 +120,8 @@ def test_a_key_that_is_the_schema_tells_more_than_a_zero_byte() -> None:
 def test_without_a_registry_no_value_is_taken_for_its_format() -> None:
     found = SchemaResolver().resolve("t", message(WIRE))
     assert "a schema registry may have it (id 1001): set clusters.<name>.schema_registry" in str(found)
+    found = SchemaResolver().resolve("t", message(b"\0\x8a\xbe\x12\x19 nothing of that kind"))
+    assert "registry" not in str(found)
 
 
 def test_the_users_schema_goes_with_the_registrys_header() -> None:

@@ -216,11 +216,13 @@ def test_a_bad_message_stops_it_and_is_read_by_the_next_call(kafka: Kafka, comma
     for _ in range(2):
         done = command.run("consumer", topic, "--save", "-outdir", "db", "-limit", "9", code=1)
         assert f"{topic} partition 0 offset 2: it does not match its writer schema" in done.stderr
+        assert "leave it aside with --skip_bad" in done.stderr
         assert "-schema FILE" in done.stderr
         assert "--dump_schema" in done.stderr
     assert len(saved(command.folder / "db")) == 2
     done = command.run("consumer", topic, "--save", "-outdir", "db", "-limit", "1", "--skip_bad", code=1)
-    assert "it is kept in undecoded" in done.stderr
+    assert f"it is kept in db/{UNDECODED}" in done.stderr
+    assert "--skip_bad" not in done.stderr
     assert len(saved(command.folder / "db")) == 3
     kept = command.folder / "db" / UNDECODED / f"{topic}-0-2.value"
     assert kept.read_bytes() == b"\x07nonsense"
@@ -231,7 +233,7 @@ def test_a_wrong_schema_and_its_remedies(kafka: Kafka, command: Command) -> None
     kafka.produce(topic, records)
     (command.folder / "wrong.avsc").write_text(json.dumps(MULTI_MESSENGER))
     done = command.run("consumer", topic, "-limit", "1", "-schema", "wrong.avsc", code=1)
-    assert "give the right schema with -schema FILE, or save the one that is used" in done.stderr
+    assert "give the right schema with -schema FILE (--dump_schema saves the one" in done.stderr
     done = command.run("consumer", topic, "-limit", "1", "--dump_schema")
     (name,) = re.findall(r"Schema saved as (\S+)", done.stderr)
     assert (command.folder / name).read_bytes() == records[0][0]
