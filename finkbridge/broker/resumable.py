@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Producer as RawProducer
 
 from finkbridge.broker.config import build_client, client_config
-from finkbridge.broker.failures import ErrorWatch, error_of
+from finkbridge.broker.failures import LATE, ErrorWatch, error_of
 from finkbridge.broker.produce import POLL_S, PRODUCING
 from finkbridge.broker.reader import FORCED
 from finkbridge.errors import BrokerError
@@ -135,6 +135,8 @@ class ResumableProducer:
             return function(*arguments)
         except KafkaException as failure:
             self._watch.raise_refusal()
+            if failure.args[0].code() in LATE and self._watch.all_down:
+                raise self._watch.silence("in a transaction", answered=True) from None
             if failure.args[0].fatal():
                 raise BrokerError(
                     f"cluster {self.name}: another process does the same work, or a transaction took too "

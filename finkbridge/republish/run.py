@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import polars as pl
@@ -68,10 +68,12 @@ def republish(
             report.problems.append("nothing of the lake is selected")
             return report
         job = request.job(cluster.group_id, index.source.cluster, index.source.generation)
-        with (
-            Broker(request.cluster, cluster, timeout_s=settings.broker_timeout_s) as broker,
-            ResumableProducer(request.cluster, cluster, job) as producer,
-        ):
+        with ExitStack() as stack:
+            broker = stack.enter_context(
+                Broker(request.cluster, cluster, timeout_s=settings.broker_timeout_s)
+            )
+            broker.topics()  # tells of a cluster that is not there, where a transaction only waits
+            producer = stack.enter_context(ResumableProducer(request.cluster, cluster, job))
             create_topic(cluster, request.target, max(index.partitions()) + 1, TARGET)
             sender = Sender(producer, request.target, _begin(broker, producer, request, index))
             report.before = sender.total

@@ -14,6 +14,7 @@ import pytest
 
 from finkbridge.broker import Broker
 from finkbridge.broker.resumable import ResumableProducer
+from finkbridge.errors import UnreachableError
 from finkbridge.republish.request import Pace, Request, Selection
 from finkbridge.republish.run import republish
 from finkbridge.settings import ClusterSettings, Settings
@@ -74,6 +75,18 @@ def request_of(topic: str, target: str, **more: Any) -> Request:
     pace = more.pop("pace", Pace())
     append = more.pop("append", False)
     return Request(Selection(topic, **more), "ztf", target, pace, append)
+
+
+@pytest.mark.parametrize("where", ["dead", "with a password"])
+def test_a_target_that_cannot_be_had_is_told_as_such(
+    kafka: Kafka, topic: str, settings: Settings, where: str
+) -> None:
+    servers = {"dead": "127.0.0.1:1", "with a password": kafka.sasl_bootstrap}[where]
+    elsewhere = settings.model_copy(
+        update={"clusters": {"ztf": ClusterSettings(servers=servers)}, "broker_timeout_s": 3.0}
+    )
+    with pytest.raises(UnreachableError, match=r"no broker answers.*whether the cluster wants a password"):
+        republish(elsewhere, request_of(topic, "anywhere"))
 
 
 def test_all_of_a_topic_byte_for_byte(kafka: Kafka, topic: str, settings: Settings, target: str) -> None:
