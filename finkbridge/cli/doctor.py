@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
+from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json
-from finkbridge.doctor import Finding, examine
+
+if TYPE_CHECKING:  # --help is quick without it
+    from finkbridge.doctor import Finding
 
 _SIGNS = {"good": ("✓", "green"), "doubtful": ("!", "yellow"), "bad": ("✗", "red")}
 _PLAIN = {"✓": "ok", "✗": "x"}
@@ -30,7 +34,7 @@ def command(context: click.Context, app: App, *, as_json: bool) -> None:
     Exit codes: 0 all is well, or doubtful at most; 1 something is not; 2 the settings cannot be read.
     """
     found = []
-    for finding in examine(app.load()):
+    for finding in later.call("finkbridge.doctor:examine", app.load()):
         masked = dataclasses.replace(finding, said=app.line(finding.said), todo=app.line(finding.todo))
         found.append(masked)
         if not as_json:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from finkbridge import rebuild
+from finkbridge import later
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
 from finkbridge.errors import SettingsError
-from finkbridge.rebuild import LedgerReport, RebuildReport
-from finkbridge.settings import Settings
 from finkbridge.text import printable
+
+if TYPE_CHECKING:  # --help is quick without them
+    from finkbridge.rebuild import LedgerReport, RebuildReport
+    from finkbridge.settings import Settings
 
 
 @click.command(name="rebuild")
@@ -46,7 +49,7 @@ def command(
     if of_ledger:
         _ledger(context, app, settings, as_json=as_json, replace=replace)
         return
-    report = rebuild.rebuild(settings)
+    report: RebuildReport = later.call("finkbridge.rebuild:rebuild", settings)
     if as_json:
         output.emit_json(report.as_dict(), app.mask)
     else:
@@ -57,7 +60,7 @@ def command(
 
 
 def _ledger(context: click.Context, app: App, settings: Settings, *, as_json: bool, replace: bool) -> None:
-    report = rebuild.rebuild_ledger(settings, replace_old=replace)
+    report: LedgerReport = later.call("finkbridge.rebuild:rebuild_ledger", settings, replace_old=replace)
     if as_json:
         output.emit_json(report.as_dict(), app.mask)
     else:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.cli.output import emit_json, human_duration, table
-from finkbridge.ledger.summary import RunStatus
-from finkbridge.status import Status, TopicStatus, measure_status
 from finkbridge.text import escaped
+
+if TYPE_CHECKING:  # --help is quick without them
+    from finkbridge.ledger.summary import RunStatus
+    from finkbridge.status import Status, TopicStatus
 
 _TIMES = ("oldest unread", "expires in", "lost")
 COLUMNS = ("cluster", "topic", "messages", "drained", "end", "lag", *_TIMES, "quarantined")
@@ -48,7 +51,7 @@ def command(
     3 with --check, messages are about to expire.
     """
     settings = app.settings()
-    status = measure_status(settings, topics)
+    status: Status = later.call("finkbridge.status:measure_status", settings, topics)
     expiring = list(status.expiring(settings.status.warn_hours * 3600))
     if as_json:
         emit_json(as_object(status, expiring))
