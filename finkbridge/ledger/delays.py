@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, update
 
-from finkbridge import surveys
+from finkbridge import later
 from finkbridge.ledger import schema as s
 from finkbridge.values import UNDATED_NIGHT, LandedFile
 
@@ -53,7 +53,8 @@ def _delays(files: Iterable[LandedFile]) -> Iterator[tuple[str, Delays]]:
         first_ms, last_ms = (file.statistics.get(f"received_{end}_ms") for end in ("min", "max"))
         if file.night in {None, UNDATED_NIGHT} or first_ms is None or last_ms is None:
             continue
-        start, end = surveys.night_span(file.survey, file.night)
+        # numpy is loaded only by a run that landed something
+        start, end = later.call("finkbridge.surveys:night_span", file.survey, file.night)
         yield file.survey, Delays(first_ms / 1000 - start, last_ms / 1000 - end)
 
 
