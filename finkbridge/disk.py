@@ -135,7 +135,7 @@ def clear_scratch(lake: Path) -> None:
 
 
 def name_file(aside: Path, final: Path) -> None:
-    """Give a file its final name, and never one that a file with other content has.
+    """Give a file its final name for the one it has, and never one that a file with other content has.
 
     Whoever was thought dead, on whatever machine, may come late: what has a name may be committed.
 
@@ -155,6 +155,7 @@ def name_file(aside: Path, final: Path) -> None:
             _refuse_other(aside, final)
         else:
             aside.replace(final)
+    aside.unlink(missing_ok=True)
 
 
 def replace_file(aside: Path, final: Path) -> None:
