@@ -13,6 +13,7 @@ from finkbridge import catalog, nights
 from finkbridge.blockers import Rules
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.ledger.coverage import Coverage, Drained, Lost, Reach, drained, read_coverage
 from finkbridge.nights import Verdict
 from finkbridge.settings import Settings
@@ -122,7 +123,7 @@ def summaries(settings: Settings, wanted: Sequence[tuple[str, int]] | None = Non
     LakeError
         There is no lake, or it cannot be read.
     """
-    with Ledger(settings.lake, settings.ledger_url) as ledger:
+    with open_known(settings.lake, settings.ledger_url) as ledger:
         return _summaries(ledger, settings, wanted)
 
 
@@ -145,7 +146,7 @@ def certificates(settings: Settings, night: int, survey: str | None = None) -> l
     SettingsError
         The lake has nothing of that survey.
     """
-    with Ledger(settings.lake, settings.ledger_url) as ledger:
+    with open_known(settings.lake, settings.ledger_url) as ledger:
         coverage = read_coverage(ledger)
         wanted = [(name, night) for name in _surveys(coverage, night, survey)]
         lines = _summaries(ledger, settings, wanted)

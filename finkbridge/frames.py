@@ -12,7 +12,7 @@ import pyarrow as pa
 from finkbridge.errors import SettingsError
 from finkbridge.kinds import clashing_columns
 from finkbridge.lakefiles import FileGroup, file_groups
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.surveys import SURVEYS
 from finkbridge.tables import empty_deliveries, empty_packets
 
@@ -59,7 +59,7 @@ def scan(
         raise SettingsError(f"no table {table!r}: there are {', '.join(TABLES)}")
     folder = Path(lake)
     name, _, survey = table.partition("_")
-    with Ledger(folder, ledger) as opened:
+    with open_known(folder, ledger) as opened:
         groups = [g for g in file_groups(opened, name) if not survey or g.survey == survey]
     empty = empty_packets() if survey else empty_deliveries()
     clashing = clashing_columns((group.schema for group in groups), str)

@@ -15,6 +15,7 @@ from finkbridge.backlog import Start, TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.errors import BrokerError, NoLakeError
 from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.ledger.seen import LOOK_AGAIN_S, oldest_look
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
@@ -118,7 +119,7 @@ def ledger_if_any(settings: Settings) -> Iterator[Ledger | None]:
     """Open the ledger; None where there is no lake yet, which a drain will make."""
     with ExitStack() as stack:
         try:
-            ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url))
+            ledger = stack.enter_context(open_known(settings.lake, settings.ledger_url))
         except NoLakeError:
             ledger = None
         yield ledger

@@ -19,7 +19,7 @@ from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.resolve import Framing
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.errors import DecodeError, SettingsError
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.settings import Settings
 
 VIEWS = "deliveries lightcurve"
@@ -93,7 +93,7 @@ class Lookup:
 
     def __init__(self, settings: Settings) -> None:
         self.lake: Path = settings.lake
-        with Ledger(settings.lake, settings.ledger_url) as ledger:
+        with open_known(settings.lake, settings.ledger_url) as ledger:
             self.connection = catalog.connect(ledger, VIEWS, settings)
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.adopt import open_known
 from finkbridge.settings import Settings
 
 
@@ -32,10 +33,9 @@ def contents(settings: Settings) -> dict[str, TableContents]:
         return {table: _contents(ledger, table) for table in ("deliveries", "packets")}
 
 
-def open_ledger(settings: Settings, *, create: bool = False) -> Ledger:
+def open_ledger(settings: Settings) -> Ledger:
     """Open the lake's ledger."""
-    url = settings.ledger_url
-    return Ledger(settings.lake, url, create=create)
+    return open_known(settings.lake, settings.ledger_url)
 
 
 def _contents(ledger: Ledger, table: str) -> TableContents:

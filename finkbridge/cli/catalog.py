@@ -6,7 +6,8 @@ import click
 
 from finkbridge import catalog, layout
 from finkbridge.cli.options import App, lake_option, pass_app
-from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger import coordinate
+from finkbridge.ledger.adopt import open_known
 
 
 @click.command(name="catalog")
@@ -20,7 +21,7 @@ def command(context: click.Context, app: App) -> None:
     own file is.
     """
     settings = app.settings()
-    with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
+    with open_known(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
         refused = catalog.publish(coordinator, settings)
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")

@@ -15,7 +15,7 @@ from finkbridge.avro.schemas import read_schema
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.errors import DecodeError, SettingsError
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.ledger.quarantined import STATES, Entry, Selection, find
 from finkbridge.quarantine import Contents, RequeueReport, Shown
 from finkbridge.registry import lookups_of_all
@@ -73,7 +73,7 @@ def list_command(app: App, topics: tuple[str, ...], *, state: str, limit: int, a
     """List messages, the oldest first."""
     selection = Selection(topics=topics, state=None if state == "all" else state)
     settings = app.settings()
-    with Ledger(settings.lake, settings.ledger_url) as ledger:
+    with open_known(settings.lake, settings.ledger_url) as ledger:
         found = find(ledger, selection, limit + 1 if limit else None)
     entries = found[:limit] if limit else found
     sizes = _sizes(settings.lake, entries)
@@ -98,7 +98,7 @@ def list_command(app: App, topics: tuple[str, ...], *, state: str, limit: int, a
 def show_command(app: App, message: str, *, schema: Path | None, as_json: bool) -> None:
     """Show one MESSAGE: the reason, the bytes around it, and what the schema expects there."""
     settings = app.settings()
-    with Ledger(settings.lake, settings.ledger_url) as ledger:
+    with open_known(settings.lake, settings.ledger_url) as ledger:
         entry = _only(find(ledger, Selection((message,), state=None)), message)
     shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema), lookups_of_all(settings))
     if as_json:
@@ -129,7 +129,7 @@ def export_command(app: App, messages: tuple[str, ...], topics: tuple[str, ...],
         raise SettingsError("nothing is named: give messages or --topic '*'")
     settings = app.settings()
     selection = Selection(messages, topics, None if messages else "waiting")
-    with Ledger(settings.lake, settings.ledger_url) as ledger:
+    with open_known(settings.lake, settings.ledger_url) as ledger:
         entries = sorted(find(ledger, selection), key=lambda e: (e.path, e.id))
     contents = Contents(settings.lake)
     for entry in entries:

@@ -15,7 +15,7 @@ from finkbridge.cli import output
 from finkbridge.cli.interrupting import interruptible
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 from finkbridge.errors import SettingsError
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 
 
 @click.command(name="sql")
@@ -41,7 +41,7 @@ def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bo
         raise SettingsError('no query: finkbridge sql "SELECT ..." or finkbridge sql -f FILE')
     settings = app.settings()
     with (
-        Ledger(settings.lake, settings.ledger_url) as ledger,
+        open_known(settings.lake, settings.ledger_url) as ledger,
         catalog.connect(ledger, text, settings) as connection,
     ):
         names, kinds, rows = _ask(connection, text)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, update
 
 from finkbridge import layout
-from finkbridge.errors import CommitConflictError, LakeAccessError
+from finkbridge.errors import CommitConflictError, LakeAccessError, LakeError, NoLakeError
 from finkbridge.ledger import identity, landed, rows
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coordinator import Coordinator
@@ -86,15 +86,36 @@ def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
         The tables are about to be made: it is no hindrance that they are missing.
     """
     if is_blank(ledger) and has_archive(ledger.lake):
-        raise LakeAccessError(
-            f"{ledger.lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
-            "or run finkbridge rebuild --ledger"
-        )
+        raise LakeAccessError(_lost(ledger.lake))
     with ledger.reading() as connection:
         if not to_rebuild and tables_missing(connection):
             raise LakeAccessError(
                 f"{ledger.lake} has a new ledger, and its tables are not made yet: run finkbridge rebuild"
             )
+
+
+def open_known(lake: Path, url: str | None = None) -> Ledger:
+    """Open a lake's ledger to read what is in the lake.
+
+    Raises
+    ------
+    LakeAccessError
+        It was lost, or made again and its tables not yet: it does not know what is there.
+    NoLakeError
+        There is no lake.
+    """
+    try:
+        ledger = Ledger(lake, url)
+    except NoLakeError:
+        if has_archive(lake):
+            raise LakeAccessError(_lost(lake)) from None
+        raise
+    try:
+        refuse_if_lost(ledger)
+    except LakeError:
+        ledger.close()
+        raise
+    return ledger
 
 
 def adopt(
@@ -138,6 +159,13 @@ def adopt(
             _add_plan(connection, commit, ids[source], adopted, complete)
         epoch = coordinator.epoch
         return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
+
+
+def _lost(lake: Path) -> str:
+    return (
+        f"{lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
+        "or run finkbridge rebuild --ledger"
+    )
 
 
 def _start_numbers(connection: Connection, last: int) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from finkbridge.broker import Broker, create_topic
 from finkbridge.broker.resumable import Progress, ResumableProducer
 from finkbridge.errors import BrokerError, SettingsError
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.republish.index import Index
 from finkbridge.republish.proof import Report, prove
 from finkbridge.republish.request import Pace, Request
@@ -58,7 +58,7 @@ def republish(
     """
     stop, cluster = stopping or threading.Event(), settings.cluster(request.cluster)
     with (
-        Ledger(settings.lake, settings.ledger_url) as ledger,
+        open_known(settings.lake, settings.ledger_url) as ledger,
         closing(Index(ledger, request.selection)) as index,
     ):
         request.check(index.source.cluster)
