@@ -124,6 +124,11 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     return sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
 
 
+def accepted(coverage: Coverage, rules: Rules) -> list[Blocker]:
+    """Return what would keep nights from being complete, had it not been accepted."""
+    return [_waiting(one, _doubt(one.source, coverage, rules)) for one in coverage.accepted]
+
+
 def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
     """Return why Kafka's times of a topic tell nothing of nights; empty of a live one."""
     delays = coverage.delays.get(source)

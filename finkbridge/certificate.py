@@ -75,6 +75,8 @@ class PartitionState:
     lost: tuple[Lost, ...]
     quarantined: int
     """Messages that wait in quarantine, of any night."""
+    accepted: int
+    """Messages in quarantine that a person has accepted to be without, of any night."""
     night: PartitionCount | None
     """None: no row of the night."""
 
@@ -205,6 +207,7 @@ def _states(
             tuple(d for d in ranges if _of(reach, d.source, d.range.partition)),
             tuple(x for x in coverage.lost if _of(reach, x.source, x.range.partition)),
             sum(w.messages for w in coverage.waiting if _of(reach, w.source, w.partition)),
+            sum(w.messages for w in coverage.accepted if _of(reach, w.source, w.partition)),
             counts.get((*_fields(reach.source), reach.partition)),
         )
         for reach in coverage.reaches

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from finkbridge import surveys
-from finkbridge.blockers import NEVER, Blocker, Night, Rules, blockers, utc
+from finkbridge.blockers import NEVER, Blocker, Night, Rules, accepted, blockers, utc
 from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, read_coverage
@@ -31,6 +31,8 @@ class Verdict:
     night: Night
     rows: int
     blockers: tuple[Blocker, ...]
+    accepted: int = 0
+    """Messages in quarantine that can be of the night, and that a person has accepted to be without."""
 
     @property
     def complete(self) -> bool:
@@ -98,7 +100,12 @@ def verdicts(
     nights = [night_of(survey, night, rules) for survey, night in pairs]
     found = _Blockers(coverage, rules, now)
     return [
-        Verdict(night, coverage.nights.get((night.survey, night.night), 0), tuple(found.of(night)))
+        Verdict(
+            night,
+            coverage.nights.get((night.survey, night.night), 0),
+            tuple(found.of(night)),
+            found.accepted(night),
+        )
         for night in nights
     ]
 
@@ -111,6 +118,7 @@ class _Blockers:
         self._clusters = clusters(coverage)
         self._silent = {s.cluster for s in coverage.sources}.difference(*self._clusters.values())
         self._found = blockers(coverage, rules)
+        self._accepted = accepted(coverage, rules)
 
     def of(self, night: Night) -> Iterator[Blocker]:
         """Yield what blocks a night."""
@@ -125,6 +133,11 @@ class _Blockers:
                 return
             if blocker.blocks(night) and self._concerns(blocker, night.survey):
                 yield blocker
+
+    def accepted(self, night: Night) -> int:
+        """Return how many messages that were accepted can be of a night."""
+        mine = (b for b in self._accepted if b.blocks(night) and self._concerns(b, night.survey))
+        return sum(blocker.quarantined for blocker in mine)
 
     def _concerns(self, blocker: Blocker, survey: str) -> bool:
         cluster = blocker.source and blocker.source.cluster

@@ -39,6 +39,7 @@ PARTITION_COLUMNS = (
     "seen at its end",
 )
 NIGHT_COLUMNS = ("topic", "partition", "rows", "first offset", "last offset", "first", "last")
+SEEN = "finkbridge quarantine list --state accepted"
 SHOWN = 20
 """Reasons that are listed; ``--json`` has them all."""
 
@@ -93,6 +94,7 @@ def line_object(line: Summary) -> dict[str, Any]:
         "alerts": line.alerts,
         "duplicates": line.duplicates,
         "quarantined": verdict.quarantined,
+        "accepted": verdict.accepted,
         "gaps": verdict.gaps,
         "first_received": line.first_received,
         "last_received": line.last_received,
@@ -135,6 +137,7 @@ def _partition(state: PartitionState) -> dict[str, Any]:
             for x in state.lost
         ],
         "quarantined": state.quarantined,
+        "accepted": state.accepted,
         "seen_at_end": reach.reached_at,
         "seen_at": reach.seen_at,
         "seen_end": reach.seen_end,
@@ -163,6 +166,8 @@ def _print_lines(lines: Sequence[Summary]) -> None:
         return
     table((_row(line) for line in lines), COLUMNS)
     for line in lines:
+        if line.verdict.accepted:
+            click.echo(f"{_name(line.verdict)}: {line.verdict.accepted:,} messages accepted as lost: {SEEN}")
         if line.verdict.why:
             click.echo(f"{_name(line.verdict)}: {line.verdict.why}")
 
@@ -206,6 +211,8 @@ def _head(certificate: Certificate) -> Iterator[str]:
     yield f"{verdict.rows:,} rows of {line.alerts:,} alerts; {line.duplicates:,} sent twice by the producer"
     if line.first_received is not None:
         yield f"received by Kafka from {_utc(line.first_received)} to {_utc(line.last_received)}"
+    if verdict.accepted:
+        yield f"{verdict.accepted:,} messages that may be of it were accepted as lost: {SEEN}"
     if certificate.late:
         yield f"{certificate.late:,} rows came after the night had closed, as replays do: more may come"
 

@@ -110,6 +110,8 @@ class Coverage:
     reaches: tuple[Reach, ...]
     lost: tuple[Lost, ...]
     waiting: tuple[Waiting, ...]
+    accepted: tuple[Waiting, ...]
+    """Those that wait no more, as a person has seen that they can never land."""
     searched: Mapping[tuple[str, str], float]
     """When each cluster was last searched for topics, by cluster and pattern; Unix seconds UTC."""
 
@@ -130,7 +132,8 @@ def read_coverage(ledger: Ledger) -> Coverage:
             delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
             lost=(*_never_had(connection, partitions, reaches), *_gaps(connection, sources)),
-            waiting=_waiting(connection, sources),
+            waiting=_quarantined(connection, sources, "waiting"),
+            accepted=_quarantined(connection, sources, "accepted"),
             searched=searched(connection),
         )
 
@@ -315,14 +318,16 @@ def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> lis
     return found
 
 
-def _waiting(connection: Connection, sources: Mapping[int, TopicGeneration]) -> tuple[Waiting, ...]:
+def _quarantined(
+    connection: Connection, sources: Mapping[int, TopicGeneration], state: str
+) -> tuple[Waiting, ...]:
     q, r = s.quarantine.c, s.segment_ranges.c
     before = _time_of(r.first_timestamp_ms, back=0), _time_of(r.last_timestamp_ms, back=1)
     believed = case((kafka_times.can_be_true(q.timestamp_ms, *before), q.timestamp_ms))
     messages = (
         select(q.generation_id, q.partition, believed.label("at_ms"), s.plans.c.planned_at)
         .select_from(s.quarantine.join(s.segments, q.segment_id == s.segments.c.id).join(s.plans))
-        .where(q.state == "waiting")
+        .where(q.state == state)
         .subquery()
     )
     m = messages.c

@@ -97,6 +97,15 @@ def test_incomplete_nights_exit_1_and_say_why(kafka: Kafka, tmp_path: Path) -> N
     assert (reason["topic"], reason["partition"]) == (topic, 0)
     assert full["partitions"][0]["quarantined"] == 1
 
+    command.run("quarantine", "accept", f"{topic}:0:2")
+    done = command.run("certificate", "20260320")
+    assert "1 messages that may be of it were accepted as lost" in done.stdout
+    (full,) = command.json("certificate", "20260320")["nights"]
+    assert (full["complete"], full["quarantined"], full["accepted"]) == (True, 0, 1)
+    assert (full["partitions"][0]["quarantined"], full["partitions"][0]["accepted"]) == (0, 1)
+    of_lines = {n["night"]: n["accepted"] for n in command.json("certificate", code=1)["nights"]}
+    assert (of_lines.pop(20260320), *of_lines.values()) == (1, 0)
+
 
 def test_nights_of_a_replay_are_complete_once_it_is_drained_and_none_waits(
     kafka: Kafka, tmp_path: Path, shared_data: Path
