@@ -21,7 +21,7 @@ from finkbridge.ledger.seen import note_surveys
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import LandedPart, OffsetRange, SegmentPlan, TopicGeneration
 
-UNKNOWN = "unknown: not in the archive after the ledger was rebuilt"
+UNKNOWN = "lost, or holes without a message: in no file when the ledger was rebuilt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from finkbridge.rebuild.tables import RebuildReport
 LOST = (
     "numbers and times of commits, and with them the lake as of an older commit",
     "reasons of gaps, and gaps before the first and after the last message of a partition",
+    "which offsets that no file has were holes alone, without a message: they are recorded as gaps",
     "Kafka's topic ids, until the next drain; generations of topics that have no file in the archive",
     "which messages in quarantine were accepted",
     "when topics' ends were looked at: nights count as incomplete until the next drains",

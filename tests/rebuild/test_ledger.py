@@ -30,6 +30,7 @@ from tests.support.lake import (
     data_files,
     encode,
     ledger_rows,
+    next_offsets,
     real_alerts,
     sql,
 )
@@ -282,6 +283,23 @@ def test_each_part_of_a_plan_proves_its_own_offsets(tmp_path: Path, gone: int) -
     assert kinds == {"stray"}  # the rows of the file that is gone are not deleted either
 
 
+def test_ranges_that_were_holes_alone_are_named(tmp_path: Path) -> None:
+    """They have no file: between files they are gaps, behind the last one the next drain looks again."""
+    lake, messages = tmp_path / "lake", messages_of(ALL_GOOD)
+    holes = [m for m in messages if not 3 <= m.offset < 6 and m.offset < 9]
+    for span in (OffsetRange(0, 0, 3), OffsetRange(0, 3, 6), OffsetRange(0, 6, 9), OffsetRange(0, 9, 12)):
+        give_up(lake, holes, span, commit=True)
+    assert sum(row.holes for row in ledger_rows(lake, s.segments)) == 6
+    lose(lake)
+    report = run(lake)
+    assert report.gaps == ["t (cluster ztf, generation 1), partition 0: offsets [3, 6)"]
+    assert any("holes alone" in line for line in report.lost)
+    (gap,) = ledger_rows(lake, s.gaps)
+    assert (gap.start_offset, gap.end_offset) == (3, 6)
+    assert gap.reason == "lost, or holes without a message: in no file when the ledger was rebuilt"
+    assert next_offsets(lake) == {0: 9}
+
+
 def test_part_without_its_quarantine_file_is_left_and_kept(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     fill(lake, {"t": messages_of([point(0), NO_KEY, point(2), point(3), NO_KEY, point(5)])}, offsets=3)
@@ -331,7 +349,7 @@ def test_offsets_that_no_file_has_are_a_gap(tmp_path: Path) -> None:
     assert report.gaps == ["t (cluster ztf, generation 1), partition 0: offsets [4, 8)"]
     (gap,) = ledger_rows(lake, s.gaps)
     assert (gap.start_offset, gap.end_offset) == (4, 8)
-    assert gap.reason.startswith("unknown: not in the archive")
+    assert gap.reason.startswith("lost, or holes without a message")
     verify(lake, None, Options(prune=True))
     left = data_files(lake) - alive_files(lake)
     assert {path.split("-n")[1][:8] for path in left} == {"00000002"}  # rows that are nowhere else
