@@ -123,6 +123,22 @@ def read_outline(path: Path) -> Outline:
         raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
 
+def read_places(path: Path) -> Archive:
+    """Return what an archive file has and where, its messages without values; these prove nothing, then.
+
+    For who has proven the file by its checksum: it takes a third of the time of `read_archive`.
+    """
+    outline = read_outline(path)
+    try:
+        with mapped(path) as data:
+            header = read_proven_header(data)
+            framing, spans = Framing(header.metadata[FRAMING].decode()), tuple(_spans(data, header))
+        messages = tuple(m for m, _ in zip(outline.messages, spans, strict=True))
+        return Archive(parse_schema(outline.schema_text), framing, outline.facts, messages, spans)
+    except (ValueError, KeyError, TypeError, SchemaError) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
+
+
 def value_of(path: Path, number: int) -> bytes:
     """Return the value of one message of an archive file, by its place among them; nothing proves it."""
     with mapped(path) as data:

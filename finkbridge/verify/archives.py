@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Row
 
 from finkbridge import surveys
-from finkbridge.avro.archive import read_archive
+from finkbridge.avro.archive import Archive, read_archive, read_places
 from finkbridge.avro.check import REASONS
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.files import mapped
@@ -28,6 +28,9 @@ from finkbridge.values import TopicGeneration
 
 Ints = npt.NDArray[np.int64]
 
+BATCH_BYTES = 24_000_000
+"""Of datums, unpacked, that are decoded at once."""
+
 INDEXED_MESSAGES = 1_000_000
 """Of archive files whose index is kept: some 50 bytes a message."""
 
@@ -40,6 +43,8 @@ class ArchiveIndex:
     schema: WriterSchema
     framing: Framing
     origin: Origin
+    sizes: Ints
+    """Bytes of each message's datum, unpacked: a compressed one may be a bomb."""
 
     @property
     def path(self) -> str:
@@ -81,16 +86,21 @@ class Archives:
         Folder of the lake.
     files
         The ledger's rows of them, by path: nothing else is ever opened, whatever a table's row says.
+    proven
+        Paths of those whose checksums were found right: their values are not hashed again.
     """
 
-    def __init__(self, lake: Path, files: Mapping[str, Row[Any]]) -> None:
+    def __init__(
+        self, lake: Path, files: Mapping[str, Row[Any]], proven: Collection[str] = frozenset()
+    ) -> None:
         self.lake = lake
         self.files = files
+        self._proven = proven
         self._indexes: OrderedDict[str, ArchiveIndex] = OrderedDict()
         self._kept = 0
 
     def index(self, path: str) -> ArchiveIndex:
-        """Read a file, prove it whole, and return what it has.
+        """Read a file, prove it whole if nobody did, and return what it has.
 
         Raises
         ------
@@ -100,9 +110,13 @@ class Archives:
         if path in self._indexes:
             self._indexes.move_to_end(path)
             return self._indexes[path]
-        archive = read_archive(self.lake / path)
+        archive = (read_places if path in self._proven else read_archive)(self.lake / path)
+        if archive.framing is Framing.CONTAINER and path in self._proven:
+            archive = read_archive(self.lake / path)  # to see how large they are, unpacked
         survey = self.files[path].survey
-        found = ArchiveIndex(survey, archive.schema, archive.framing, origin_of(path, archive))
+        origin = origin_of(path, archive)
+        sizes = _unpacked(archive) if archive.framing is Framing.CONTAINER else origin.archive_len
+        found = ArchiveIndex(survey, archive.schema, archive.framing, origin, sizes)
         self._indexes[path] = found
         self._kept += found.messages
         while self._kept > INDEXED_MESSAGES and len(self._indexes) > 1:
@@ -152,6 +166,15 @@ class Decoders:
 def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
     """Return what is to be decoded of messages' values."""
     return [datum_of(value, framing) for value in values]
+
+
+def _unpacked(archive: Archive) -> Ints:
+    """Return the bytes of each datum; one at a time is unpacked."""
+    try:
+        sizes = [len(datum_of(message.value or b"", archive.framing)) for message in archive.messages]
+    except ValueError as error:
+        raise DecodeError(f"the container file in a value: {error}") from error
+    return np.array(sizes, np.int64)
 
 
 def _wanted(decoder: Decoder, survey: str) -> list[str]:

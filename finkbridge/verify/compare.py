@@ -19,15 +19,13 @@ from finkbridge import surveys, tables
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
 from finkbridge.surveys.times import night_of_timestamp_ms
-from finkbridge.verify.archives import ArchiveIndex, Archives, Decoders, datums
+from finkbridge.verify.archives import BATCH_BYTES, ArchiveIndex, Archives, Decoders, datums
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding
-from finkbridge.verify.keys import Ints, TableKeys
+from finkbridge.verify.keys import Ints, TableKeys, batches
 from finkbridge.verify.same import differing_rows, same, whole
 
 KEPT_BYTES = 128_000_000
 """Of row groups of deliveries that are kept decoded: merged files are in one order, so few are needed."""
-
-NIGHTS_AT_ONCE = 256
 
 Messages = Sequence[tuple[ArchiveIndex, int]]
 
@@ -90,8 +88,8 @@ class Comparer:
     def nights(self, index: ArchiveIndex, messages: Ints, archives: Archives) -> list[int]:
         """Return the nights of some messages of an archive file."""
         found: list[int] = []
-        for at in range(0, len(messages), NIGHTS_AT_ONCE):
-            some = [(index, int(m)) for m in messages[at : at + NIGHTS_AT_ONCE]]
+        for mine in batches(len(messages), index.sizes[messages], BATCH_BYTES):
+            some = [(index, int(m)) for m in messages[mine]]
             found += self._expect(some, _datums(some, archives)).night.tolist()
         return found
 

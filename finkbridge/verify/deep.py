@@ -24,7 +24,7 @@ from sqlalchemy import Row
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
-from finkbridge.verify.archives import ArchiveIndex, Archives
+from finkbridge.verify.archives import BATCH_BYTES, ArchiveIndex, Archives
 from finkbridge.verify.compare import Batch, Comparer
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding, Scope
 from finkbridge.verify.keys import Codes, Ints, batches, pair, read_keys, source_name, topic_of
@@ -34,9 +34,6 @@ from finkbridge.verify.report import Report, Watcher
 
 THREADS = max(1, min(3, os.cpu_count() or 1))
 """Batches that are compared at once: nearly all of it is native code, and each takes some 150 MB."""
-
-BATCH_BYTES = 24_000_000
-"""Bytes of messages that are decoded at once."""
 
 Found = Iterator[Finding | str]
 
@@ -72,7 +69,8 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
     archives = {f.path: f for f in alive if f.table == "archive"}
     wanted = [f for f in files if f.table == "archive" and f.path not in damaged]
     watcher.begin("deep", sum(f.bytes for f in wanted))
-    locator = Locator(Archives(ledger.lake, archives), broken=set(damaged))
+    proven = {f.path for f in wanted}
+    locator = Locator(Archives(ledger.lake, archives, proven), broken=set(damaged))
     nights = groupby(
         sorted((f for f in files if f.night is not None), key=lambda f: (f.survey, f.night)),
         lambda f: (f.survey, f.night),

@@ -36,7 +36,7 @@ class Located:
     partners: Ints
     messages: list[tuple[ArchiveIndex, int]]
     sizes: Ints
-    """Bytes of the messages."""
+    """Bytes of the messages' datums, unpacked."""
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Locator:
         good = number >= 0
         pairs = zip(codes[good].tolist(), number[good].tolist(), strict=True)
         messages = [(indexes[code], message) for code, message in pairs]
-        sizes = np.array([index.origin.archive_len[message] for index, message in messages], np.int64)
+        sizes = np.array([index.sizes[message] for index, message in messages], np.int64)
         return Located(rows[good], partners[good], messages, sizes)
 
     def _note_lost(self, night: Night, file: Row[Any], row: int) -> None:

@@ -13,7 +13,15 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finkbridge.avro.archive import Archive, read_archive, write_archive
+from finkbridge.avro.archive import (
+    Archive,
+    Outline,
+    read_archive,
+    read_outline,
+    read_places,
+    value_of,
+    write_archive,
+)
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.resolve import Framing
 from finkbridge.errors import DecodeError
@@ -42,7 +50,13 @@ messages = st.builds(
 def test_each_message_comes_back_exactly(tmp_path: Path, batch: list[Message], framing: Framing):
     path = tmp_path / "x.avro"
     written = write_archive(path, SCHEMA, framing, batch, FACTS)
-    assert read_archive(path) == Archive(SCHEMA, framing, FACTS, tuple(batch))
+    whole = read_archive(path)
+    assert whole == Archive(SCHEMA, framing, FACTS, tuple(batch))
+    empty = tuple(message._replace(value=b"") for message in batch)
+    places = read_places(path)
+    assert (places, places.spans) == (Archive(SCHEMA, framing, FACTS, empty), whole.spans)
+    assert read_outline(path) == Outline(SCHEMA.text, FACTS, empty)
+    assert [value_of(path, number) for number in range(len(batch))] == [message.value for message in batch]
     data = path.read_bytes()
     assert written.bytes == len(data)
     assert written.checksum == xxhash.xxh3_128(data).hexdigest()

@@ -230,3 +230,35 @@ def test_many_row_groups_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyP
     forge(lake, file, lambda t: t.set_column(9, t.schema.field(9), pc.add(t["x"], 1.0)))
     found = deep(lake)
     assert sum(int(f.problem.split()[0]) for f in found) == 300
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["rows", "messages without rows"])
+def test_batches_are_of_unpacked_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    """Each of these values is a compressed file of a megabyte of zeros."""
+    import fastavro  # noqa: PLC0415
+
+    from finkbridge.verify.archives import Decoders  # noqa: PLC0415
+
+    document = {"type": "record", "name": "zeros", "fields": [{"name": "b", "type": "bytes"}]}
+    out = io.BytesIO()
+    fastavro.writer(out, document, [{"b": bytes(1_000_000)}], codec="deflate")
+    assert len(out.getvalue()) < 2_000
+    lake, count = tmp_path / "lake", 60
+    add(lake, Feed("bombs", [point(n, value=out.getvalue(), key=None) for n in range(count)]))
+    if lost:
+        for table in ("deliveries", "packets"):
+            forge(lake, files(lake, table)[0], lambda t: t.slice(0, 1))
+    decoded: list[int] = []
+    bulk = Decoders.bulk
+
+    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
+        decoded.append(sum(map(len, datums)))
+        return bulk(self, schema, survey, datums)
+
+    monkeypatch.setattr(Decoders, "bulk", counted)
+    report = verified(lake, deep=True, sample=0, nights=["20260320"])
+    assert sum(decoded) > count * 1_000_000
+    assert max(decoded) <= 24_000_000
+    assert bool([f for f in report.findings if f.kind == "row"]) == lost

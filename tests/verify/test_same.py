@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -62,6 +63,12 @@ def test_what_is_not_the_same(a: pa.Array, b: pa.Array) -> None:
 def test_names_of_items_do_not_matter() -> None:
     a = pa.array([[1.0]], pa.list_(pa.field("item", pa.float64())))
     assert same(a, pa.array([[1.0]], pa.list_(pa.field("element", pa.float64()))))
+
+
+def test_every_nan_is_equal_whatever_its_bits() -> None:
+    quiet, other = (np.array([bits], np.uint32).view(np.float32) for bits in (0x7FC00000, 0x7FC00001))
+    assert same(pa.array(quiet), pa.array(other))
+    assert not same(pa.array(quiet), pa.array(np.zeros(1, np.float32)))
 
 
 def test_nulls_of_an_enum_are_equal_whatever_its_dictionary() -> None:
