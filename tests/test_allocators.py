@@ -34,7 +34,5 @@ def test_arrow_uses_the_c_library_unless_the_user_says_otherwise(given: dict[str
 
 
 def test_follow_sets_them_before_arrow_is_loaded() -> None:
-    code = (
-        "import sys, finkbridge.cli.following; assert 'pyarrow' not in sys.modules, 'too late'"
-    )
+    code = "import sys, finkbridge.cli.following; assert 'pyarrow' not in sys.modules, 'too late'"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

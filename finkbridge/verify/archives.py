@@ -139,19 +139,23 @@ class Decoders:
         self._bulk = Tools("auto")
         self._reference = Tools("fastavro")
 
-    def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
-        """Decode datums as a drain does: in bulk, and by fastavro what the bulk engine cannot take.
+    def check(self, schema: WriterSchema, datums: Sequence[bytes]) -> Ints:
+        """Return the bytes that each datum takes in columns.
 
         Raises
         ------
         DecodeError
             A datum is not what its schema says: nothing unchecked is given to the bulk engine.
         """
-        checker, decoder = self._bulk.of(schema)
-        verdicts = checker.check(datums)
+        verdicts = self._bulk.of(schema)[0].check(datums)
         if verdicts.status.any():
             bad = int(np.flatnonzero(verdicts.status)[0])
             raise DecodeError(f"message {bad} of these: {REASONS[int(verdicts.status[bad])]}")
+        return verdicts.unfolded
+
+    def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
+        """Decode checked datums as a drain does: in bulk, or by fastavro where that engine cannot."""
+        _, decoder = self._bulk.of(schema)
         try:
             return decoder.decode(datums, _wanted(decoder, survey))
         except DecodeError:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Row
 
 from finkbridge import surveys, tables
+from finkbridge.avro.machine import MAX_UNFOLDED_BYTES
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
 from finkbridge.surveys.times import night_of_timestamp_ms
@@ -90,12 +91,22 @@ class Comparer:
         found: list[int] = []
         for mine in batches(len(messages), index.sizes[messages], BATCH_BYTES):
             some = [(index, int(m)) for m in messages[mine]]
-            found += self._expect(some, _datums(some, archives)).night.tolist()
+            values = _datums(some, archives)
+            for piece in self._pieces(index, values):
+                found += self._expect(some[piece], values[piece]).night.tolist()
         return found
 
     def _compare(self, batch: Batch, mine: Ints, archives: Archives) -> Iterator[Finding]:
+        values = _datums([batch.messages[i] for i in mine], archives)
+        for piece in self._pieces(batch.messages[mine[0]][0], values):
+            yield from self._compare_piece(batch, mine[piece], values[piece])
+
+    def _pieces(self, index: ArchiveIndex, values: Sequence[bytes]) -> Iterator[slice]:
+        """Check datums of one schema, and yield as many as fit in memory as columns: nearly always all."""
+        yield from batches(len(values), self._decoders.check(index.schema, values), MAX_UNFOLDED_BYTES)
+
+    def _compare_piece(self, batch: Batch, mine: Ints, values: Sequence[bytes]) -> Iterator[Finding]:
         messages = [batch.messages[i] for i in mine]
-        values = _datums(messages, archives)
         expected = self._expect(messages, values)
         yield from self._check_engines(messages, values, expected)
         told = _Told(batch.file, messages)

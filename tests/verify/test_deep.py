@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from finkbridge.avro.archive import read_archive, write_archive
 from finkbridge.ledger import schema as s
 from finkbridge.verify import Finding, Report
 from finkbridge.verify.contents import check_file
+from tests.support.lake import encode
 from tests.verify.lakes import Feed, add, doctor, files, forge, merge_all, point, verified
 
 ZTF, LSST = "night=20260322", "night=20260305"
@@ -261,4 +263,39 @@ def test_batches_are_of_unpacked_bytes(
     report = verified(lake, deep=True, sample=0, nights=["20260320"])
     assert sum(decoded) > count * 1_000_000
     assert max(decoded) <= 24_000_000
+    assert bool([f for f in report.findings if f.kind == "row"]) == lost
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["rows", "messages without rows"])
+def test_batches_are_of_what_datums_take_in_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    """Each byte of these is a hundred columns: one message is some 50 MB."""
+    from finkbridge.verify.archives import Decoders  # noqa: PLC0415
+
+    inner = {
+        "type": "record",
+        "name": "e",
+        "fields": [{"name": f"f{n}", "type": "long"} for n in range(100)],
+    }
+    nulls = {"type": "array", "items": ["null", inner]}
+    document = {"type": "record", "name": "r", "fields": [{"name": "a", "type": nulls}]}
+    value = encode(document, {"a": [None] * 60_000})
+    key = json.dumps(document).encode()
+    lake, count = tmp_path / "lake", 4
+    add(lake, Feed("sparse", [point(n)._replace(key=key, value=value) for n in range(count)]))
+    merge_all(lake)
+    if lost:
+        for table in ("deliveries", "packets"):
+            forge(lake, files(lake, table)[0], lambda t: t.slice(0, 1))
+    decoded: list[int] = []
+    bulk = Decoders.bulk
+
+    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
+        decoded.append(len(datums))
+        return bulk(self, schema, survey, datums)
+
+    monkeypatch.setattr(Decoders, "bulk", counted)
+    report = verified(lake, deep=True, sample=0, nights=["20260320"])
+    assert (max(decoded), sum(decoded)) == (1, count)
     assert bool([f for f in report.findings if f.kind == "row"]) == lost
