@@ -15,6 +15,8 @@ from finkbridge.text import storable
 
 T = TypeVar("T")
 
+RUNTIME = "pyo3_runtime"
+"""The module of a panic's class, which cannot be imported."""
 SAID_CHARACTERS = 300
 
 
@@ -29,9 +31,9 @@ def telling_panics() -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as panic:  # noqa: BLE001 - its class cannot be imported
+    except BaseException as panic:
+        if type(panic).__module__ != RUNTIME:
+            raise
         said = storable(str(panic).strip(), SAID_CHARACTERS) or "no more is known"
         raise DecodeError(f"native code panicked: {said}") from None
 
