@@ -1,4 +1,4 @@
-"""How many writer schemas a topic's life may bring: each makes files, and a piece of every view, of its own.
+"""How many writer schemas, and columns of them, a topic's life may bring: each makes files and longer views.
 
 What is known counts from the ledger; a plan's task says it, so that what lands depends on what was committed
 before and on nothing else. Plans that are on their way together may bring more than is left: the one whose
@@ -7,10 +7,10 @@ turn to be committed comes too late is landed again, knowing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from finkbridge.ledger import Ledger
-from finkbridge.ledger.writers import read_schemas, schemas_of
+from finkbridge.ledger.writers import read_schemas
 from finkbridge.values import LandedPart, SegmentPlan, TopicGeneration
 
 
@@ -23,17 +23,20 @@ class SchemaBudget:
         Of the lake.
     most
         Writer schemas of a topic's life.
+    most_columns
+        Columns of them together, nested ones counted.
     """
 
-    def __init__(self, ledger: Ledger, most: int) -> None:
+    def __init__(self, ledger: Ledger, most: int, most_columns: int) -> None:
         self._ledger = ledger
         self._most = most
-        self._known: dict[TopicGeneration, frozenset[str]] = {}
-        self._told: dict[int, frozenset[str]] = {}
+        self._most_columns = most_columns
+        self._known: dict[TopicGeneration, Mapping[str, int]] = {}
+        self._told: dict[int, Mapping[str, int]] = {}
         """By the number of a plan that is on its way."""
 
-    def tell(self, plan: SegmentPlan) -> frozenset[str]:
-        """Return the schemas that are known when a plan goes out."""
+    def tell(self, plan: SegmentPlan) -> Mapping[str, int]:
+        """Return the schemas that are known when a plan goes out, with their columns."""
         self._told[plan.number] = self._of(plan.source)
         return self._told[plan.number]
 
@@ -42,18 +45,19 @@ class SchemaBudget:
         known = self._of(plan.source)
         if self._told.get(plan.number, known) == known:
             return False
-        return len(known | _schemas(parts)) > self._most
+        all_of_them = {**known, **_schemas(parts)}
+        return len(all_of_them) > self._most or sum(all_of_them.values()) > self._most_columns
 
     def note(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> None:
         """Take note of a commit."""
         self._told.pop(plan.number, None)
-        self._known[plan.source] = self._of(plan.source) | _schemas(parts)
+        self._known[plan.source] = {**self._of(plan.source), **_schemas(parts)}
 
-    def _of(self, source: TopicGeneration) -> frozenset[str]:
+    def _of(self, source: TopicGeneration) -> Mapping[str, int]:
         if source not in self._known:
             self._known[source] = read_schemas(self._ledger, source)
         return self._known[source]
 
 
-def _schemas(parts: Iterable[LandedPart]) -> set[str]:
-    return schemas_of(file for part in parts for file in part.files)
+def _schemas(parts: Iterable[LandedPart]) -> dict[str, int]:
+    return {k.schema_id: k.columns for part in parts for k in part.schemas if k.kind == "avro"}

@@ -227,7 +227,8 @@ class Bridge:
     ) -> None:
         listener.planned(report.total("planned"))
         workers = self._crew(sum(planner.estimated_bytes(plan) for plan in plans))
-        budget = SchemaBudget(self.coordinator.ledger, self.settings.decode.max_schemas)
+        decode = self.settings.decode
+        budget = SchemaBudget(self.coordinator.ledger, decode.max_schemas, decode.max_columns)
 
         def task(plan: SegmentPlan) -> Task:
             return self._task(plan, budget.tell(plan))
@@ -259,7 +260,7 @@ class Bridge:
                 later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
         return self._workers
 
-    def _task(self, plan: SegmentPlan, known_schemas: frozenset[str]) -> Task:
+    def _task(self, plan: SegmentPlan, known_schemas: Mapping[str, int]) -> Task:
         settings = self.settings
         return Task(
             plan,
@@ -270,6 +271,7 @@ class Bridge:
             settings.broker_timeout_s,
             settings.worker_timeout_s,
             settings.decode.max_schemas,
+            settings.decode.max_columns,
             known_schemas,
             settings.decode.schema_folder and settings.decode.schema_folder.absolute(),
         )

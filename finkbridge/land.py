@@ -24,7 +24,7 @@ from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
 from finkbridge.avro.portions import portions, unfolding
-from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Budget, Framing, Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed
@@ -66,6 +66,8 @@ class Bounds:
     """Seconds for a part of no size before this process is ended; a part's bytes add to it."""
     max_schemas: int | None = None
     """Writer schemas of a topic's life; messages with further ones go to quarantine."""
+    max_columns: int | None = None
+    """Columns of them together."""
 
 
 class Again(NamedTuple):
@@ -117,12 +119,12 @@ class Lander:
         self._source = source
         self._bounds = bounds
         override = None if schema_override is None else parse_schema(schema_override)
-        most = None if bounds is None else bounds.max_schemas
-        self._resolver = SchemaResolver(override, self._topic_schema, most, lookups)
+        budget = Budget() if bounds is None else Budget(bounds.max_schemas, bounds.max_columns)
+        self._resolver = SchemaResolver(override, self._topic_schema, budget, lookups)
         self._tools = Tools(engine)
 
     def land(
-        self, plan: SegmentPlan, refusal: str = "", known_schemas: frozenset[str] = frozenset()
+        self, plan: SegmentPlan, refusal: str = "", known_schemas: Mapping[str, int] | None = None
     ) -> tuple[LandedPart, ...]:
         """Fetch a plan's messages and leave them on disk, ready to be committed.
 
@@ -133,9 +135,10 @@ class Lander:
         refusal
             Why all of its messages go to quarantine without being looked at; empty: they are decoded.
         known_schemas
-            Fingerprints of the writer schemas of the topic's life that are in the lake already.
+            Fingerprints of the writer schemas of the topic's life that are in the lake already, with their
+            columns.
         """
-        self._resolver.begin(known_schemas)
+        self._resolver.begin(known_schemas or {})
         with staging(self._lake) as place:
             landed = tuple(
                 self._land_part(plan, part, place, refusal) for part in parts_of(plan, self._source)

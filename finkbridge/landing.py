@@ -16,6 +16,7 @@ from finkbridge.avro.archive import Archive, write_archive
 from finkbridge.avro.quarantine import write_quarantine
 from finkbridge.avro.resolve import Framing, SchemaGroup, datum_of
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.unfold import columns_of
 from finkbridge.disk import Staging
 from finkbridge.layout import SegmentName
 from finkbridge.parts import Account, Part
@@ -130,7 +131,12 @@ def keep_archive(landing: Landing, stored: Stored, schema: WriterSchema) -> None
     # a night's archive would drive all else out of the system's cache, and nobody queries it
     landing.place.keep(stored.aside, stored.file.path, is_read_soon=False)
     landing.files.append(stored.file)
-    landing.schemas.append(KnownSchema(schema.fingerprint, "avro", schema.text))
+    landing.schemas.append(writer_schema(schema))
+
+
+def writer_schema(schema: WriterSchema) -> KnownSchema:
+    """Return what the ledger is told of a writer schema."""
+    return KnownSchema(schema.fingerprint, "avro", schema.text, columns_of(schema.simple))
 
 
 def land_tables(

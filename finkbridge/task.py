@@ -39,7 +39,7 @@ def _lander(task: Task) -> Lander:
         del _landers[key]
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-    bounds = Bounds(task.timeout_s, task.max_schemas)
+    bounds = Bounds(task.timeout_s, task.max_schemas, task.max_columns)
     lookups = lookups_of(task.cluster, task.schema_folder)
     lander = lander_of(task.export)(task.lake, broker, task.engine, task.schema_override, bounds, lookups)
     _landers[key] = task, broker, lander

@@ -193,6 +193,8 @@ class KnownSchema(NamedTuple):
     kind: Literal["avro", "arrow"]
     content: bytes
     """Avro: the writer schema as received. Arrow: the serialized schema of a table's files."""
+    columns: int = 0
+    """Of a writer schema, nested ones counted."""
 
 
 @dataclass(frozen=True, slots=True)

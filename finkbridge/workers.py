@@ -12,10 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -61,8 +61,10 @@ class Task:
     """Of a part that has no bytes; see `finkbridge.deadline`."""
     max_schemas: int | None = None
     """Of a topic's life; see `finkbridge.settings.DecodeSettings`."""
-    known_schemas: frozenset[str] = frozenset()
-    """Fingerprints of those that are in the lake."""
+    max_columns: int | None = None
+    """Of those schemas together."""
+    known_schemas: Mapping[str, int] = field(default_factory=dict)
+    """Fingerprints of those that are in the lake, with their columns."""
     schema_folder: Path | None = None
     """Of writer schemas that keys only name."""
     refusal: str = ""

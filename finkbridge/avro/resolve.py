@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +11,7 @@ from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
 from finkbridge.avro.single import decode_one
+from finkbridge.avro.unfold import columns_of
 from finkbridge.avro.versions import SchemaFolder, is_version_key
 from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.values import Message
@@ -84,6 +85,15 @@ class Lookups:
     """By the id at the begin of the value: gives the schema's text, or None where there is none."""
 
 
+class Budget(NamedTuple):
+    """How much a topic's life may bring."""
+
+    schemas: int | None = None
+    """Writer schemas; None: as many as it likes, and their texts are not bounded either."""
+    columns: int | None = None
+    """Columns of these together, nested ones counted."""
+
+
 class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
@@ -97,28 +107,26 @@ class SchemaResolver:
         self,
         override: WriterSchema | None = None,
         topic_schema: Callable[[str], bytes | None] = lambda _: None,
-        max_schemas: int | None = None,
+        budget: Budget = Budget(),  # noqa: B008 - it is a value
         lookups: Lookups | None = None,
     ) -> None:
         self._override = override
         self._topic_schema = topic_schema
         self._topics: dict[str, WriterSchema | str] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
-        self._max_schemas = max_schemas
+        self._budget = budget
         self._versions = None if lookups is None else lookups.versions
         self._registry = None if lookups is None else lookups.registry
         self._numbered: dict[int, bytes] = {}
         self._named: dict[tuple[bytes, str], list[bytes]] = {}
-        self._known: frozenset[str] = frozenset()
-        self._new: set[str] = set()
-        """Fingerprints of the schemas of the plan that were not known before."""
+        self._used: dict[str, int] = {}
+        """Columns of the schemas that are known or new in the plan, by fingerprint."""
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
 
-    def begin(self, known: frozenset[str]) -> None:
+    def begin(self, known: Mapping[str, int]) -> None:
         """Begin to count new schemas: those whose fingerprints are not among the known ones."""
-        self._known = known
-        self._new.clear()
+        self._used = dict(known)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""
@@ -249,24 +257,32 @@ class SchemaResolver:
                 found = parse_schema(text)
             except SchemaError as error:
                 found = str(error)
-        if isinstance(found, WriterSchema) and self._max_schemas is not None:
-            self._met.add(text)
-            if found.fingerprint not in self._known:
-                self._new.add(found.fingerprint)
         self._parsed[text] = found
         while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
             del self._parsed[next(iter(self._parsed))]
-        return found
+        return self._spend(found) if isinstance(found, WriterSchema) else found
+
+    def _spend(self, schema: WriterSchema) -> WriterSchema | str:
+        """Take a schema from the budget, or return why there is too little left."""
+        if self._budget.schemas is None:
+            return schema
+        self._met.add(schema.text)
+        if schema.fingerprint not in self._used:
+            columns, most = columns_of(schema.simple), self._budget.columns
+            if most is not None and sum(self._used.values()) + columns > most:
+                return f"more than {most} columns of writer schemas in one topic: {_REQUEUE}"
+            self._used[schema.fingerprint] = columns
+        return schema
 
     def _refusal(self, text: bytes) -> str:
         """Return why a schema that the batch has not had yet is not even parsed; empty if it is."""
-        if self._max_schemas is None:
+        most = self._budget.schemas
+        if most is None:
             return ""
         if _size(self._met) + len(text) > MAX_TEXT_BYTES:
             return f"more than {MAX_TEXT_BYTES} bytes of writer schemas in one segment: {_REQUEUE}"
-        used = self._known | self._new
-        if len(used) >= self._max_schemas and fingerprint_of(text) not in used:
-            return f"more than {self._max_schemas} writer schemas in one topic: {_REQUEUE}"
+        if len(self._used) >= most and fingerprint_of(text) not in self._used:
+            return f"more than {most} writer schemas in one topic: {_REQUEUE}"
         return ""
 
 

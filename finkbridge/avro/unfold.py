@@ -26,6 +26,33 @@ WIDE_DECIMAL = 38
 """Digits that a decimal of 16 bytes holds."""
 
 
+def columns_of(simple: Any) -> int:
+    """Return how many columns a rewritten schema makes, nested ones counted, wherever its types are used."""
+    return _Columns(simple).of(simple)
+
+
+class _Columns:
+    def __init__(self, simple: Any) -> None:
+        self._named = definitions(simple)
+        self._known: dict[str, int] = {}
+
+    def of(self, node: Any) -> int:
+        if isinstance(node, list):
+            return sum(self.of(branch) for branch in node if branch != "null")
+        if isinstance(node, str):
+            return self._of_name(node) if node in self._named else 1
+        if "name" in node:
+            return self._of_name(node["name"])
+        return 1 + sum(self.of(node[key]) for key in ("items", "values") if key in node)
+
+    def _of_name(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = 1  # inside itself it is text
+            fields = self._named[name].get("fields", ())
+            self._known[name] = min(1 + sum(self.of(field["type"]) for field in fields), MOST_BYTES)
+        return self._known[name]
+
+
 class Arrow:
     """Bytes of a value as a place in Arrow's columns: a null takes as many as any other."""
 

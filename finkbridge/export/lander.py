@@ -16,8 +16,8 @@ from finkbridge.avro.files import write_container
 from finkbridge.avro.resolve import Framing, SchemaGroup
 from finkbridge.export import partition
 from finkbridge.land import Lander
-from finkbridge.landing import Landing
-from finkbridge.values import Export, KnownSchema, LandedFile, Message
+from finkbridge.landing import Landing, writer_schema
+from finkbridge.values import Export, LandedFile, Message
 
 STYLE = parquet.Style(row_group_rows=1_000, split_floats=False, statistics=(), stored=("stampData",))
 """Few rows are many MB, no query prunes by the ranges of 300 leaves, and ZTF's images are gzipped."""
@@ -48,7 +48,7 @@ class ExportLander(Lander):
             self._land_avro(landing, group, rows)
         else:
             self._land_parquet(landing, group, rows)
-        landing.schemas.append(KnownSchema(group.schema.fingerprint, "avro", group.schema.text))
+        landing.schemas.append(writer_schema(group.schema))
 
     def _land_parquet(self, landing: Landing, group: SchemaGroup, rows: int) -> None:
         alerts = self._decode(group, self._store(landing, group), rows, ())

@@ -103,9 +103,15 @@ def add_schemas(connection: Connection, schemas: Sequence[KnownSchema]) -> None:
     for some in chunks(list(wanted)):
         for schema_id in connection.scalars(select(column).where(column.in_(some))):
             del wanted[schema_id]
-    if wanted:
-        now = time.time()
-        connection.execute(insert(s.schemas), [{**k._asdict(), "first_seen": now} for k in wanted.values()])
+    if not wanted:
+        return
+    now = time.time()
+    rows = [(k.schema_id, k.kind, k.content, now) for k in wanted.values()]
+    names = [column.name for column in s.schemas.c]
+    connection.execute(insert(s.schemas), [dict(zip(names, row, strict=True)) for row in rows])
+    columns = [{"schema_id": k.schema_id, "columns": k.columns} for k in wanted.values() if k.kind == "avro"]
+    if columns:
+        connection.execute(insert(s.schema_columns), columns)
 
 
 def _grow_generation(connection: Connection, generation_id: int, part: LandedPart) -> None:

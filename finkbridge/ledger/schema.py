@@ -259,6 +259,14 @@ schemas = Table(
     Column("first_seen", Double, nullable=False),
 )
 
+# one row an Avro writer schema: the columns that it makes, nested ones counted
+schema_columns = Table(
+    "schema_columns",
+    metadata,
+    Column("schema_id", Text, primary_key=True),
+    Column("columns", BigInteger, nullable=False),
+)
+
 # one row an offset range that was lost: expired or deleted at the broker before it was drained
 gaps = Table(
     "gaps",

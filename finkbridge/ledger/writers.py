@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, exists, insert, literal, select
+from sqlalchemy import Connection, exists, func, insert, literal, select
 
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.store import Ledger
@@ -20,16 +20,17 @@ def note_schemas(connection: Connection, generation_id: int, files: Iterable[Lan
         connection.execute(insert(s.generation_schemas).from_select(["generation_id", "schema_id"], row))
 
 
-def read_schemas(ledger: Ledger, source: TopicGeneration) -> frozenset[str]:
-    """Return the fingerprints of the writer schemas of a topic's life that are in the lake."""
-    g = s.generations.c
+def read_schemas(ledger: Ledger, source: TopicGeneration) -> dict[str, int]:
+    """Return the fingerprints of a topic's writer schemas that are in the lake, with their columns."""
+    g, known, columns = s.generations.c, s.generation_schemas, s.schema_columns
     query = (
-        select(s.generation_schemas.c.schema_id)
+        select(known.c.schema_id, func.coalesce(columns.c.columns, 0))
         .join(s.generations)
+        .outerjoin(columns, columns.c.schema_id == known.c.schema_id)
         .where(g.cluster == source.cluster, g.topic == source.topic, g.generation == source.generation)
     )
     with ledger.reading() as connection:
-        return frozenset(connection.scalars(query))
+        return {schema_id: int(count) for schema_id, count in connection.execute(query)}
 
 
 def schemas_of(files: Iterable[LandedFile]) -> set[str]:

@@ -26,10 +26,12 @@ from typing import Any
 from finkbridge import layout
 from finkbridge.avro.archive import read_schema_text
 from finkbridge.avro.quarantine import read_quarantine
+from finkbridge.avro.schemas import parse_schema
 from finkbridge.disk import clear_scratch
 from finkbridge.drain import Bridge
 from finkbridge.errors import NoLakeError, SettingsError
 from finkbridge.lakefiles import data_paths
+from finkbridge.landing import writer_schema
 from finkbridge.layout import DataPath
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, has_archive, is_blank
@@ -288,7 +290,7 @@ class _Completing:
 
     def complete(self, part: LandedPart) -> LandedPart:
         """Return a part with its schemas, those that were not given before, and its rejections."""
-        schemas = tuple(self._schema(f.path, f.schema_id) for f in part.files if self._is_new(f.schema_id))
+        schemas = tuple(self._schema(f.path) for f in part.files if self._is_new(f.schema_id))
         rejected = (r for f in part.files if f.table == "quarantine" for r in self._rejections(f.path))
         return replace(part, schemas=schemas, rejected=tuple(rejected))
 
@@ -297,8 +299,8 @@ class _Completing:
         self._known.add(schema_id)
         return is_new
 
-    def _schema(self, path: str, schema_id: str) -> KnownSchema:
-        return KnownSchema(schema_id, "avro", read_schema_text(self._lake / path))
+    def _schema(self, path: str) -> KnownSchema:
+        return writer_schema(parse_schema(read_schema_text(self._lake / path)))
 
     def _rejections(self, path: str) -> Iterator[Rejection]:
         for r in read_quarantine(self._lake / path):

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from finkbridge.avro.resolve import SchemaResolver
+from finkbridge.avro.resolve import Budget, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
+from finkbridge.avro.unfold import columns_of
 from finkbridge.values import Message
+from tests.avro.samples import schema_of
 
 
 def message(key: bytes, value: bytes = b"\2", offset: int = 0) -> Message:
@@ -33,14 +35,14 @@ def many_fields(count: int) -> bytes:
 
 def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
     messages = [message(distinct(i), offset=i) for i in range(2_000)]
-    resolver = SchemaResolver(max_schemas=64)
+    resolver = SchemaResolver(budget=Budget(64))
     grouped = resolver.group("t", [*messages, messages[3]])
     assert len(grouped.groups) == 64
     assert list(grouped.groups[3].indices) == [3, 2_000]
     assert [i for i, _ in grouped.rejected] == list(range(64, 2_000))
     assert "more than 64 writer schemas in one topic" in grouped.rejected[0][1]
     assert len(resolver.group("t", messages[1_990:]).groups) == 0, "the next part of the plan goes on"
-    known = frozenset(group.schema.fingerprint for group in grouped.groups[:60])
+    known = {group.schema.fingerprint: 1 for group in grouped.groups[:60]}
     resolver.begin(known)
     again = resolver.group("t", messages[40:])
     assert [i for group in again.groups for i in group.indices] == list(range(24)), (
@@ -48,9 +50,35 @@ def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
     )
 
 
+def test_columns_beyond_the_budget_are_refused() -> None:
+    messages = [message(key, b"\2" * 99) for key in map(many_fields, (60, 50, 38, 99, 60))]
+    resolver = SchemaResolver(budget=Budget(64, 100))
+    grouped = resolver.group("t", messages)
+    assert [list(group.indices) for group in grouped.groups] == [[0, 4], [2]]
+    assert [i for i, _ in grouped.rejected] == [1, 3]
+    assert "more than 100 columns of writer schemas in one topic" in grouped.rejected[0][1]
+    resolver.begin({"another": 50})
+    assert [list(group.indices) for group in resolver.group("t", messages).groups] == [[2]]
+
+
+def test_types_that_are_used_often_make_as_many_columns() -> None:
+    inner = {"type": "record", "name": "i", "fields": [{"name": "x", "type": ["null", "int", "string"]}]}
+    fields = [{"name": "a", "type": inner}, {"name": "b", "type": {"type": "map", "values": "i"}}]
+    assert columns_of(schema_of({"type": "record", "name": "r", "fields": fields}).simple) == 1 + 3 + 4
+    tree = [{"name": "x", "type": "int"}, {"name": "next", "type": {"type": "array", "items": "t"}}]
+    assert columns_of(schema_of({"type": "record", "name": "t", "fields": tree}).simple) == 1 + 1 + 2
+    doubling: list[dict[str, Any]] = [
+        {"type": "record", "name": "t0", "fields": [{"name": "x", "type": "int"}]}
+    ]
+    for i in range(1, 60):
+        twice = [{"name": "a", "type": doubling[-1]}, {"name": "b", "type": f"t{i - 1}"}]
+        doubling.append({"type": "record", "name": f"t{i}", "fields": twice})
+    assert columns_of(schema_of(doubling[-1]).simple) > 1_000_000_000
+
+
 def test_a_million_schemas_take_seconds_and_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began, resolver = time.monotonic(), SchemaResolver(max_schemas=64)
+    began, resolver = time.monotonic(), SchemaResolver(budget=Budget(64))
     for first in range(0, 20_000, 1_000):
         resolver.group("t", [message(distinct(i)) for i in range(first, first + 1_000)])
     assert time.monotonic() - began < 60
@@ -70,7 +98,7 @@ def test_a_million_schemas_take_seconds_and_no_memory() -> None:
 )  # fmt: skip
 def test_odd_keys_are_a_schema_or_a_reason(key: bytes) -> None:
     began = time.monotonic()
-    found = SchemaResolver(max_schemas=64).resolve("t", message(key))
+    found = SchemaResolver(budget=Budget(64)).resolve("t", message(key))
     assert time.monotonic() - began < 30
     assert isinstance(found, str) or isinstance(found.schema, WriterSchema)
 
