@@ -22,6 +22,9 @@ HEADER_BYTES = 150
 REASON_CHARACTERS = 1_000
 """Of a reason for the quarantine: names that it quotes may have megabytes."""
 
+STATES = ("waiting", "landed", "accepted")
+"""Of a quarantined message: nothing is known to be done, its rows are in the lake, a user has seen it."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class OffsetRange:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import click
 
-from finkbridge import catalog, layout
+from finkbridge import later, layout
 from finkbridge.cli.options import App, lake_option, pass_app
-from finkbridge.ledger import coordinate
-from finkbridge.ledger.adopt import open_known
 
 
 @click.command(name="catalog")
@@ -21,8 +19,11 @@ def command(context: click.Context, app: App) -> None:
     own file is.
     """
     settings = app.settings()
+    open_known, coordinate = map(
+        later.get, ("finkbridge.ledger.adopt:open_known", "finkbridge.ledger:coordinate")
+    )
     with open_known(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
-        refused = catalog.publish(coordinator, settings)
+        refused = later.call("finkbridge.catalog:publish", coordinator, settings)
     path = settings.lake / layout.CATALOG
     click.echo(f"{path} is new: duckdb -readonly {path}")
     for problem in refused:

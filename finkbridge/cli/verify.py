@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import click
 from click.core import ParameterSource
 
 from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
-from finkbridge.cli.output import emit_json, human_bytes, human_duration
-from finkbridge.text import LONGEST_LINE, printable
-from finkbridge.verify import Options, Report, Scope, Watcher, verify
-from finkbridge.verify.report import Unwatched
 
 
 def _parse_sample(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -70,52 +61,5 @@ def command(  # noqa: PLR0913 - one argument an option
     """  # noqa: D301 - click wants the character itself
     if not deep and context.get_parameter_source("sample") is not ParameterSource.DEFAULT:
         raise click.UsageError("--sample is of the deep comparison: add --deep, or leave it out")
-    settings = app.settings()
-    options = Options(Scope.parse(nights, topics), deep, sample, prune)
-    with _watching(quiet=as_json) as watcher:
-        report = verify(settings.lake, settings.ledger_url, options, watcher)
-    if as_json:
-        emit_json(report.as_dict(), app.mask)
-    else:
-        for line in lines(report, settings.lake):
-            click.echo(app.mask(line))
-    context.exit(0 if report.holds else 1)
-
-
-def lines(report: Report, lake: Path) -> Iterator[str]:
-    """Yield what people read: one line a finding, then a summary."""
-    for path in report.pruned:
-        yield f"pruned: {printable(path)}"
-    for finding in report.findings:
-        yield f"{finding.kind}: {printable(str(finding), LONGEST_LINE)}"
-    for spans in report.spans:
-        yield printable(str(spans), LONGEST_LINE)
-    for note in report.notes:
-        yield f"note: {printable(note, LONGEST_LINE)}"
-    if report.deep:
-        yield (
-            f"every field of {report.compared_rows:,} rows compared with a bulk decode of the archive; "
-            f"{report.sampled_rows:,} of them also with fastavro"
-        )
-    speed = human_bytes(report.bytes / max(report.seconds, 1e-3))
-    count = len(report.findings)
-    verdict = "all holds" if report.holds else f"{count:,} finding{'s' * (count > 1)}"
-    yield (
-        f"{lake}: {verdict}: {report.files:,} files, {human_bytes(report.bytes)}, {report.rows:,} rows in "
-        f"{human_duration(report.seconds)} ({speed}/s)"
-    )
-    if not report.scope.is_all:
-        yield f"only this was verified, beside the ledger: {report.scope}"
-
-
-@contextmanager
-def _watching(*, quiet: bool) -> Iterator[Watcher]:
-    """Yield who watches: a bar where standard error is a terminal, else nobody."""
-    if quiet or not sys.stderr.isatty():
-        yield Unwatched()
-        return
-    bar = later.call("finkbridge.cli.bytes_bar:BytesBar")  # rich takes longer to load than a small lake
-    try:
-        yield bar
-    finally:
-        bar.close()
+    asked = {"deep": deep, "sample": sample, "prune": prune}
+    context.exit(later.call("finkbridge.cli.verifying:run", app, (nights, topics), asked, as_json=as_json))

@@ -18,8 +18,6 @@ from finkbridge.ledger.seen import note_surveys
 from finkbridge.ledger.store import Ledger
 from finkbridge.values import KnownSchema, LandedFile, TopicGeneration
 
-STATES = ("waiting", "landed", "accepted")
-
 NAMED_AT_ONCE = 200
 """Messages that one query names: SQLite allows an expression to be 1,000 deep."""
 

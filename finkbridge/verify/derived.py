@@ -14,7 +14,7 @@ from finkbridge.avro.schemas import fingerprint_of
 from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import Counts
-from finkbridge.ledger.quarantined import STATES
+from finkbridge.values import STATES
 from finkbridge.verify.findings import RESTORE_LEDGER, Finding
 from finkbridge.verify.offsets import BATCH_ROWS
 

@@ -76,6 +76,17 @@ def test_help_imports_no_command_and_no_library():
     assert not {"pydantic", "rich", "yaml", "pyarrow", "numpy", "confluent_kafka", "asyncio"} & set(modules)
 
 
+def test_help_of_a_command_loads_nothing_heavy() -> None:
+    """A command's module has its options; what it does is loaded when it runs."""
+    code = (
+        "import click, sys; from finkbridge.cli.main import COMMANDS, cli; context = click.Context(cli);"
+        "[cli.get_command(context, name).get_help(context) for name in COMMANDS]; print(*sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"pyarrow", "duckdb", "datafusion", "numba", "sqlalchemy", "polars", "matplotlib", "fastavro"}
+    assert heavy & set(told.stdout.split()) == set()
+
+
 def test_version(run):
     assert run("--version") == (0, f"finkbridge, version {__version__}\n", "")
 

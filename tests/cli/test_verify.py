@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finkbridge import layout
-from finkbridge.cli.verify import lines
+from finkbridge.cli.verifying import lines
 from finkbridge.verify import Finding, Report, Scope
 from tests.support.command import Command
 from tests.support.kafka import Kafka
@@ -57,7 +57,9 @@ def test_the_command(kafka: Kafka, shared_data: Path, tmp_path: Path) -> None:
     drained(make_settings(command.lake, kafka.bootstrap, topic, drain={"segment_bytes": 100_000}))
     forget_landers()
 
-    assert command.run("verify").stdout.startswith("lake: all holds: ")
+    holes, verdict = command.run("verify").stdout.splitlines()
+    assert holes.startswith(f"hole: {topic} (ztf, generation 1), partition 1: 2 ranges, the first [3, 4)")
+    assert verdict.startswith("lake: all holds: ")
     found = command.json("verify", "--deep", "--sample", "all")
     assert (found["holds"], found["findings"], found["notes"], found["rows"]) == (True, [], [], 7)
     assert found["deep"] == {"rows": 7, "by_fastavro": 7}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finkbridge.cli.verify import lines
+from finkbridge.cli.verifying import lines
 from finkbridge.errors import SettingsError
 from finkbridge.verify import Options, Scope, verify
 from finkbridge.verify.contents import check_file

@@ -1,0 +1,73 @@
+"""Verifies the lake for the command line, and prints what is found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from finkbridge import later
+from finkbridge.cli.options import App
+from finkbridge.cli.output import emit_json, human_bytes, human_duration
+from finkbridge.text import LONGEST_LINE, printable
+from finkbridge.verify import Options, Report, Scope, Watcher, verify
+from finkbridge.verify.report import Unwatched
+
+
+def run(
+    app: App, named: tuple[Sequence[str], Sequence[str]], asked: Mapping[str, Any], *, as_json: bool
+) -> int:
+    """Verify what nights and topics name, as the options ask for it; return the exit code."""
+    settings = app.settings()
+    options = Options(Scope.parse(*named), **asked)
+    with _watching(quiet=as_json) as watcher:
+        report = verify(settings.lake, settings.ledger_url, options, watcher)
+    if as_json:
+        emit_json(report.as_dict(), app.mask)
+    else:
+        for line in lines(report, settings.lake):
+            click.echo(app.mask(line))
+    return 0 if report.holds else 1
+
+
+def lines(report: Report, lake: Path) -> Iterator[str]:
+    """Yield what people read: one line a finding, then a summary."""
+    for path in report.pruned:
+        yield f"pruned: {printable(path)}"
+    for finding in report.findings:
+        yield f"{finding.kind}: {printable(str(finding), LONGEST_LINE)}"
+    for spans in report.spans:
+        yield printable(str(spans), LONGEST_LINE)
+    for note in report.notes:
+        yield f"note: {printable(note, LONGEST_LINE)}"
+    if report.deep:
+        yield (
+            f"every field of {report.compared_rows:,} rows compared with a bulk decode of the archive; "
+            f"{report.sampled_rows:,} of them also with fastavro"
+        )
+    speed = human_bytes(report.bytes / max(report.seconds, 1e-3))
+    count = len(report.findings)
+    verdict = "all holds" if report.holds else f"{count:,} finding{'s' * (count > 1)}"
+    yield (
+        f"{lake}: {verdict}: {report.files:,} files, {human_bytes(report.bytes)}, {report.rows:,} rows in "
+        f"{human_duration(report.seconds)} ({speed}/s)"
+    )
+    if not report.scope.is_all:
+        yield f"only this was verified, beside the ledger: {report.scope}"
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[Watcher]:
+    """Yield who watches: a bar where standard error is a terminal, else nobody."""
+    if quiet or not sys.stderr.isatty():
+        yield Unwatched()
+        return
+    bar = later.call("finkbridge.cli.bytes_bar:BytesBar")  # rich takes longer to load than a small lake
+    try:
+        yield bar
+    finally:
+        bar.close()
