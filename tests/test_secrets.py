@@ -26,11 +26,15 @@ from confluent_kafka.admin import (
 )
 
 from finkbridge import layout
+from tests.consumer.samples import simulated
 from tests.pipelines.conftest import ztf_records
+from tests.support.chat import Chat, Reply
 from tests.support.command import FINKBRIDGE
 from tests.support.dagster_dev import dagster_dev
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import free_ports
+from tests.support.lake import KEPT
+from tests.transfer.conftest import add_schema
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -56,6 +60,12 @@ COMMANDS = [
     "topics list --json",
     "-vv consumer -limit 2 --skip_bad --save -outdir db --display",
     "consumer --display_statistics",
+    "-vv transfer -survey ztf -topic {moved} -outdir moved --dump_schemas --verbose",
+    "transfer -survey ztf -topic {moved} -outdir more -outformat avro -nconsumers 2 --json",
+    "-vv republish {topic} --to {target} --cluster ztf",
+    "republish {topic} --to {target} --cluster ztf --json",
+    "show ZTF26aairdac --json",
+    "viewer -object ZTF26aairdac --save out.html",
 ]
 REFUSED = [
     "-vv drain",
@@ -66,7 +76,26 @@ REFUSED = [
     "doctor --json",
     "-vv consumer",
     "-vv topics list",
+    "-vv transfer -survey ztf -topic ftransfer_ztf_1 -outdir moved --verbose",
+    "transfer -survey ztf -topic ftransfer_ztf_1 -outdir moved --json",
+    "-vv republish fink_a --to replay --cluster ztf",
 ]
+TOKENS = {
+    "slack": (
+        "FINKBRIDGE_BOT__SLACK__TOKEN",
+        "xoxb-12345-Zebra{}",
+        "chat.postMessage",
+        "-channel C0123456789",
+    ),
+    "telegram": (
+        "FINKBRIDGE_BOT__TELEGRAM__TOKEN",
+        "123456:AAF-Zebra_{}",
+        "sendMessage",
+        "-channel @me",
+    ),
+    "webhook": ("FINKBRIDGE_BOT__WEBHOOK__TOKEN", "Zebra+/={}", "", ""),
+}
+"""Variable and form of each service's token, the method that posts, and how a channel is named."""
 EVENTS = """{ runsOrError { ... on Runs { results { id status runConfigYaml tags { key value }
     eventConnection { events { __typename ... on MessageEvent { message }
         ... on ErrorEvent { error { message stack } } } } } } }
@@ -222,7 +251,12 @@ def test_forms_are_found() -> None:
 
 def test_every_command_with_the_password_in_the_settings_file(kafka: Kafka, topic: str, home: Home) -> None:
     home.put("finkbridge.toml", toml(kafka.sasl_bootstrap, topic, home.secret))
-    codes = {line: home.run(line.format(topic=topic)) for line in COMMANDS}
+    moved = kafka.topic("ftransfer_ztf", config=KEPT)
+    records = simulated("ztf", 4)
+    add_schema(kafka, moved, records[0][0] or b"")
+    kafka.produce(moved, [(None, value) for _, value in records])
+    named = {"topic": topic, "moved": moved, "target": f"replay_{uuid.uuid4().hex[:8]}"}
+    codes = {line: home.run(line.format(**named)) for line in COMMANDS}
     assert codes["-vv drain"] == 0, home.said
     assert not {line for line, code in codes.items() if code > 1}, (codes, home.said)
     with subprocess.Popen(
@@ -276,6 +310,59 @@ def test_password_in_fink_clients_file(kafka: Kafka, topic: str, home: Home) -> 
     assert path.stat().st_mode & 0o777 == 0o644, "the user's own file is the user's to change"
     path.write_text(f"password: '{home.secret}\n servers: [")
     assert home.run("-vv drain") == 2
+
+
+def test_register(kafka: Kafka, topic: str, home: Home) -> None:
+    """It writes the password where it is to be, and nowhere else; nor do those who read it there say it."""
+    home.put("secret", home.secret + "\n")
+    file = home.folder / ".finkclient" / "ztf_credentials.yml"
+    home.own_files |= {file, file.with_name(f"{file.name}.bak")}
+    line = (
+        f"-vv register -survey ztf -username {USER} -group_id {uuid.uuid4().hex} -mytopics {topic} --verbose"
+    )
+    line += f" -servers {kafka.sasl_bootstrap} --test"
+    assert home.run(f"{line} --password_file secret") == 0, home.said
+    assert home.run(line, FINKBRIDGE_CLUSTERS__ZTF__PASSWORD=home.secret) == 0, home.said
+    assert yaml.safe_load(file.read_text())["password"] == home.secret
+    for reader in ("-vv consumer -limit 1 --skip_bad --save -outdir db", "-vv topics list --json", "config"):
+        assert home.run(reader) in {0, 1}, home.said
+    assert home.run(f"-vv consumer -limit 1 -maxtimeout 5 {topic}") == 0, home.said
+    assert home.run("-vv register -survey ztf -servers nohost") == 2
+    file.write_text(f"password: '{home.secret}\n servers: [")
+    assert home.run("-vv register -survey ztf --verbose") == 2
+    home.secret = home.secret[:-1]  # a wrong one; who says the right one says this one too
+    home.put("secret", home.secret + "\n")
+    assert home.run(f"{line} --password_file secret") == 1, home.said
+    assert "the credentials are refused" in home.said[-1]
+
+
+@pytest.mark.parametrize("service", TOKENS)
+def test_bot(kafka: Kafka, topic: str, tmp_path: Path, service: str) -> None:
+    """A token is where it is sent to, and nowhere else: also where the service quotes it, or is not there."""
+    variable, form, method, channel = TOKENS[service]
+    home = Home(tmp_path, form.format(uuid.uuid4().hex[:12]))
+    cluster = "FINKBRIDGE_CLUSTERS__ZTF__"
+    assert home.run("drain", **{f"{cluster}SERVERS": kafka.bootstrap, f"{cluster}TOPICS": topic}) == 0
+    line = f"-vv bot --to {service} {channel} --since earliest --once --no-picture -rate 6000"
+    path = f"hook?key={quote(home.secret, safe='')}"
+
+    def given(url: str) -> dict[str, str]:
+        where = ("URL", f"{url}/{path}") if service == "webhook" else ("API", url)
+        return {f"FINKBRIDGE_BOT__{service.upper()}__{where[0]}": where[1], variable: home.secret}
+
+    (port,) = free_ports(1)
+    assert home.run(f"{line} -limit 1", **given(f"http://127.0.0.1:{port}")) == 1, home.said
+    said = {"ok": False, "error": home.secret, "description": home.secret}
+    with Chat().serving() as chat:
+        chat.say(method or path, Reply(400, json.dumps(said).encode()))
+        assert home.run(f"{line} --dry-run", **given(chat.url)) == 0, home.said
+        assert home.run(line, **given(chat.url)) == 1, home.said
+        assert home.run(line, **given(chat.url)) == 0, home.said
+        for got in chat.got:
+            assert home.secret in f"{got.path} {got.headers}"
+        assert chat.got
+    assert home.run(line.replace("earliest", "yesterday"), **given(chat.url)) == 2
+    home.assert_clean()
 
 
 @pytest.mark.parametrize("what", ["wrong", "down"])
