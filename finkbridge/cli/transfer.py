@@ -24,7 +24,6 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
     "-outdir",
     "--outdir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
     metavar="DIR",
     help="Output folder; made when it is not there (default: the working folder).",
 )
@@ -81,7 +80,7 @@ def command(  # noqa: PLR0913 - one argument an option
     *,
     survey: str | None,
     topic: str,
-    outdir: Path,
+    outdir: Path | None,
     outformat: Literal["parquet", "avro"],
     partitionby: str,
     limit: int | None,
@@ -112,6 +111,9 @@ def command(  # noqa: PLR0913 - one argument an option
     finkbridge transfer -survey ztf -topic ftransfer_ztf_2026-03-23_11487 -outdir alerts -partitionby time
     """  # noqa: D301 - click wants the character itself
     del batchsize, number_partitions  # fink-client's: neither is needed
+    if into_lake and outdir is not None:
+        raise click.UsageError("-outdir and --into-lake exclude each other: choose one")
+    folder = outdir or Path()
     if verbose:
         logging.getLogger("finkbridge").setLevel(logging.INFO)
     workers = None if nconsumers < 0 else nconsumers
@@ -121,7 +123,7 @@ def command(  # noqa: PLR0913 - one argument an option
     request = Request(
         cluster=survey or survey_of(topic, settings.clusters),
         topic=topic,
-        outdir=None if into_lake else outdir,
+        outdir=None if into_lake else folder,
         format=outformat,
         partition=None if partitionby == "None" else partitionby,
         limit=limit,
@@ -130,6 +132,6 @@ def command(  # noqa: PLR0913 - one argument an option
         state=state,
     )
     request.check(settings)
-    crew.expect_work(settings.model_copy(update={"lake": outdir}))  # its modules load while ours do
+    crew.expect_work(settings.model_copy(update={"lake": folder}))  # its modules load while ours do
     code = later.call("finkbridge.cli.transferring:run", app, settings, request, as_json=as_json, dump=dump)
     context.exit(code)

@@ -160,6 +160,11 @@ def test_another_style_in_the_same_folder_is_refused(command: Command, ztf_topic
     assert "begun as 'parquet -'" in said.stderr
 
 
+def test_a_folder_or_the_lake(command: Command) -> None:
+    said = command.run("transfer", "-topic", "ftransfer_ztf_1", "--into-lake", "-outdir", "q", code=2).stderr
+    assert "-outdir and --into-lake exclude each other" in said
+
+
 def test_into_the_lake(command: Command, ztf_topic: str) -> None:
     said = command.run("transfer", "-topic", ztf_topic, "--into-lake")
     assert f"{ztf_topic}: 31 messages = 31 rows in" in said.stdout
