@@ -22,9 +22,7 @@ from finkbridge.republish.request import Pace, Request, Selection, parse_offsets
 @click.option(
     "--generation", type=click.IntRange(min=1), metavar="N", help="Life of TOPIC (default: newest)."
 )
-@click.option(
-    "--night", "nights", type=int, multiple=True, metavar="YYYYMMDD", help="Of this night; repeatable."
-)
+@click.option("--night", "nights", multiple=True, metavar="YYYYMMDD", help="Of this night; repeatable.")
 @click.option("--offsets", multiple=True, metavar="P:START-END", help="END is not in it; repeatable.")
 @click.option("--object", "objects", multiple=True, metavar="ID", help="Of this object; repeatable.")
 @click.option(
@@ -54,7 +52,7 @@ def command(  # noqa: PLR0913 - one argument an option
     servers: str | None,
     from_cluster: str | None,
     generation: int | None,
-    nights: tuple[int, ...],
+    nights: tuple[str, ...],
     offsets: tuple[str, ...],
     objects: tuple[str, ...],
     rate: float | None,
@@ -77,8 +75,9 @@ def command(  # noqa: PLR0913 - one argument an option
     """  # noqa: D301 - click wants the character itself
     if (cluster is None) == (servers is None):
         raise click.UsageError("say where to: --cluster NAME or --servers HOST:PORT")
+    wanted = tuple(later.call("finkbridge.nights:parse_night", night) for night in nights)
     selection = Selection(
-        topic, from_cluster, generation, nights, tuple(map(parse_offsets, offsets)), objects
+        topic, from_cluster, generation, wanted, tuple(map(parse_offsets, offsets)), objects
     )
     pace = Pace(rate, _factor(speed), longest_pause)
     settings = app.settings()

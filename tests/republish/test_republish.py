@@ -255,6 +255,7 @@ def test_told_to_stop_it_goes_on_later(
         (["{topic}", "--to", "x"], 2, "--cluster NAME or --servers"),
         (["{topic}", "--to", "x", "--cluster", "ztf", "--speed", "fast"], 2, "is no speed"),
         (["{topic}", "--to", "x", "--cluster", "ztf", "--offsets", "0:5-2"], 2, "is no offset range"),
+        (["{topic}", "--to", "x", "--cluster", "ztf", "--night", "20261399"], 2, "is not a night"),
         (["{topic}", "--to", "x", "--cluster", "desi"], 2, "no cluster 'desi'"),
         (["{topic}", "--to", "a b", "--cluster", "ztf"], 1, "a b"),
     ],
