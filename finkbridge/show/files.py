@@ -69,15 +69,20 @@ def write_new(path: Path, data: bytes) -> Path:
     Raises
     ------
     SettingsError
-        It is there already, with other content.
+        It is there already, with other content, or there can be no such folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise SettingsError(f"{path.parent} is no folder: name another place") from None
     try:
         with path.open("xb") as file:
             file.write(data)
     except FileExistsError:
         if not path.is_file() or path.read_bytes() != data:
             raise SettingsError(f"{path} is there already, and is another: name another place") from None
+    except FileNotFoundError:  # in /proc, say: the folder is there, and takes no files
+        raise SettingsError(f"{path} cannot be a file: name another place") from None
     return path
 
 

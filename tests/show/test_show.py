@@ -207,6 +207,10 @@ def test_show_writes_files(command: Command, ztf: RealAlerts) -> None:
     said = command.run("show", OBJECT, "--avro", "one.avro", code=2).stderr
     assert "is there already" in said
     assert said.count("\n") == 1
+    for place, reason in (("/proc/x.avro", "cannot be a file"), ("one.avro/x.avro", "is no folder")):
+        said = command.run("show", OBJECT, "--avro", place, code=2).stderr
+        assert f"{reason}: name another place" in said
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
