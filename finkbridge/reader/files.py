@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,20 +53,26 @@ def find_files(source: Source) -> tuple[list[Path], bool]:
     Raises
     ------
     SettingsError
-        There is no such file, or nothing matches.
+        There is no such file, or nothing matches, or `source` is nothing of the kind.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         return list(_expand(source)), path.is_file()
+    if isinstance(source, bytes) or not isinstance(source, Iterable):
+        raise _no_name(source)
     return [path for one in source for path in _expand(one)], False
 
 
+def _no_name(source: object) -> SettingsError:
+    return SettingsError(
+        f"{source!r} is no name of a file: give a file, a folder, a pattern or a list of them"
+    )
+
+
 def _expand(source: str | os.PathLike[str]) -> Iterator[Path]:
-    name = os.fspath(source)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
     if not name or "\0" in name:
-        raise SettingsError(
-            f"{name!r} is no name of a file: give a file, a folder, a pattern or a list of them"
-        )
+        raise _no_name(source)
     path = Path(name)
     try:
         found = path.stat()

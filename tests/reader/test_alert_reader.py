@@ -275,6 +275,12 @@ def test_identifiers_with_nulls_keep_their_digits(tmp_path: Path) -> None:
 WHOLE = numbers(1.0, 2.0, 3.0)
 
 
+@pytest.mark.parametrize("source", [None, 5, b"a.avro", [5], [None], [b"a.avro"]])
+def test_what_is_no_name_of_a_file(source: Any) -> None:
+    with pytest.raises(SettingsError, match="is no name of a file"):
+        AlertReader(source)
+
+
 @given(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=4), st.booleans())
 def test_damage_is_named_and_nothing_else(at: int, junk: bytes, cut: bool) -> None:
     folder = Path(os.environ.get("PYTEST_TMP", "/tmp")) / f"finkbridge-reader-{os.getpid()}"
