@@ -83,7 +83,9 @@ def _consume(app: App, wish: Wish, topics: Sequence[str], order: Order, options:
         is_shown = options["display"] or saver is None
         show = shower(options["style"], topics, cutouts=options["cutouts"]) if is_shown else None
         kept_in = options["outdir"] / UNDECODED if saver else None
-        counts = Loop(session, order, Printer(app, show, kept_in), saver).run(stop.event)
+        printer = Printer(app, show, kept_in)
+        counts = Loop(session, order, printer, saver).run(stop.event)
+        printer.close()
         _conclude(counts, saver, options["outdir"])
     if stop.signal is not None:
         return stop.exit_code
@@ -106,10 +108,14 @@ class Printer:
 
     def idle(self, session: Session, seconds: float) -> None:
         """Say that nothing came, and why where it is known."""
+        self.close()
+        click.echo(f"No alerts received in the last {seconds:g} seconds{reason(session)}", err=True)
+
+    def close(self) -> None:
+        """Draw the line below the table, where there is one."""
         table = getattr(self._show, "__self__", None)
         if isinstance(table, Table):
-            table.interrupted()
-        click.echo(f"No alerts received in the last {seconds:g} seconds{reason(session)}", err=True)
+            table.close()
 
     def skipped(self, error: DecodeError) -> None:
         """Say which message was left aside."""

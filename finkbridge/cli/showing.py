@@ -68,6 +68,7 @@ class Table:
         self._widths = WIDTHS | {"Topic": min(topic_width, LONGEST_CELL)}
         self._kind: str | None = None
         self._rows = 0
+        self._rule = ""
 
     def show(self, opened: Opened, _: Path | None) -> None:
         """Print one alert's row, under a header where one is due."""
@@ -77,15 +78,17 @@ class Table:
     def lines(self, row: Row) -> Iterator[str]:
         """Yield the lines of one row, with a header above where one is due."""
         widths = [max(len(name), self._widths[name]) for name in row.values]
-        rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+        rule = self._rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
         if row.kind != self._kind or self._rows >= ROWS_A_HEADER:
             yield from (rule, _drawn(row.values, widths), rule)
             self._kind, self._rows = row.kind, 0
         yield _drawn(map(_cell, row.values.values()), widths)
         self._rows += 1
 
-    def interrupted(self) -> None:
-        """Take note that something else was printed: the next row comes under a header."""
+    def close(self) -> None:
+        """Draw the line below the last row: what comes next is none, or stands under a header of its own."""
+        if self._kind is not None:
+            click.echo(self._rule)
         self._kind = None
 
 

@@ -47,8 +47,9 @@ def test_the_table_of_the_manual(kafka: Kafka, command: Command, shared_data: Pa
     topic = kafka.topic("fink_t")
     kafka.produce(topic, real(shared_data, "ztf")[:2])
     done = command.run("consumer", "-survey", "ztf", topic, "--display", "-limit", "2")
-    rule, head, _, *rows = done.stdout.splitlines()
+    rule, head, below, *rows, end = done.stdout.splitlines()
     assert rule.startswith("+----")
+    assert rule == below == end
     names = ["Emitted at (UTC)", "Received at (UTC)", "Topic", "objectId", "Simbad", "Magnitude"]
     assert [name.strip() for name in head.strip("|").split("|")] == names
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
