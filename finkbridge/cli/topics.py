@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,9 @@ from finkbridge import later
 from finkbridge.cli.options import App, json_option, pass_app, survey_of, survey_option
 from finkbridge.cli.output import emit_json, human_bytes, human_duration, table
 from finkbridge.errors import SettingsError
-from finkbridge.settings import ClusterSettings, credentials_folder
+
+if TYPE_CHECKING:
+    from finkbridge.settings import ClusterSettings
 
 COLUMNS = (
     "topic",
@@ -83,7 +86,7 @@ def add_command(
     topics = (
         wanted if unchecked else later.call("finkbridge.topics:expand", name, settings.cluster(name), wanted)
     )
-    new = later.call("finkbridge.register:add_topics", credentials_folder(app.config), name, topics)
+    new = later.call("finkbridge.register:add_topics", _folder(app), name, topics)
     for topic in topics:
         click.echo(f"{topic}: {'added' if topic in new else 'yours already'}")
 
@@ -99,9 +102,7 @@ def remove_command(
     """Remove topics from yours, by name or pattern; the cluster is not asked."""
     wanted = _wanted(patterns, named)
     name = survey_of(app.settings(), survey, wanted)
-    for topic in later.call(
-        "finkbridge.register:remove_topics", credentials_folder(app.config), name, wanted
-    ):
+    for topic in later.call("finkbridge.register:remove_topics", _folder(app), name, wanted):
         click.echo(f"{topic}: removed")
 
 
@@ -111,6 +112,11 @@ def print_names(cluster: str, settings: ClusterSettings) -> int:
         for topic in broker.topics():
             click.echo(topic)
     return 0
+
+
+def _folder(app: App) -> Path:
+    folder: Path = later.call("finkbridge.settings:credentials_folder", app.config)
+    return folder
 
 
 def _wanted(patterns: Sequence[str], named: Sequence[str]) -> tuple[str, ...]:

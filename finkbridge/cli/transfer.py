@@ -9,9 +9,7 @@ from typing import Literal
 import click
 
 from finkbridge import later
-from finkbridge import workers as crew
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
-from finkbridge.transfer.request import Request, survey_of
 
 FORMATS = ("parquet", "avro")
 PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
@@ -120,8 +118,8 @@ def command(  # noqa: PLR0913 - one argument an option
     settings = app.settings(
         {"decode.schema_file": schema, "workers": workers, "broker_timeout_s": maxtimeout}
     )
-    request = Request(
-        cluster=survey or survey_of(topic, settings.clusters),
+    request = later.get("finkbridge.transfer.request:Request")(
+        cluster=survey or later.call("finkbridge.transfer.request:survey_of", topic, settings.clusters),
         topic=topic,
         outdir=None if into_lake else folder,
         format=outformat,
@@ -132,6 +130,7 @@ def command(  # noqa: PLR0913 - one argument an option
         state=state,
     )
     request.check(settings)
-    crew.expect_work(settings.model_copy(update={"lake": folder}))  # its modules load while ours do
+    # its modules load while ours do
+    later.call("finkbridge.workers:expect_work", settings.model_copy(update={"lake": folder}))
     code = later.call("finkbridge.cli.transferring:run", app, settings, request, as_json=as_json, dump=dump)
     context.exit(code)

@@ -87,6 +87,17 @@ def test_help_of_a_command_loads_nothing_heavy() -> None:
     assert heavy & set(told.stdout.split()) == set()
 
 
+@pytest.mark.parametrize(
+    "name", ["register", "topics", "consumer", "viewer", "transfer", "republish", "bot", "show"]
+)
+def test_a_commands_help_loads_no_library(name: str) -> None:
+    code = f"import sys; from finkbridge.cli.main import main; main(['{name}', '-h']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert f"finkbridge.cli.{name}" in loaded
+    assert not {"pydantic", "polars", "pyarrow", "numpy", "sqlalchemy", "confluent_kafka"} & loaded
+
+
 def test_version(run):
     assert run("--version") == (0, f"finkbridge, version {__version__}\n", "")
 
