@@ -29,7 +29,7 @@ from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
 from finkbridge.ledger.adopt import has_archive, refuse_if_lost
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
-from finkbridge.retire import delete_replaced, delete_unfinished_merges
+from finkbridge.retire import delete_replaced, delete_unfinished_merges, skip_used_numbers
 from finkbridge.settings import Settings
 from finkbridge.values import SegmentPlan
 from finkbridge.workers import Task, worker_count
@@ -105,6 +105,7 @@ def open_as(kind: type[B], settings: Settings, first: Sequence[str] | None = Non
         ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
         refuse_if_lost(ledger)
+        skip_used_numbers(coordinator)
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
         bridge = kind(settings, coordinator, brokers, schema_override)

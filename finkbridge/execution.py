@@ -142,7 +142,7 @@ class Execution:
         if error is None or isinstance(error, RangeExpiredError):
             self._back.append((task, landed))
         elif isinstance(error, NameTakenError) and self.is_wanted(task):
-            self._queue.extendleft(self.planner.again(task.plan))
+            self._queue.extendleft(self.planner.rename(task.plan))
         elif is_fault(error):
             self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
         else:

@@ -19,7 +19,7 @@ from finkbridge.ledger.store import KnownGeneration
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
-from finkbridge.retire import delete_landed
+from finkbridge.retire import delete_landed, greatest_number
 from finkbridge.settings import DrainSettings
 from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGeneration, covers
 
@@ -64,6 +64,7 @@ class Planner:
         self._report = report
         self._means = self._ledger.mean_message_bytes()
         self.generations = self._ledger.generations()
+        self._left: set[int] = set()
 
     def pending(self) -> dict[Key, list[SegmentPlan]]:
         """Return what a dead run left, by cluster and topic."""
@@ -86,6 +87,7 @@ class Planner:
                     waiting[generation.source] = self._waiting(seen, generation, left)
             except BrokerError as error:  # of this cluster alone
                 self._report.problems.append(str(error))
+        self._left = {plan.number for plan in kept}
         plans = kept + self._plan_new(waiting)
         for plan in plans:
             self._report.planned(plan)
@@ -141,6 +143,18 @@ class Planner:
     def again(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of one of the same offsets, which is landed anew."""
         self._abandon([plan])
+        return self._coordinator.add_plans(self.generations[_key(plan)], [plan.ranges], plan.byte_limit)
+
+    def rename(self, plan: SegmentPlan) -> list[SegmentPlan]:
+        """Put a plan off whose names are taken by other files, in favour of one with a number of its own.
+
+        Where a dead run left the plan, the files are what that run left, and are deleted. Else they stay: a
+        ledger that was put back from a copy gives numbers twice, and what has them may be the only copy.
+        """
+        if plan.number in self._left:
+            return self.again(plan)
+        self._coordinator.abandon([plan])
+        self._coordinator.skip_numbers(greatest_number(self._ledger.lake, plan.source.topic))
         return self._coordinator.add_plans(self.generations[_key(plan)], [plan.ranges], plan.byte_limit)
 
     def split(self, plan: SegmentPlan) -> list[SegmentPlan]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from finkbridge import disk, layout
 from finkbridge.ledger import Coordinator
@@ -35,9 +36,29 @@ def delete_landed(coordinator: Coordinator, plans: Sequence[SegmentPlan]) -> Non
     """Delete what abandoned plans left in the lake, in one walk for all of them: no commit can have it."""
     lake = coordinator.ledger.lake
     numbers = {plan.number for plan in plans}
-    patterns = {p for plan in plans for p in layout.plan_folders(plan.source.topic)}
     with disk.writing(lake):
-        for folder in {folder for pattern in patterns for folder in lake.glob(pattern)}:
-            for path in folder.iterdir() if folder.is_dir() else ():
-                if layout.plan_of(path.name) in numbers:
-                    path.unlink(missing_ok=True)
+        for path in _landed(lake, {plan.source.topic for plan in plans}):
+            if layout.plan_of(path.name) in numbers:
+                path.unlink(missing_ok=True)
+
+
+def greatest_number(lake: Path, topics: str) -> int:
+    """Return the greatest number of a plan in the names of the files of topics, a pattern; 0 for none."""
+    with disk.writing(lake):
+        return max((layout.plan_of(path.name) or 0 for path in _landed(lake, {topics})), default=0)
+
+
+def skip_used_numbers(coordinator: Coordinator) -> None:
+    """Have no number given twice where the ledger may be an older copy: it did not publish the catalog."""
+    lake = coordinator.ledger.lake
+    catalog = lake / layout.CATALOG
+    if catalog.is_file() and catalog.stat().st_mtime_ns != coordinator.published_mtime_ns():
+        coordinator.skip_numbers(greatest_number(lake, "*"))
+
+
+def _landed(lake: Path, topics: Iterable[str]) -> Iterator[Path]:
+    """Yield all that lies where plans of topics leave their files."""
+    patterns = {pattern for topic in topics for pattern in layout.plan_folders(topic)}
+    for folder in {folder for pattern in patterns for folder in lake.glob(pattern)}:
+        if folder.is_dir():
+            yield from list(folder.iterdir())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from finkbridge import layout
 from finkbridge.errors import CommitConflictError, LakeAccessError, LakeError, NoLakeError
@@ -145,7 +145,7 @@ def adopt(
     with coordinator.writing() as connection:
         if not identity.is_blank(connection):
             raise CommitConflictError("the ledger is not empty: nothing was changed")
-        _start_numbers(connection, adoption.last_number)
+        rows.skip_numbers(connection, adoption.last_number)
         ids = _add_generations(connection, adoption)
         rows.note_fact(connection, TABLES_MISSING, 1)
         _add_plans(connection, adoption, ids)
@@ -166,11 +166,6 @@ def _lost(lake: Path) -> str:
         f"{lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
         "or run finkbridge rebuild --ledger"
     )
-
-
-def _start_numbers(connection: Connection, last: int) -> None:
-    n = s.numbers.c
-    connection.execute(update(s.numbers).where(n.name == "plan", n.last < last).values(last=last))
 
 
 def _add_generations(connection: Connection, adoption: Adoption) -> dict[TopicGeneration, int]:

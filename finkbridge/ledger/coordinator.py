@@ -107,6 +107,11 @@ class Coordinator:
             rows.add_plans(connection, made, generation.row_id)
         return made
 
+    def skip_numbers(self, last: int) -> None:
+        """Give no plan a number again that is not greater than `last`."""
+        with self.writing() as connection:
+            rows.skip_numbers(connection, last)
+
     def begin_merge(self, folder: str) -> str:
         """Write down the path of a file that is to replace others of a folder, before it is there."""
         with self.writing() as connection:

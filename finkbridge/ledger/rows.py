@@ -136,6 +136,12 @@ def next_number(connection: Connection, name: str) -> int:
     return number
 
 
+def skip_numbers(connection: Connection, last: int) -> None:
+    """Let the next number of a plan be greater than `last`."""
+    n = s.numbers.c
+    connection.execute(update(s.numbers).where(n.name == "plan", n.last < last).values(last=last))
+
+
 def note_fact(connection: Connection, key: str, value: int) -> None:
     """Write a fact down, whether or not the ledger had it before."""
     m = s.meta.c
