@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from finkbridge import later
-from finkbridge import workers as crew
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
 
 
@@ -62,5 +61,5 @@ def command(  # noqa: PLR0913 - one argument an option
             "workers": workers,
         }
     )
-    crew.expect_work(settings)  # its modules load while the coordinator's do
+    later.call("finkbridge.workers:expect_work", settings)  # its modules load while the coordinator's do
     context.exit(later.call("finkbridge.cli.outcome:run", app, settings, topics, as_json=as_json))
