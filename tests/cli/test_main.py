@@ -80,7 +80,8 @@ def test_help_of_a_command_loads_nothing_heavy() -> None:
     """A command's module has its options; what it does is loaded when it runs."""
     code = (
         "import click, sys; from finkbridge.cli.main import COMMANDS, cli; context = click.Context(cli);"
-        "[cli.get_command(context, name).get_help(context) for name in COMMANDS if name not in sys.argv]; print(*sys.modules)"
+        "[cli.get_command(context, name).get_help(context) for name in COMMANDS if name not in sys.argv];"
+        "print(*sys.modules)"
     )
     own = ("simulate", "broker", "config")  # half a second at most: their options need what they are about
     told = subprocess.run([sys.executable, "-c", code, *own], capture_output=True, text=True, check=True)
