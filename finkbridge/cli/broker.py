@@ -8,7 +8,7 @@ import threading
 
 import click
 
-from finkbridge.broker.embedded import EmbeddedBroker
+from finkbridge import later
 from finkbridge.cli.options import json_option
 from finkbridge.cli.output import emit_json
 
@@ -19,7 +19,10 @@ def command(as_json: bool) -> None:
     """Run a Kafka broker on loopback until Ctrl-C; what it holds goes with it."""
     # SIGTERM as Ctrl-C: both end the broker in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), EmbeddedBroker() as broker:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        later.call("finkbridge.broker.embedded:EmbeddedBroker") as broker,
+    ):
         _announce(broker.bootstrap, as_json)
         threading.Event().wait()
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from datetime import date
 
+from finkbridge.simulator import DEFAULT_START
 from finkbridge.simulator.alert import SimulatedAlert
 from finkbridge.simulator.lsst_alerts import LsstAlerts
 from finkbridge.simulator.nights import day_of
@@ -14,9 +15,8 @@ from finkbridge.simulator.schemas import schema_text
 from finkbridge.simulator.sky import SURVEYS, Schedule
 from finkbridge.simulator.ztf_alerts import ZtfAlerts
 
-__all__ = ["DEFAULT_START", "SimulatedAlert", "alerts", "schema_text"]
+__all__ = ["SimulatedAlert", "alerts", "schema_text"]
 
-DEFAULT_START = 20260301
 ENDLESS_PER_NIGHT = 300
 """Alerts a night, about, when no number is asked for."""
 
