@@ -41,8 +41,10 @@ DATA_FOLDERS = ("archive", "deliveries", "packets", "quarantine")
 """They hold data files only, and exactly those that the ledger lists."""
 
 _BESIDE = (LEDGER, LOCK, LAKE_ID, CATALOG, BOT)
-_SYSTEM = re.compile(r"lost\+found|\.snapshots?|\.Trash.*|\.Spotlight-.*|\.fseventsd|\.DS_Store")
-"""A file system's own: a lake may be all of a disk."""
+_SYSTEM = re.compile(
+    r"lost\+found|\.snapshots?|\.Trash.*|\.Spotlight-.*|\.fseventsd|\.DS_Store|\.nfs.*|\.fuse_hidden.*"
+)
+"""A file system's own: a lake may be all of a disk, or on one that keeps open files by such names."""
 _FOLDERS = re.compile(
     r"archive(/[^/]+(/(\d{4}-\d{2}-\d{2}|undated))?)?|quarantine(/[^/]+)?"
     r"|(deliveries|packets)(/[^/]+)?(/night=\d{8})?|packets/other/[^/]+(/night=\d{8})?|\.scratch"

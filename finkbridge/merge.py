@@ -79,7 +79,11 @@ def merge(coordinator: Coordinator, candidate: Candidate) -> None:
         style = candidate.style.parquet
         written = parquet.write(summary.watch(buckets), schema, aside, style, candidate.rows)
         place.keep(aside, path)
-        place.publish()
+        try:
+            place.publish()
+        except NameTakenError:
+            coordinator.forget_merges([path])  # or the next coordinator would delete what has the name
+            raise
         file = tables.landed(path, candidate.survey, written, schema, summary)
         coordinator.commit_merge([f.id for f in candidate.files], [file], [parquet.known_schema(schema)])
 

@@ -128,7 +128,8 @@ class DecodeSettings(_Values):
     quarantine, from where they can be requeued."""
     max_columns: PositiveInt = 20_000
     """Columns of a topic's writer schemas together, nested ones counted, until it is recreated: an alert of
-    ZTF has some 200, of LSST 1,000. As with ``max_schemas``, messages with more go to quarantine."""
+    ZTF has some 300, of LSST 500. One schema may have a quarter of them. As with ``max_schemas``, messages
+    with more go to quarantine."""
     schema_folder: FilePath | None = None
     """Folder of writer schemas for messages whose key only names one, as old topics of Fink's have it:
     ``<broker version>_<science version>.avsc``, also behind a prefix, and with ``_replayed`` at its end for

@@ -29,6 +29,9 @@ MAX_TEXT_BYTES = 16 << 20
 
 _REQUEUE = "requeue the message if it is wanted"
 
+MOST_OF_BUDGET = 0.25
+"""Share of a topic's columns that one schema may have: no single message takes them from all that follow."""
+
 
 class Framing(StrEnum):
     """How a message's value holds its datum."""
@@ -269,6 +272,8 @@ class SchemaResolver:
         self._met.add(schema.text)
         if schema.fingerprint not in self._used:
             columns, most = columns_of(schema.simple), self._budget.columns
+            if most is not None and columns > most * MOST_OF_BUDGET:
+                return f"{columns} columns, more than one schema may have (decode.max_columns): {_REQUEUE}"
             if most is not None and sum(self._used.values()) + columns > most:
                 return f"more than {most} columns of writer schemas in one topic: {_REQUEUE}"
             self._used[schema.fingerprint] = columns

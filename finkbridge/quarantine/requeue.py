@@ -26,7 +26,7 @@ from finkbridge.attempts import Attempts, Back, is_fault, reason_of
 from finkbridge.avro.schemas import parse_schema
 from finkbridge.disk import clear_scratch, staging
 from finkbridge.drain import Bridge
-from finkbridge.errors import SchemaError, SettingsError
+from finkbridge.errors import NameTakenError, SchemaError, SettingsError
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger.quarantined import Entry, Selection
 from finkbridge.planning import SPLIT_INTO
@@ -202,7 +202,11 @@ class _Requeue:
         with staging(self._coordinator.ledger.lake) as place:
             for aside, path in sent.aside:
                 place.keep(aside, path)
-            place.publish()
+            try:
+                place.publish()
+            except NameTakenError:
+                self._coordinator.forget_merges([path for _, path in sent.aside])  # what has a name stays
+                raise
         q.commit_requeue(self._coordinator, good, sent.files, sent.schemas)
         self.report.landed += len(good)
 

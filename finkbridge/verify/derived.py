@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Column, Connection, and_, func, or_, select
 
 from finkbridge import parquet
-from finkbridge.avro.schemas import fingerprint_of
+from finkbridge.avro.schemas import fingerprint_of, parse_schema
+from finkbridge.avro.unfold import columns_of
+from finkbridge.errors import SchemaError
 from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import Counts
@@ -30,7 +33,7 @@ _FACTS = ("version", "epoch", "published", "published_mtime_ns", "lake", *_FLAGS
 def check_derived(connection: Connection) -> _Findings:
     """Yield every row that does not follow from those that it is made of."""
     for check in (
-        _commits, _added, _sets, _plans, _positions, _fingerprints, _settled, _looks, _night_counts, _facts,
+        _commits, _added, _sets, _plans, _positions, _fingerprints, _columns, _delays, _settled, _looks, _night_counts, _facts,
     ):  # fmt: skip
         yield from check(connection)
 
@@ -183,6 +186,29 @@ def _fingerprints(connection: Connection) -> _Findings:
             yield _found(f"schema {row.schema_id}", "is damaged: its content has another fingerprint")
 
 
+def _columns(connection: Connection) -> _Findings:
+    """Yield writer schemas whose columns were counted otherwise."""
+    x, n = s.schemas.c, s.schema_columns.c
+    both = s.schemas.outerjoin(s.schema_columns, x.schema_id == n.schema_id)
+    query = select(x.schema_id, x.content, n.columns).select_from(both).where(x.kind == "avro")
+    known = set()
+    for row in connection.execution_options(yield_per=100).execute(query):
+        known.add(row.schema_id)
+        with suppress(SchemaError):  # of damaged ones the fingerprint tells
+            if (has := columns_of(parse_schema(row.content).simple)) != row.columns:
+                yield _found(f"schema {row.schema_id}", f"has {has} columns, and counts for {row.columns}")
+    for other in set(connection.scalars(select(n.schema_id))) - known:
+        yield _found(f"columns of schema {other}", "are of no schema of the lake")
+
+
+def _delays(connection: Connection) -> _Findings:
+    """Yield topics of which one bound of how late their alerts came is told, and the other is not."""
+    for row in connection.execute(select(s.generation_surveys)):
+        if (row.after_start_s is None) != (row.after_end_s is None):
+            where = f"{row.survey} alerts of generation {row.generation_id}"
+            yield _found(where, "do not say how early or how late they came")
+
+
 def _settled(connection: Connection) -> _Findings:
     """Yield messages whose state is not that of the commit that landed or accepted them."""
     q, c = s.quarantine.c, s.commits.c
@@ -202,7 +228,10 @@ def _settled(connection: Connection) -> _Findings:
 
 
 def _looks(connection: Connection) -> _Findings:
-    """Yield looks at no partition, with times out of order, or another first message than the ranges have."""
+    """Yield looks at no partition, without a time, or with another first message than the ranges have.
+
+    Their times need not be in order: they are this machine's, whose clock may be set back.
+    """
     x, p = s.looks.c, s.partitions.c
     both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
     for row in connection.execute(
@@ -211,9 +240,9 @@ def _looks(connection: Connection) -> _Findings:
         where = f"look at partition {row.partition} of generation {row.generation_id}"
         if row.first_offset is None:
             yield _found(where, "is of no partition of the lake")
-        times = (row.first_at, row.seen_at if row.reached_at is None else row.reached_at, row.seen_at)
-        if not 0 < times[0] <= times[1] <= times[2] or row.seen_end < 0 or (row.gone_at or 1) < 0:
-            yield _found(where, "has times that are out of order, or an end below 0")
+        times = (row.first_at, row.seen_at, *filter(None, (row.reached_at, row.gone_at)))
+        if min(times) <= 0 or row.seen_end < 0:
+            yield _found(where, "has a time that is none, or an end below 0")
         key = (row.generation_id, row.partition)
         if row.first_ms is not None and row.first_ms != kafka_times.first_ms(connection, key):
             yield _found(where, f"says that its first message is of {row.first_ms}, which its ranges do not")

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.slow
 
 RUNS = "a report for people: nothing is decided by it"
 CLOCK = "a time that only this machine's clock told"
+DELAY = "bounds of Kafka's times of messages, many of which may be in merged files"
 BROKER = "what only the broker could tell, then"
 LATER = "a night counts as not complete until the next look"
 AGAIN = "made again by the next run"
@@ -61,6 +62,7 @@ UNSEEN: dict[str, dict[str, str]] = {
     "generations": {
         "topic_id changed": BROKER, "topic_id nulled": BROKER, "first_seen changed": CLOCK,
     },
+    "generation_surveys": {"after_start_s changed": DELAY, "after_end_s changed": DELAY},
     "looks": {
         "generation_id changed": BROKER,
         "first_at changed": CLOCK, "seen_at changed": CLOCK, "reached_at changed": CLOCK,
