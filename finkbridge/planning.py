@@ -7,10 +7,10 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from finkbridge import backlog, cuts
+from finkbridge import backlog
 from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.errors import BrokerError, GenerationError
@@ -25,7 +25,6 @@ from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGene
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
-CUT = "the broker lost it before it was drained"
 DELETED = "the topic was deleted before it was drained"
 
 SPLIT_INTO = 4
@@ -178,46 +177,11 @@ class Planner:
             self._brokers[seen.cluster], seen, known, self._ledger
         ):
             self.generations[key] = known = self._with_topic_id(known, seen.topic_id)
-            if cuts := self._cuts(seen, known):
-                self.generations[key] = self._begin_behind(seen, known, cuts, left)
-                return self.generations[key], []
             return known, self._keep(seen, known, left)
         if known is not None:
             self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
-
-    def _cuts(self, seen: TopicAtBroker, known: KnownGeneration) -> dict[int, int]:
-        """Return where the broker has other messages than the lake, by partition."""
-        if seen.topic_id is None:
-            return {}  # then `same_generation` has looked at the messages
-        broker, found, proved = self._brokers[seen.cluster], dict[int, int](), dict[int, int]()
-        for partition in cuts.unproved(seen, self._ledger.partitions(known.row_id)):
-            number, epoch = partition.partition, seen.watermarks[partition.partition].leader_epoch
-            at = cuts.cut_at(broker, seen, partition, self._ledger, known.row_id)
-            if at is not None:
-                found[number] = at
-            elif epoch is not None:
-                proved[number] = epoch
-        self._coordinator.note_epochs(known, proved)
-        return found
-
-    def _begin_behind(
-        self, seen: TopicAtBroker, known: KnownGeneration, cut: dict[int, int], left: Sequence[SegmentPlan]
-    ) -> KnownGeneration:
-        """Begin a new life of a topic, of what the broker has in the place of what it lost, and behind it."""
-        self._give_up(left, known, CUT, cut.keys())
-        new = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
-        nexts = {p: row.next_offset for p, row in self._ledger.partitions(known.row_id).items()} | cut
-        starts = {p: min(nexts[p], marks.end) for p, marks in seen.watermarks.items() if p in nexts}
-        self._coordinator.start_partitions(new, starts)
-        where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(cut.items()))
-        self._report.problems.append(
-            f"cluster {seen.cluster}: the broker lost messages it had, and has others with their offsets: "
-            f"{seen.topic} {where}; they are drained as generation {new.source.generation}, and the lake "
-            "keeps the old ones; ask the cluster's owner what else was lost"
-        )
-        return new
 
     def _with_topic_id(self, known: KnownGeneration, topic_id: str | None) -> KnownGeneration:
         """Write an id down when it is first seen: a broker may begin to give them."""
@@ -295,18 +259,12 @@ class Planner:
                 self._report.problems.append(
                     f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} partition "
                     f"{state.partition} ends at {state.end}, and the lake has it up to {state.next}; ask the "
-                    "cluster's owner: messages that get these offsets anew are drained once there are as many"
+                    "cluster's owner: messages that get these offsets anew are not drained"
                 )
 
-    def _give_up(
-        self,
-        plans: Sequence[SegmentPlan],
-        generation: KnownGeneration,
-        reason: str,
-        partitions: Collection[int] | None = None,
-    ) -> None:
+    def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
         """Record what was planned or seen of a life that is over, and never landed, as lost."""
-        lost = self._coordinator.give_up(plans, generation, reason, partitions)
+        lost = self._coordinator.give_up(plans, generation, reason)
         if plans:
             delete_landed(self._coordinator, plans)
         for gap in lost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -86,15 +86,6 @@ class Coordinator:
             with self.writing() as connection:
                 rows.add_partitions(connection, generation.row_id, starts)
 
-    def note_epochs(self, generation: KnownGeneration, epochs: Mapping[int, int]) -> None:
-        """Write down at which epochs of their leaders partitions were seen to have what is in the lake."""
-        p = s.partitions.c
-        if epochs:
-            with self.writing() as connection:
-                for partition, epoch in epochs.items():
-                    mine = p.generation_id == generation.row_id, p.partition == partition
-                    connection.execute(update(s.partitions).where(*mine).values(leader_epoch=epoch))
-
     def add_plans(
         self, generation: KnownGeneration, segments: Iterable[tuple[OffsetRange, ...]], byte_limit: int
     ) -> list[SegmentPlan]:
@@ -136,17 +127,12 @@ class Coordinator:
                 rows.close_plan(connection, plan, "abandoned")
 
     def give_up(
-        self,
-        plans: Sequence[SegmentPlan],
-        generation: KnownGeneration,
-        reason: str,
-        partitions: Collection[int] | None = None,
+        self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str
     ) -> list[OffsetRange]:
         """Close pending plans of a topic that is gone, and record one gap a partition; return the gaps.
 
         A gap begins at the ledger's end: what a dead run abandoned before these plans is lost with them. It
-        ends where the plans do, or where the newest look saw the partition end, if that is behind it. With
-        `partitions`, only they have lost what they had.
+        ends where the plans do, or where the newest look saw the partition end, if that is behind it.
         """
         with self.writing() as connection:
             for plan in plans:
@@ -154,8 +140,7 @@ class Coordinator:
             nexts = rows.next_offsets(connection, generation.row_id)
             ends: dict[int, int] = {}
             planned = [(r.partition, r.end) for plan in plans for r in plan.ranges]
-            known = [*planned, *seen.ends(connection, generation.row_id).items()]
-            for p, end in (x for x in known if partitions is None or x[0] in partitions):
+            for p, end in [*planned, *seen.ends(connection, generation.row_id).items()]:
                 ends[p] = max(end, ends.get(p, 0))
             lost = [OffsetRange(p, nexts[p], end) for p, end in sorted(ends.items()) if end > nexts[p]]
             for gap in lost:

@@ -49,7 +49,6 @@ class LedgerPartition(NamedTuple):
     next_offset: int
     last_offset: int | None
     last_hash: str | None
-    leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class Ledger:
     def partitions(self, row_id: int) -> dict[int, LedgerPartition]:
         """Partitions of a generation, by number."""
         p = s.partitions.c
-        query = select(p.partition, p.first_offset, p.next_offset, p.last_offset, p.last_hash, p.leader_epoch)
+        query = select(p.partition, p.first_offset, p.next_offset, p.last_offset, p.last_hash)
         with self.reading() as connection:
             rows = connection.execute(query.where(p.generation_id == row_id).order_by(p.partition))
             return {r.partition: LedgerPartition(*r) for r in rows}

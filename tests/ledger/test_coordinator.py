@@ -397,7 +397,6 @@ def test_one_coordinator_at_a_time(open_ledger: OpenLedger) -> None:
 WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = {
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
     "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
-    "note_epochs": lambda c, g, p: c.note_epochs(g, {0: 1}),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
     "add_plans": lambda c, g, p: c.add_plans(g, [(OffsetRange(0, 3, 4),)], 64),
     "abandon": lambda c, g, p: c.abandon([p]),
