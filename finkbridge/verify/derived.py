@@ -33,7 +33,8 @@ _FACTS = ("version", "epoch", "published", "published_mtime_ns", "lake", *_FLAGS
 def check_derived(connection: Connection) -> _Findings:
     """Yield every row that does not follow from those that it is made of."""
     for check in (
-        _commits, _added, _sets, _plans, _positions, _fingerprints, _columns, _delays, _settled, _looks, _night_counts, _facts,
+        _commits, _added, _sets, _plans, _positions, _fingerprints, _columns, _delays, _settled, _looks,
+        _night_counts, _facts,
     ):  # fmt: skip
         yield from check(connection)
 
