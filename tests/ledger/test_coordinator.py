@@ -398,6 +398,7 @@ WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = 
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
     "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
+    "skip_numbers": lambda c, g, p: c.skip_numbers(99),
     "add_plans": lambda c, g, p: c.add_plans(g, [(OffsetRange(0, 3, 4),)], 64),
     "abandon": lambda c, g, p: c.abandon([p]),
     "give_up": lambda c, g, p: c.give_up([p], g, "gone"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +11,7 @@ from finkbridge import quarantine, rebuild
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.quarantined import Selection
 from finkbridge.settings import Settings
+from tests.support.dying import killed_at
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     POINT,
@@ -26,15 +24,14 @@ from tests.support.lake import (
     points,
 )
 from tests.support.offline import POINT_KEY, assert_verified
-from tests.test_drain_crash import killed
 
 pytestmark = pytest.mark.kafka
 
 STEPS = [
-    ("requeue", "finkbridge.quarantine.requeue", "q.announce"),
-    ("requeue", "finkbridge.quarantine.requeue", "q.commit_requeue"),
-    ("rebuild", "finkbridge.rebuild.tables", "_keep"),
-    ("rebuild", "finkbridge.rebuild.tables", "r.commit_rebuild"),
+    ("requeue", "finkbridge.quarantine.requeue:q.announce"),
+    ("requeue", "finkbridge.quarantine.requeue:q.commit_requeue"),
+    ("rebuild", "finkbridge.rebuild.tables:_keep"),
+    ("rebuild", "finkbridge.rebuild.tables:r.commit_rebuild"),
 ]
 
 
@@ -70,23 +67,6 @@ def test_drain_goes_on_after_the_ledger_was_made_again(kafka: Kafka, settings: S
     assert_verified(lake, prune=True)
 
 
-def run_and_die(settings: Settings, what: str, module: str, name: str, after: bool) -> None:
-    """Requeue or rebuild, and be killed at a step."""
-    owner: Any = __import__(module, fromlist=["_"])
-    *inner, name = name.split(".")
-    for part in inner:
-        owner = getattr(owner, part)
-    original = getattr(owner, name)
-
-    def dying(*args: Any) -> Any:
-        if after:
-            original(*args)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(owner, name, dying)
-    run(settings, what)
-
-
 def run(settings: Settings, what: str) -> None:
     if what == "requeue":
         quarantine.requeue(settings, Selection(), POINT_KEY)
@@ -95,12 +75,12 @@ def run(settings: Settings, what: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("what", "module", "name"), STEPS, ids=[name for *_, name in STEPS])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("what", "step"), STEPS, ids=[step.partition(":")[2] for _, step in STEPS])
 def test_killed_and_drained_and_run_again(
-    kafka: Kafka, settings: Settings, what: str, module: str, name: str, after: bool
+    kafka: Kafka, settings: Settings, what: str, step: str, when: str
 ) -> None:
-    killed(run_and_die, settings, what, module, name, after)
+    killed_at((step, 1, when), run, settings, what)
     (generation,) = ledger_rows(settings.lake, s.generations)
     kafka.produce(generation.topic, points(8.0), partition=0)
     drained(settings)
