@@ -203,12 +203,12 @@ def test_follows_topics_that_come_grow_are_recreated_and_go(
 ) -> None:
     first = kafka.topic("fink_many_ztf")
     kafka.produce(first, real.records[:4])
-    settings = make_settings(tmp_path / "lake", kafka.bootstrap, first, "fink_more_*", follow=quick)
+    settings = make_settings(tmp_path / "lake", kafka.bootstrap, first, "fink_joins_late_*", follow=quick)
     with following(settings) as told:
         wait_until(lambda: told.rows() == 4)
         kafka.produce(first, real.records[4:6])
         wait_until(lambda: told.rows() == 6)
-        second = kafka.topic("fink_more_ztf")
+        second = kafka.topic("fink_joins_late_ztf")
         kafka.produce(second, real.records[:3])
         wait_until(lambda: told.rows() == 9)
         kafka.recreate(first)
@@ -228,12 +228,12 @@ def test_a_deleted_topic_is_noted_though_no_other_is_there(
     kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float]
 ) -> None:
     """By a pattern or by name, while it runs or before; certificates of later nights do not wait for it."""
-    before, by_name = kafka.topic("fink_gone_before_ztf"), kafka.topic("fink_named_ztf")
-    by_pattern = kafka.topic("fink_gone_ztf")
+    before, by_name = kafka.topic("fink_leaves_before_ztf"), kafka.topic("fink_named_ztf")
+    by_pattern = kafka.topic("fink_leaves_ztf")
     for topic in (before, by_name, by_pattern):
         kafka.produce(topic, real.records[:2])
     lake = tmp_path / "lake"
-    settings = make_settings(lake, kafka.bootstrap, "fink_gone_*", by_name, follow=quick)
+    settings = make_settings(lake, kafka.bootstrap, "fink_leaves_*", by_name, follow=quick)
     drained(settings)
     kafka.delete(before)
     with following(settings) as told:
@@ -243,7 +243,7 @@ def test_a_deleted_topic_is_noted_though_no_other_is_there(
         wait_until(lambda: gone(lake) == {before, by_name, by_pattern})
     assert [line for line in told.problems if "no topic" not in line] == []
     with Ledger(lake) as ledger, ledger.reading() as connection:
-        assert seen.searched(connection).keys() == {("ztf", "fink_gone_*")}
+        assert seen.searched(connection).keys() == {("ztf", "fink_leaves_*")}
     assert len(told.problems) <= 1
 
 

@@ -34,7 +34,9 @@ QUARANTINED = {
     "10,000 deep in a schema": (
         schema("int").replace(b'"int"', b"[" * 10_000 + b"]" * 10_000), b"\2", "the schema is"
     ),
-    "100,000 fields": (schema(*["int"] * 100_000), b"\2" * 100_000, "more than 20000 columns"),
+    "100,000 fields": (
+        schema(*["int"] * 100_000), b"\2" * 100_000, "100001 columns, more than one schema may have"
+    ),
     "a record of nothing but itself": (schema("r"), b"\2", "nested too deep"),
     "deeper than a value may be": (schema(["null", "r"]), b"\2" * 5_000 + b"\0", "nested too deep"),
     "an array for a key": (b"[]", b"\2", "no writer schema: neither in the key, nor in"),

@@ -51,14 +51,17 @@ def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
 
 
 def test_columns_beyond_the_budget_are_refused() -> None:
-    messages = [message(key, b"\2" * 99) for key in map(many_fields, (60, 50, 38, 99, 60))]
+    messages = [message(key, b"\2" * 101) for key in map(many_fields, (24, 23, 22, 25, 21, 20, 101, 24))]
     resolver = SchemaResolver(budget=Budget(64, 100))
     grouped = resolver.group("t", messages)
-    assert [list(group.indices) for group in grouped.groups] == [[0, 4], [2]]
-    assert [i for i, _ in grouped.rejected] == [1, 3]
-    assert "more than 100 columns of writer schemas in one topic" in grouped.rejected[0][1]
+    assert [list(group.indices) for group in grouped.groups] == [[0, 7], [1], [2], [4]]
+    (large, too_large), (last, too_many), (huge, far_too_large) = grouped.rejected
+    assert (large, last, huge) == (3, 5, 6)
+    assert "26 columns, more than one schema may have" in too_large
+    assert "102 columns, more than one schema may have" in far_too_large
+    assert "more than 100 columns of writer schemas in one topic" in too_many
     resolver.begin({"another": 50})
-    assert [list(group.indices) for group in resolver.group("t", messages).groups] == [[2]]
+    assert [list(group.indices) for group in resolver.group("t", messages).groups] == [[0, 7], [1]]
 
 
 def test_types_that_are_used_often_make_as_many_columns() -> None:
