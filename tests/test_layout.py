@@ -132,3 +132,10 @@ def test_folders_of_every_data_file_are_data_folders():
         assert all(layout.is_data_folder("/".join(parts[:n])) for n in range(1, len(parts) + 1)), path
     odd = ("archive/t/yesterday", "quarantine/t/2026-03-22", "packets/ztf/20260322", ".scratch/x", "notes")
     assert not any(map(layout.is_data_folder, odd))
+
+
+def test_what_a_file_system_keeps_is_no_stray() -> None:
+    assert all(
+        map(layout.is_beside, (".nfs00000000012c0001", ".fuse_hidden000001", "lost+found", "ledger.db-wal"))
+    )
+    assert not any(map(layout.is_beside, (".hidden", "nfs1", "notes.txt")))

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge import catalog, disk, layout, merge, parquet, tables
+from finkbridge.disk import Staging
 from finkbridge.drain import Bridge, open_bridge
+from finkbridge.errors import NameTakenError
 from finkbridge.ledger import Ledger, coordinate, schema
 from finkbridge.retire import delete_replaced
 from finkbridge.values import LandedFile, LandedPart, OffsetRange, RangeCount
@@ -223,6 +225,21 @@ def test_a_bad_file_is_one_problem_and_the_others_merge(ledger: Ledger, content:
     assert problem.startswith("packets/other/t/night=20260320: merging failed and changed nothing: ")
     assert "\n" not in problem
     assert sorted(f.rows for f in ledger.alive_files("packets")) == [3, 3, 3, 9]
+
+
+def test_a_name_that_is_taken_is_left_to_whom_it_is(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next coordinator deletes what it finds announced and not committed: not this one's file."""
+
+    def refuse(_: Staging) -> None:
+        raise NameTakenError("is there with other content")
+
+    add_packets(ledger, six_packets())
+    monkeypatch.setattr(Staging, "publish", refuse)
+    with coordinate(ledger) as coordinator:
+        problems = merge.merge_crowds(coordinator, ledger.crowds(2))
+        assert problems
+        assert all("is there with other content" in problem for problem in problems)
+        assert coordinator.unfinished_merges() == []
 
 
 def test_a_bad_file_does_not_stop_publishing(ledger: Ledger, lake: Path) -> None:

@@ -23,9 +23,6 @@ from finkbridge.verify.offsets import BATCH_ROWS
 
 _Findings = Iterator[Finding]
 
-ADDING = ("drain", "adopt", "merge", "requeue", "rebuild")
-"""Kinds of commits that add files; the others are ``gap`` and ``accept``."""
-
 _FLAGS = ("nights_stale", "tables_missing")
 _FACTS = ("version", "epoch", "published", "published_mtime_ns", "lake", *_FLAGS)
 

@@ -15,7 +15,14 @@ import pytest
 
 from finkbridge import quarantine
 from finkbridge.avro.archive import read_archive
-from finkbridge.errors import CommitConflictError, LakeAccessError, LakeBusyError, SettingsError
+from finkbridge.disk import Staging
+from finkbridge.errors import (
+    CommitConflictError,
+    LakeAccessError,
+    LakeBusyError,
+    NameTakenError,
+    SettingsError,
+)
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger import schema as s
@@ -67,6 +74,18 @@ def lake(tmp_path: Path) -> Path:
 
 def requeue(lake: Path, *named: str, schema: bytes | None = POINT_KEY, **more: Any) -> RequeueReport:
     return quarantine.requeue(settings_of(lake), Selection(named, **more), schema)
+
+
+def test_a_name_that_is_taken_is_left_to_whom_it_is(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next coordinator deletes what it finds announced and not committed: not this one's file."""
+
+    def refuse(_: Staging) -> None:
+        raise NameTakenError("is there with other content")
+
+    monkeypatch.setattr(Staging, "publish", refuse)
+    with pytest.raises(NameTakenError):
+        requeue(lake)
+    assert ledger_rows(lake, s.merging) == []
 
 
 def states(lake: Path) -> dict[tuple[str, int], str]:

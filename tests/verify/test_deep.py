@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,7 @@ from finkbridge import disk, layout
 from finkbridge.avro.archive import read_archive, write_archive
 from finkbridge.ledger import schema as s
 from finkbridge.verify import Finding, Report
+from finkbridge.verify.archives import Decoders
 from finkbridge.verify.contents import check_file
 from tests.support.lake import encode
 from tests.verify.lakes import Feed, add, doctor, files, forge, merge_all, point, verified
@@ -234,15 +236,24 @@ def test_many_row_groups_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(int(f.problem.split()[0]) for f in found) == 300
 
 
+def watched(monkeypatch: pytest.MonkeyPatch, size: Callable[[Any], int]) -> list[int]:
+    """Return the list that takes the size of each batch that is decoded."""
+    sizes: list[int] = []
+    bulk = Decoders.bulk
+
+    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
+        sizes.append(size(datums))
+        return bulk(self, schema, survey, datums)
+
+    monkeypatch.setattr(Decoders, "bulk", counted)
+    return sizes
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["rows", "messages without rows"])
 def test_batches_are_of_unpacked_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
 ) -> None:
     """Each of these values is a compressed file of a megabyte of zeros."""
-    import fastavro  # noqa: PLC0415
-
-    from finkbridge.verify.archives import Decoders  # noqa: PLC0415
-
     document = {"type": "record", "name": "zeros", "fields": [{"name": "b", "type": "bytes"}]}
     out = io.BytesIO()
     fastavro.writer(out, document, [{"b": bytes(1_000_000)}], codec="deflate")
@@ -252,14 +263,7 @@ def test_batches_are_of_unpacked_bytes(
     if lost:
         for table in ("deliveries", "packets"):
             forge(lake, files(lake, table)[0], lambda t: t.slice(0, 1))
-    decoded: list[int] = []
-    bulk = Decoders.bulk
-
-    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
-        decoded.append(sum(map(len, datums)))
-        return bulk(self, schema, survey, datums)
-
-    monkeypatch.setattr(Decoders, "bulk", counted)
+    decoded = watched(monkeypatch, lambda datums: sum(map(len, datums)))
     report = verified(lake, deep=True, sample=0, nights=["20260320"])
     assert sum(decoded) > count * 1_000_000
     assert max(decoded) <= 24_000_000
@@ -271,8 +275,6 @@ def test_batches_are_of_what_datums_take_in_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
 ) -> None:
     """Each byte of these is a hundred columns: one message is some 50 MB."""
-    from finkbridge.verify.archives import Decoders  # noqa: PLC0415
-
     inner = {
         "type": "record",
         "name": "e",
@@ -288,14 +290,7 @@ def test_batches_are_of_what_datums_take_in_columns(
     if lost:
         for table in ("deliveries", "packets"):
             forge(lake, files(lake, table)[0], lambda t: t.slice(0, 1))
-    decoded: list[int] = []
-    bulk = Decoders.bulk
-
-    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
-        decoded.append(len(datums))
-        return bulk(self, schema, survey, datums)
-
-    monkeypatch.setattr(Decoders, "bulk", counted)
+    decoded = watched(monkeypatch, len)
     report = verified(lake, deep=True, sample=0, nights=["20260320"])
     assert (max(decoded), sum(decoded)) == (1, count)
     assert bool([f for f in report.findings if f.kind == "row"]) == lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from sqlalchemy import update
 
 from finkbridge.cli.main import main
-from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger import Ledger, coordinate, seen
 from finkbridge.ledger import schema as s
 from finkbridge.values import Message, OffsetRange
 from finkbridge.verify import verify
+from finkbridge.verify.derived import check_derived
 from finkbridge.verify.spans import NAMED, Spans
 from tests.support.offline import POINT_KEY, TIME_MS, fill, point
 from tests.verify.lakes import doctor
@@ -31,6 +33,16 @@ def lake(tmp_path: Path) -> Path:
         coordinator.commit_gap(known, OffsetRange(0, 12, 20), "expired")
         coordinator.commit_gap(known, OffsetRange(0, 20, 22), "deleted")
     return tmp_path / "lake"
+
+
+def test_looks_of_a_clock_that_was_set_back_are_no_damage(lake: Path) -> None:
+    with Ledger(lake) as ledger, coordinate(ledger) as coordinator:
+        key = (ledger.generations()["ztf", "t"].row_id, 0)
+        for at in (time.time(), time.time() - 86_400):
+            with coordinator.writing() as connection:
+                seen.note_looks(connection, {key: 22}, at)
+        with ledger.reading() as connection:
+            assert list(check_derived(connection)) == []
 
 
 def run(lake: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
