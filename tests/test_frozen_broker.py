@@ -26,7 +26,7 @@ from tests.support.lake import assert_consistent, drained, make_settings, next_o
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 3.0
 MESSAGES = 5
 
 
@@ -91,7 +91,7 @@ def assert_whole(lake: Path) -> None:
     ("owner", "step", "doing"),
     [
         (ClusterAdmin, "_overview", "listing topics"),
-        (ClusterAdmin, "_results", "describing topics"),
+        (ClusterAdmin, "_known", "describing topics"),
         (ClusterAdmin, "_offsets", "looking offsets up"),
         (RangeReader, "read", "reading frozen_"),
         (RangeReader, "_batches", "reading frozen_"),

@@ -1,4 +1,4 @@
-"""Ctrl-C while a library's call into C lasts: Python's own handler would wait until the call returns."""
+"""Ctrl-C that Python's own handler does not see through: while a call into C lasts, or inside its errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 GRACE_S = 2.0
 """From the first Ctrl-C to the end of the process, where the call heeds no interrupt."""
@@ -49,3 +50,34 @@ def _watch(wakeups: socket.socket, interrupt: Callable[[], None]) -> None:
 
 def _end() -> None:
     os._exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[Callable[[], bool]]:
+    """Remember Ctrl-C in the context: a library may give ``KeyboardInterrupt`` back as an error of its own.
+
+    DuckDB does while it reads an Arrow table, for one. A handler that is not Python's own stays as it is.
+
+    Yields
+    ------
+    Callable
+        Says if Ctrl-C came.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

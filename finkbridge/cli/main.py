@@ -23,6 +23,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from finkbridge import __version__
+from finkbridge.cli.interrupting import noting_interrupts
 from finkbridge.cli.options import App, lake_option
 from finkbridge.errors import FinkbridgeError, SettingsError
 from finkbridge.text import escaped
@@ -150,10 +151,11 @@ def cli(context: click.Context, config: Path | None, verbose: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     app = App()
-    try:
-        result = cli.main(arguments, prog_name="finkbridge", standalone_mode=False, obj=app)
-    except Exception as error:  # noqa: BLE001 - the last place: what failed becomes a line and an exit code
-        return _report(error, app)
+    with noting_interrupts() as interrupted:
+        try:
+            result = cli.main(arguments, prog_name="finkbridge", standalone_mode=False, obj=app)
+        except Exception as error:  # noqa: BLE001 - the last place: what failed becomes a line and an exit code
+            return _report(click.Abort() if interrupted() else error, app)
     return result if isinstance(result, int) else 0
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 
+from finkbridge.cli.main import cli, main
 from finkbridge.ledger import Ledger
 from tests.support.command import Command
 
@@ -64,3 +70,26 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "interrupted\n"
+
+
+def test_what_a_library_makes_an_error_of_is_an_interrupt_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = pa.schema({"number": pa.int64()})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)  # where the interrupt comes
+        yield pa.record_batch([[1]], schema)
+
+    def command(*_: Any, **__: Any) -> None:
+        with duckdb.connect() as connection:
+            connection.register("sent", pa.RecordBatchReader.from_batches(schema, batches()))
+            with pytest.raises(duckdb.Error) as caught:
+                connection.sql("FROM sent").fetchall()
+        raise caught.value
+
+    monkeypatch.setattr(cli, "main", command)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "finkbridge: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
