@@ -52,13 +52,16 @@ class Workforce:
         self._process: BaseProcess | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run a call where there is room."""
+        """Run a call where there is room; raise WorkerError where no process can be started."""
         try:
-            return self._pool.submit(fn, *args)
-        except BrokenExecutor:
-            stop_executor(self._pool)
-            self._pool = open_executor(self.count)
-            return self._pool.submit(fn, *args)
+            try:
+                return self._pool.submit(fn, *args)
+            except BrokenExecutor:
+                stop_executor(self._pool)
+                self._pool = open_executor(self.count)
+                return self._pool.submit(fn, *args)
+        except (OSError, EOFError) as refusal:
+            raise _cannot_start(refusal) from None
 
     def submit_alone(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a call in a new process that does nothing else, one after the other.
@@ -81,10 +84,11 @@ class Workforce:
     def _call_alone(self, fn: Callable[..., T], /, *args: Any) -> T:
         try:
             receiver, sender = context().Pipe(duplex=False)
-            self._process = process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
+            process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
             process.start()
-        except OSError as refusal:
-            raise WorkerError(f"no worker process can be started ({refusal.strerror}): run again") from None
+            self._process = process
+        except (OSError, EOFError) as refusal:
+            raise _cannot_start(refusal) from None
         sender.close()
         with receiver:
             is_ready = receiver.poll(START_S) and _receive(receiver) is not None
@@ -102,6 +106,14 @@ class Workforce:
         if error is not None:
             raise error
         return cast("T", result)
+
+
+def _cannot_start(refusal: OSError | EOFError) -> WorkerError:
+    """Return the error for a system that gives no process, or whose server of processes ended (EOFError)."""
+    reason = refusal.strerror if isinstance(refusal, OSError) else "the server of workers ended"
+    return WorkerError(
+        f"no worker process can be started ({reason}): run again, with `--workers 0` if it stays so"
+    )
 
 
 def _receive(receiver: Connection) -> Any:

@@ -87,3 +87,23 @@ def test_a_lake_that_is_a_file_is_not_the_servers_to_tell(
     (tmp_path / "file").write_text("x")
     monkeypatch.setattr(workers, "context", lambda: None)
     workers.expect_work(Settings.model_validate({"lake": tmp_path / "file"}))
+
+
+def test_a_server_that_cannot_load_its_modules_is_told_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "from finkbridge import workers; from finkbridge.errors import WorkerError;"
+        "from finkbridge.workforce import Workforce\n"
+        "workers._PRELOAD[:] = ['broken_module']; workforce = Workforce(1)\n"
+        "for submit in (workforce.submit, lambda *call: workforce.submit_alone(*call).result()):\n"
+        "    try: submit(int, '7')\n"
+        "    except WorkerError as error: print(error)\n"
+        "workforce.close()"
+    )
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('broken')\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("no worker process can be started (") for line in lines)

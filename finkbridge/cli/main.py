@@ -155,8 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             result = cli.main(arguments, prog_name="finkbridge", standalone_mode=False, obj=app)
         except Exception as error:  # noqa: BLE001 - the last place: what failed becomes a line and an exit code
-            return _report(click.Abort() if interrupted() else error, app)
+            return _report(click.Abort() if interrupted() else _meant(error), app)
     return result if isinstance(result, int) else 0
+
+
+def _meant(error: Exception) -> Exception:
+    """Return the error that click hides: any end of a file counts as one typed at a prompt."""
+    cause = error.__cause__  # of a real prompt's end there is none
+    return cause if isinstance(error, click.Abort) and isinstance(cause, EOFError) else error
 
 
 def _report(error: Exception, app: App) -> int:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import duckdb
 import pyarrow as pa
 import pytest
 
-from finkbridge.cli.main import cli, main
+from finkbridge.cli.main import LazyGroup, cli, main
 from finkbridge.ledger import Ledger
 from tests.support.command import Command
 
@@ -93,3 +94,15 @@ def test_what_a_library_makes_an_error_of_is_an_interrupt_all_the_same(
     assert main([]) == 130
     assert capsys.readouterr().err == "finkbridge: interrupted\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_end_of_file_inside_is_no_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    def command() -> None:
+        raise EOFError("of something inside")
+
+    monkeypatch.setattr(LazyGroup, "get_command", lambda *_: command)
+    assert main(["status"]) == 1
+    assert "unexpected EOFError: of something inside" in capsys.readouterr().err
