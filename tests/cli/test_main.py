@@ -72,7 +72,8 @@ def test_help_imports_no_command_and_no_library():
     ).stderr.split()
     light = {"finkbridge", "finkbridge.errors", "finkbridge.later", "finkbridge.text"}
     ours = {m for m in modules if m.startswith("finkbridge")}
-    assert ours - light == {"finkbridge.cli", "finkbridge.cli.main", "finkbridge.cli.options"}
+    shared = {"finkbridge.cli.interrupting", "finkbridge.cli.main", "finkbridge.cli.options"}
+    assert ours - light == {"finkbridge.cli"} | shared
     assert not {"pydantic", "rich", "yaml", "pyarrow", "numpy", "confluent_kafka", "asyncio"} & set(modules)
 
 
