@@ -17,7 +17,7 @@ from finkbridge.errors import FinkbridgeError
 
 
 def main(lake: str) -> None:
-    alerts = finkbridge.scan("deliveries", lake).filter(survey="ztf").unique("source_id")
+    alerts = finkbridge.scan("deliveries", lake, survey="ztf").unique("source_id")
     good = alerts.filter(
         pl.col("reliability") > 0.7, pl.col("is_positive"), pl.col("sso_name").is_null(), pl.col("n_det") < 50
     )

@@ -20,12 +20,15 @@ TABLES = ("deliveries", *(f"packets_{survey}" for survey in SURVEYS))
 
 
 def scan(
-    table: str = "deliveries", lake: str | os.PathLike[str] = "lake", ledger: str | None = None
+    table: str = "deliveries",
+    lake: str | os.PathLike[str] = "lake",
+    ledger: str | None = None,
+    survey: str | None = None,
 ) -> pl.LazyFrame:
     """Return a table of the lake as a polars LazyFrame.
 
-    Filters and selections reach the Parquet files; files of nights, or of whole surveys, that a filter rules
-    out are never opened.
+    Filters and selections reach the Parquet files. Of nights that a filter rules out no file is opened but
+    the first of each schema. A filter by ``survey`` opens all files, as none has that column: ask here.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def scan(
         Folder of the lake.
     ledger
         SQLAlchemy URL of the ledger, if it is not in the lake.
+    survey
+        ``ztf``, ``lsst`` or ``other``, for ``deliveries`` of this survey alone; None: of all.
 
     Returns
     -------
@@ -49,7 +54,7 @@ def scan(
     LakeError
         There is no lake.
     SettingsError
-        There is no such table.
+        There is no such table or survey.
 
     Examples
     --------
@@ -58,18 +63,22 @@ def scan(
     if table not in TABLES:
         raise SettingsError(f"no table {table!r}: there are {', '.join(TABLES)}")
     folder = Path(lake)
-    name, _, survey = table.partition("_")
+    name, _, only = table.partition("_")
+    if survey is not None and survey not in ((only,) if only else SURVEYS):
+        raise SettingsError(f"{table} has no survey {survey!r}: there are {', '.join(SURVEYS)}")
+    wanted = only or survey
     with open_known(folder, ledger) as opened:
-        groups = [g for g in file_groups(opened, name) if not survey or g.survey == survey]
-    empty = empty_packets() if survey else empty_deliveries()
+        groups = [g for g in file_groups(opened, name) if not wanted or g.survey == wanted]
+    empty = empty_packets() if only else empty_deliveries()
     clashing = clashing_columns((group.schema for group in groups), str)
     start = pl.from_arrow(empty).lazy()  # type: ignore[union-attr]
-    frames = (_scan(group, folder, clashing, with_survey=not survey) for group in groups)
+    frames = (_scan(group, folder, clashing, with_survey=not only) for group in groups)
     return pl.concat([start, *frames], how="diagonal_relaxed")
 
 
 def _scan(group: FileGroup, lake: Path, clashing: set[str], *, with_survey: bool) -> pl.LazyFrame:
-    frame = pl.scan_parquet(_paths(group, lake), hive_partitioning=True, hive_schema={"night": pl.Int32})
+    paths = [lake / path for path in group.paths]
+    frame = pl.scan_parquet(paths, hive_partitioning=True, hive_schema={"night": pl.Int32})
     frame = frame.with_columns(_as_json(field) for field in group.schema if field.name in clashing)
     return frame.with_columns(survey=pl.lit(group.survey)) if with_survey else frame
 
@@ -86,7 +95,3 @@ def _as_json(field: pa.Field) -> pl.Expr:
             return pl.Series(values.name, connection.sql(query).arrow().read_all()["json"])
 
     return pl.col(field.name).map_batches(texts, return_dtype=pl.String, is_elementwise=True)
-
-
-def _paths(group: FileGroup, lake: Path) -> list[Path]:
-    return [lake / path for path in group.paths]

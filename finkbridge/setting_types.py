@@ -24,6 +24,14 @@ _BYTE_UNITS = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_CRON = (
+    (0, 59, ""),
+    (0, 23, ""),
+    (1, 31, ""),
+    (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    (0, 7, "sun mon tue wed thu fri sat"),
+)
+"""Least and greatest number, and the numbers' names, of a cron expression's fields."""
 _SECRET_KAFKA_KEY = re.compile(r"password|secret|token|jaas|oauthbearer\.config|key\.pem")
 
 
@@ -98,9 +106,23 @@ def _check_ledger(value: SecretStr) -> SecretStr:
 
 
 def _check_cron(value: str) -> str:
-    if not re.fullmatch(r"[\d*/,A-Za-z-]+( +[\d*/,A-Za-z-]+){4}", value):
+    fields = value.split()
+    if len(fields) != len(_CRON) or not all(map(_is_cron, fields, _CRON)):
         raise ValueError("write five cron fields, such as '*/5 * * * *' for every 5 minutes")
     return value
+
+
+def _is_cron(text: str, kind: tuple[int, int, str]) -> bool:
+    """Whether a field is a list of numbers or names, ranges of them, or all, each perhaps in steps."""
+    least, most, names = kind
+    known = {name: number for number, name in enumerate(names.split(), least)}
+    for part in text.lower().split(","):
+        span, _, step = part.partition("/")
+        ends = [known.get(end, int(end) if end.isdecimal() else -1) for end in span.split("-")]
+        in_range = span == "*" or (len(ends) <= 2 and all(least <= end <= most for end in ends))
+        if not in_range or ends != sorted(ends) or ("/" in part and not (step.isdecimal() and int(step))):
+            return False
+    return True
 
 
 def _check_url(value: str) -> str:

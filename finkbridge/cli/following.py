@@ -28,7 +28,7 @@ def run(app: App, topics: Sequence[str], options: Mapping[str, Any], *, as_json:
     keep_memory_flat()
     settings = app.settings(options)
     _warn_once()
-    with stopping_in_order() as stop, open_bridge(settings) as bridge:
+    with stopping_in_order() as stop, open_bridge(settings, topics) as bridge:
         bridge.stopping = stop.event
         follow(bridge, topics, Printer(app, as_json=as_json))
     return stop.exit_code

@@ -27,7 +27,7 @@ QUESTIONS = (
     (
         "Which alerts did more than one filter let through?",
         """SELECT object_id, band, round(mag, 2) AS mag, topics
-        FROM alerts WHERE len(topics) > 1 ORDER BY mag LIMIT 5""",
+        FROM alerts WHERE len(topics) > 1 ORDER BY mag, source_id LIMIT 5""",
     ),
     (
         "The most reliable LSST sources?",

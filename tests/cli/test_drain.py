@@ -142,27 +142,29 @@ def test_what_is_no_schema_is_refused_before_there_is_a_lake(
     assert not command.lake.exists()
 
 
-def refused(command: Command, *arguments: str) -> str:
-    done = command.run("drain", *arguments, code=1)
+def refused(command: Command, *arguments: str, name: str = "drain") -> str:
+    done = command.run(name, *arguments, code=1)
     assert done.stdout == ""
     assert not command.lake.exists()
     (line,) = done.stderr.splitlines()
     return line
 
 
-def test_no_broker_leaves_no_lake(tmp_path: Path) -> None:
-    line = refused(Command(tmp_path, "127.0.0.1:1"), "any")
+@pytest.mark.parametrize("name", ["drain", "follow"])
+def test_no_broker_leaves_no_lake(tmp_path: Path, name: str) -> None:
+    line = refused(Command(tmp_path, "127.0.0.1:1"), "any", name=name)
     assert line.startswith("finkbridge: error: cluster ztf: no broker answers ")
 
 
 @pytest.mark.kafka
-def test_a_wrong_password_or_name_leaves_no_lake(kafka: Kafka, tmp_path: Path, topic: str) -> None:
+@pytest.mark.parametrize("name", ["drain", "follow"])
+def test_a_wrong_password_or_name_leaves_no_lake(kafka: Kafka, tmp_path: Path, topic: str, name: str) -> None:
     sasl = {"USERNAME": kafka.username, "PASSWORD": "wrong-horse"}
     wrong = {f"FINKBRIDGE_CLUSTERS__ZTF__{key}": value for key, value in sasl.items()}
     command = Command(tmp_path, kafka.sasl_bootstrap, **wrong)
-    assert "cluster ztf: the credentials are refused" in refused(command, "fink_*")
+    assert "cluster ztf: the credentials are refused" in refused(command, "fink_*", name=name)
     command = Command(tmp_path, kafka.bootstrap)
-    assert f"has no topic {topic}x: did you mean {topic}" in refused(command, f"{topic}x")
+    assert f"has no topic {topic}x: did you mean {topic}" in refused(command, f"{topic}x", name=name)
     command.run("drain", topic, f"{topic}x", code=1)
     assert len(delivered(command.lake)) == 20, "what can be had is drained"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._utils.schedules import is_valid_cron_string
 
 from finkbridge import catalog
 from finkbridge.ledger import Ledger, coordinate
@@ -79,9 +80,27 @@ def test_the_lake_has_one_writer(tmp_path: Path) -> None:
     assert not drain.can_subset, "archive and tables commit together or not at all"
 
 
-def test_a_bad_cron_is_one_clear_line() -> None:
+BAD_CRONS = [
+    "every 5 minutes",
+    "61 * * * *",
+    "* * * *",
+    "* 24 * * *",
+    "5-1 * * * *",
+    "*/0 * * * *",
+    "* * * jon *",
+]
+
+
+@pytest.mark.parametrize("cron", BAD_CRONS)
+def test_a_bad_cron_is_one_clear_line(cron: str) -> None:
     with pytest.raises(ValueError, match="five cron fields"):
-        Settings.model_validate({"schedule": {"cron": "every 5 minutes"}})
+        Settings.model_validate({"schedule": {"cron": cron}})
+
+
+@pytest.mark.parametrize("cron", ["*/5 * * * *", "0,30 6-18/2 1 jan,DEC MON-FRI", "0 0 * * 7"])
+def test_dagster_takes_a_cron_that_settings_take(cron: str) -> None:
+    assert Settings.model_validate({"schedule": {"cron": cron}}).schedule.cron == cron
+    assert is_valid_cron_string(cron)
 
 
 def _columns_of_view(lake: Path) -> set[str]:
