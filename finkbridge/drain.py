@@ -41,7 +41,7 @@ Wanted = Mapping[str, Sequence[str]]
 B = TypeVar("B", bound="Bridge")
 
 PUBLISH_EVERY_S = 30.0
-"""How often a long run publishes the catalog, so that readers see it grow."""
+"""How often a long run publishes the catalog, so that readers see it grow, where nobody says otherwise."""
 
 
 def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
@@ -131,6 +131,7 @@ class Bridge:
         self._workers: Workforce | None = None
         self._is_careful = coordinator.is_after_death()
         """Work that a dead run left may have killed it: it is not done in this process."""
+        self.publish_every_s = PUBLISH_EVERY_S
         self._published = time.monotonic()
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
@@ -248,7 +249,7 @@ class Bridge:
         clear_scratch(self.settings.lake)
 
     def _publish_now_and_then(self) -> None:
-        if time.monotonic() - self._published > PUBLISH_EVERY_S:
+        if time.monotonic() - self._published > self.publish_every_s:
             self._publish_if_stale()
 
     def _crew(self, backlog_bytes: float) -> Workforce:

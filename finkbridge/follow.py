@@ -39,6 +39,9 @@ BACKOFF_MAX_S = 15.0
 TICK_S = 0.05
 """Seconds between two decisions; they cost nothing."""
 
+PUBLISH_EVERY_S = 4.0
+"""How often a batch that lasts, as one of a whole backlog does, publishes what it has landed."""
+
 Pair = tuple[str, int]
 """Topic and partition."""
 
@@ -229,6 +232,7 @@ class Follower:
 
     def __init__(self, bridge: Bridge, names: Sequence[str], teller: Teller) -> None:
         self._bridge = bridge
+        bridge.publish_every_s = PUBLISH_EVERY_S
         self._teller = teller
         self._limits = bridge.settings.follow
         self._watches = [

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -286,13 +287,17 @@ class Settings(_Values):
     def wanted(self, names: Sequence[str] = ()) -> dict[str, Sequence[str]]:
         """Return topics and patterns by cluster: those named, or else the clusters' own.
 
+        What is named is asked of the clusters whose own topics it is among; where it is of none, of all.
+
         Raises
         ------
         SettingsError
             There is no cluster, or no topic is named anywhere.
         """
         self.require_clusters()
-        wanted = {name: names or cluster.topics for name, cluster in self.clusters.items()}
+        own: dict[str, Sequence[str]] = {name: cluster.topics for name, cluster in self.clusters.items()}
+        homes = {n: [c for c in own if any(fnmatchcase(n, topic) for topic in own[c])] or own for n in names}
+        wanted = {c: tuple(n for n in names if c in homes[n]) if names else own[c] for c in own}
         if not any(wanted.values()):
             raise SettingsError(
                 "no topics to drain: name some (patterns such as 'fink_*_ztf' work), or set topics under "

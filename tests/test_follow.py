@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from finkbridge import follow as module
+from finkbridge import layout
 from finkbridge.broker import Broker
 from finkbridge.drain import Bridge, open_bridge
 from finkbridge.errors import BrokerError
@@ -22,6 +24,7 @@ from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_change
 from finkbridge.ledger import Ledger, schema, seen
 from finkbridge.report import DrainReport
 from finkbridge.settings import FollowSettings, Settings
+from finkbridge.values import OffsetRange
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     RealAlerts,
@@ -180,6 +183,42 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Look around often; settings of a quick follower."""
     monkeypatch.setattr(module, "REFRESH_S", 0.3)
     return {"idle_s": 0.1, "batch_age_s": 0.3}
+
+
+@pytest.mark.kafka
+def test_a_batch_that_lasts_is_seen_while_it_does(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("fink_long_ztf")
+    kafka.produce(topic, real.records[:6])
+    monkeypatch.setattr(module, "PUBLISH_EVERY_S", 0.0)
+    waiting, fetch = threading.Event(), Broker.fetch
+
+    def waits_at_the_last(self: Broker, name: str, span: OffsetRange) -> Any:
+        if span.end == 6:
+            assert waiting.wait(60)
+        return fetch(self, name, span)
+
+    monkeypatch.setattr(Broker, "fetch", waits_at_the_last)
+    small = {"segment_bytes": 130_000}  # two alerts
+    with following(
+        make_settings(tmp_path / "lake", kafka.bootstrap, topic, follow=quick, drain=small)
+    ) as told:
+        try:
+            wait_until(lambda: visible(tmp_path / "lake") >= 2)
+            assert told.reports == []
+        finally:
+            waiting.set()
+        wait_until(lambda: told.rows() == 6)
+
+
+def visible(lake: Path) -> int:
+    """Return the rows that a new connection sees."""
+    if not (lake / layout.CATALOG).is_file():
+        return 0
+    with duckdb.connect(str(lake / layout.CATALOG), read_only=True) as connection:
+        ((rows,),) = connection.sql("SELECT count(*) FROM deliveries").fetchall()
+    return int(rows)
 
 
 @pytest.mark.kafka

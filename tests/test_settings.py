@@ -250,6 +250,23 @@ def test_settings_are_frozen_and_documented():
     assert [f"{m.__name__}.{n}" for m in models for n, f in m.model_fields.items() if not f.description] == []
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([], {"ztf": ("fink_*_ztf", "odd"), "lsst": ("fink_*_lsst",)}),
+        (["fink_a_ztf"], {"ztf": ("fink_a_ztf",), "lsst": ()}),
+        (["fink_*_lsst", "odd"], {"ztf": ("odd",), "lsst": ("fink_*_lsst",)}),
+        (["other", "fink_*"], {"ztf": ("other", "fink_*"), "lsst": ("other", "fink_*")}),
+    ],
+)
+def test_names_are_asked_of_the_clusters_that_they_are_of(
+    names: list[str], wanted: dict[str, tuple[str, ...]]
+):
+    topics = {"ztf": ["fink_*_ztf", "odd"], "lsst": ["fink_*_lsst"]}
+    clusters = {name: {"servers": "x:1", "topics": mine} for name, mine in topics.items()}
+    assert Settings.model_validate({"clusters": clusters}).wanted(names) == wanted
+
+
 def test_unknown_cluster_lists_the_known():
     settings = load(FINKBRIDGE_CLUSTERS__ZTF__SERVERS="a:1").settings
     assert settings.cluster("ztf").servers == "a:1"

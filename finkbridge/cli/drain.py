@@ -44,7 +44,8 @@ def command(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Drain TOPICS into the lake: all that is there now, then end.
 
-    TOPICS are names and patterns such as 'fink_*_ztf'; with none, those of the settings. Exit codes: 0 all
+    TOPICS are names and patterns such as 'fink_*_ztf'; with none, those of the settings. Each is asked of the
+    clusters whose topics in the settings it is among; where it is of none, of all clusters. Exit codes: 0 all
     that was planned is in the lake; 1 something is not (what is drained stays drained, the next run goes on);
     2 a bad setting; 130 or 143 ended by Ctrl-C or SIGTERM.
 
