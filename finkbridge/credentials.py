@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ _TEXTS = {
     "password": ("sasl.password", "password"),
 }
 """Our settings by fink-client's keys; the first one that has a value wins."""
+
+_KNOWN = [*(key for keys in _TEXTS.values() for key in keys), "mytopics", "topics", "maxtimeout"]
+"""Keys that count. fink-client has others, and may get more: only one that looks like these is an error."""
+_SAME = 0.8
+"""So alike, of 1, are a word and one that is misspelt."""
 
 _NOT_KAFKA = {key for keys in _TEXTS.values() for key in keys}
 
@@ -100,6 +106,7 @@ def load_yaml(path: Path) -> Mapping[str, Any]:
 
 
 def _cluster_values(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    _refuse_misspelt(content, path)
     values: dict[str, Any] = {}
     for setting, keys in _TEXTS.items():
         key = next((key for key in keys if content.get(key) is not None), None)
@@ -110,6 +117,15 @@ def _cluster_values(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     kafka = {k: v for k, v in content.items() if "." in str(k) and k not in _NOT_KAFKA and v is not None}
     _check_scalars(kafka, path)
     return values | ({"topics": topics} if topics else {}) | ({"kafka": kafka} if kafka else {})
+
+
+def _refuse_misspelt(content: Mapping[str, Any], path: Path) -> None:
+    """Raise where a key is most likely another one: without its password, a user would search the network."""
+    for key in map(str, content):
+        near = [] if key in _KNOWN or "." in key else get_close_matches(key, _KNOWN, 1, _SAME)
+        others = next((keys for keys in _TEXTS.values() if near and near[0] in keys), near)
+        if near and not any(other in content for other in others):
+            raise SettingsError(f"{path}: there is no key {key}, did you mean {near[0]}? Correct it")
 
 
 def _text(value: object, key: str, path: Path) -> str:

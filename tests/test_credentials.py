@@ -159,6 +159,7 @@ def test_no_folder_is_no_credentials(tmp_path: Path):
         ({**REGISTERED, "password": [SECRET]}, "password is not a text"),
         ({**REGISTERED, "servers": 9092}, "servers is not a text"),
         ({**REGISTERED, "mytopics": 5}, "mytopics is no list"),
+        ({"servers": "a:1", "username": "u", "pasword": SECRET}, "no key pasword, did you mean password?"),
         ({**REGISTERED, "mytopics": [{SECRET: 1}]}, "a topic is not a text"),
         (
             {**REGISTERED, "sasl.jaas.config": {"x": SECRET}},
@@ -178,6 +179,11 @@ def test_broken_file_is_one_line_without_values(home: Path, content: object, mes
     assert "\n" not in text
     assert SECRET not in text
     assert "12345678" not in text
+
+
+def test_keys_of_fink_client_that_are_not_ours_do_not_count(home: Path):
+    write(home, "ztf_credentials.yml", {**REGISTERED, "group": "x", "tmin": 3, "testtopic": "t"})
+    assert cluster(home).group_id == "alice_group"
 
 
 def test_not_utf8(home: Path):
