@@ -24,6 +24,7 @@ from finkbridge.budget import SchemaBudget
 from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeExpiredError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
+from finkbridge.plan import in_lanes
 from finkbridge.planning import Key, Planner
 from finkbridge.report import DrainReport
 from finkbridge.values import LandedPart, SegmentPlan
@@ -97,7 +98,7 @@ class Execution:
 
     def execute(self, plans: Iterable[SegmentPlan]) -> None:
         """Land and commit plans; what goes wrong with one is reported, and its plan stays pending."""
-        self._queue.extend(plans)
+        self._queue.extend(in_lanes(plans, max(1, self.crew.workers.count)))
         while (self._queue or self._attempts.is_busy()) and not self.crew.stopping.is_set():
             self._submit()
             self._collect(0.5)

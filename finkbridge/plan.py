@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from finkbridge.values import OffsetRange, TopicGeneration
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
 MEAN_MESSAGE_BYTES = 64_000
 """Size of a message of a topic that was never drained: between ZTF's 53 kB and LSST's 231 kB."""
@@ -134,6 +135,24 @@ def segments(
         consecutive ones. Together they tile the ranges.
     """
     return _pack(ranges, max(1, int(segment_bytes / mean_bytes)))
+
+
+def in_lanes(plans: Iterable[SegmentPlan], lanes: int) -> list[SegmentPlan]:
+    """Order plans so that whoever has done one mostly finds the next of its partition.
+
+    That many partitions are drained side by side, each in its order; a consumer goes on where it stands.
+    """
+    chains: dict[tuple[TopicGeneration, int], deque[SegmentPlan]] = {}
+    for plan in plans:
+        chains.setdefault((plan.source, plan.ranges[0].partition), deque()).append(plan)
+    waiting, running = deque(chains.values()), list[deque[SegmentPlan]]()
+    ordered: list[SegmentPlan] = []
+    while waiting or running:
+        while waiting and len(running) < lanes:
+            running.append(waiting.popleft())
+        ordered += [chain.popleft() for chain in running]
+        running = [chain for chain in running if chain]
+    return ordered
 
 
 def _pack(ranges: Iterable[OffsetRange], capacity: int) -> list[tuple[OffsetRange, ...]]:

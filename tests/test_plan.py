@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finkbridge.plan import Limits, PartitionState, Waiting, backlog, cut, expired, segments, share
-from finkbridge.values import OffsetRange, TopicGeneration, covers
+from finkbridge.plan import Limits, PartitionState, Waiting, backlog, cut, expired, in_lanes, segments, share
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration, covers
 
 
 @st.composite
@@ -176,3 +176,27 @@ def test_cut_tiles(partition, start, length, offsets):
     whole = OffsetRange(partition, start, start + length)
     assert covers(cut(whole, offsets), whole)
     assert all(piece.offsets <= offsets for piece in cut(whole, offsets))
+
+
+@given(topics(), st.integers(1, 10**8), st.integers(1, 5))
+def test_lanes_have_every_plan_once_and_each_partition_in_order(waiting, segment_bytes, lanes):
+    pieces = [
+        (source, ranges)
+        for source, w in waiting.items()
+        for ranges in segments(w.ranges, segment_bytes, w.mean_bytes)
+    ]
+    plans = [SegmentPlan(number, source, ranges, 0) for number, (source, ranges) in enumerate(pieces, 1)]
+    ordered = in_lanes(plans, lanes)
+    assert sorted(plan.number for plan in ordered) == [plan.number for plan in plans]
+    for chain in {(plan.source, plan.ranges[0].partition) for plan in plans}:
+        mine = [p.number for p in ordered if (p.source, p.ranges[0].partition) == chain]
+        assert mine == sorted(mine)
+
+
+def test_as_many_partitions_as_workers_are_drained_side_by_side():
+    source = TopicGeneration("ztf", "t", 1)
+    plans = [
+        SegmentPlan(number, source, (OffsetRange(number % 3, number, number + 1),), 0) for number in range(9)
+    ]
+    found = [plan.ranges[0].partition for plan in in_lanes(plans, 2)]
+    assert found == [0, 1, 0, 1, 0, 1, 2, 2, 2]

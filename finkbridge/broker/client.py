@@ -14,7 +14,7 @@ from finkbridge.broker.names import is_pattern, select
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
 from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
-from finkbridge.values import Message, OffsetRange
+from finkbridge.values import Message, OffsetRange, TopicGeneration
 
 PEEK_OFFSETS = 20
 """Up to so many offsets are read one by one, without fetching what lies behind them."""
@@ -40,6 +40,7 @@ class Broker:
         self.name = name
         self._settings = settings
         self._timeout_s = timeout_s
+        self._life: TopicGeneration | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +158,10 @@ class Broker:
         """Return how long the broker keeps messages, in ms, -1 for ever; None where it does not say."""
         return self._admin.retention_ms(topics)
 
+    def read_on(self, life: TopicGeneration) -> None:
+        """Let fetches begin with what the last one read ahead, as long as they are of this life."""
+        self._life = life
+
     def fetch(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
         """Yield the messages of an offset range, in order, in batches of up to 100.
 
@@ -170,7 +175,7 @@ class Broker:
         GenerationError, UnknownTopicError
             The topic ends before the range does, or is gone: recreated or deleted.
         """
-        return self._bulk.read(topic, span)
+        return self._bulk.read(topic, span, self._life)
 
     def confirm_holes(self, topic: str, holes: Sequence[OffsetRange]) -> bool:
         """Whether a second look finds no message in any of the holes. Neighbours share one look.

@@ -13,9 +13,10 @@ from confluent_kafka import Message as RawMessage
 
 from finkbridge.broker.config import Config, build_client, client_config, private_group
 from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
+from finkbridge.broker.standing import Place, Standing
 from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
-from finkbridge.values import Headers, Message, OffsetRange
+from finkbridge.values import Headers, Message, OffsetRange, TopicGeneration
 
 BATCH_MESSAGES = 100
 """Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
@@ -45,7 +46,7 @@ READING: Config = {
 }
 BULK: Config = READING | {
     "fetch.message.max.bytes": 4_000_000,
-    # what is read ahead of a range's end is thrown away: with a larger queue, up to half of a segment
+    # what is read ahead while a segment is decoded, and thrown away where the next is of another partition
     "queued.max.messages.kbytes": 8_192,
 }
 """To read whole ranges fast; a message that is larger still comes, alone."""
@@ -88,19 +89,33 @@ class RangeReader:
         self._answered = False
         self._turn = 0
         self._heard = 0.0
+        self._reached = 0
         forced = FORCED | {
             "group.id": private_group(settings),
             "error_cb": self._watch,
             "stats_cb": self._note_traffic,
         }
         self._consumer = build_client(Consumer, cluster, client_config(settings, speed, forced))
+        self._standing = Standing(self._consumer)
 
     def close(self) -> None:
         """Give the connections back."""
+        self._standing.take()
         self._consumer.close()
 
-    def read(self, topic: str, span: OffsetRange) -> Generator[list[Message], None, None]:
+    def read(
+        self, topic: str, span: OffsetRange, life: TopicGeneration | None = None
+    ) -> Generator[list[Message], None, None]:
         """Yield the messages of `span`, in order, in batches; ended by position, whatever the holes.
+
+        Parameters
+        ----------
+        topic : str
+            A topic that is there.
+        span : OffsetRange
+            Of one of its partitions.
+        life : TopicGeneration or None
+            Whose ranges follow each other: what was read ahead behind one begins the next. None: none do.
 
         Raises
         ------
@@ -114,16 +129,27 @@ class RangeReader:
         self._turn += 1
         turn = self._turn
         self._watch.clear()
-        self._check_known(topic)
-        self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
+        before = self._standing.take()
+        if life is None or before != Place(life, span.partition, span.start):
+            self._check_known(topic)
+            self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
+        is_read = False
         try:
             for batch in self._batches(topic, span):
                 yield batch
                 if turn != self._turn:
                     raise RuntimeError("a reader reads one range at a time: finish it before the next")
+            is_read = True
         finally:
             if turn == self._turn:
-                self._consumer.unassign()
+                self._leave(span, life if is_read else None)
+
+    def _leave(self, span: OffsetRange, life: TopicGeneration | None) -> None:
+        """Stand behind a range that was read to its very end; else give the assignment back."""
+        if life is not None and self._reached == span.end:
+            self._standing.stay(Place(life, span.partition, span.end))
+        else:
+            self._consumer.unassign()
 
     def _batches(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
         position, key, moved = span.start, None, time.monotonic()
@@ -135,6 +161,7 @@ class RangeReader:
                 reached = max(
                     reached, self._end_among(raw, topic, OffsetRange(span.partition, reached, span.end))
                 )
+            self._reached = reached
             if reached > span.end:
                 batch = [message for message in batch if message.offset < span.end]
             if batch:
@@ -188,6 +215,7 @@ class RangeReader:
         deadline = time.monotonic() + self._timeout_s
         self._turn += 1
         self._watch.clear()
+        self._standing.take()
         self._consumer.assign([TopicPartition(*where, offset) for where, offset in offsets.items()])
         try:
             while waiting and time.monotonic() < deadline:
