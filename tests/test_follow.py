@@ -262,6 +262,28 @@ def test_follows_topics_that_come_grow_are_recreated_and_go(
     assert generations == {(first, 1), (first, 2), (second, 1)}
 
 
+@pytest.mark.slow
+@pytest.mark.kafka
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_topic_recreated_on_a_broker_that_was_restarted_is_followed(
+    own_kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], workers: int
+) -> None:
+    """Its leader's epochs begin anew, and librdkafka takes a smaller one than it knows for old news."""
+    topic = own_kafka.topic("fink_epochs_ztf")
+    own_kafka.produce(topic, real.records[:2])
+    settings = make_settings(tmp_path / "lake", own_kafka.bootstrap, topic, follow=quick, workers=workers)
+    with following(settings) as told:
+        wait_until(lambda: told.rows() == 2)
+        own_kafka.stop()
+        own_kafka.start()
+        own_kafka.produce(topic, real.records[2:4])
+        wait_until(lambda: told.rows() == 4)
+        own_kafka.recreate(topic)
+        own_kafka.produce(topic, real.records[:9])
+        wait_until(lambda: told.rows() == 13, 30)
+    assert_consistent(tmp_path / "lake")
+
+
 @pytest.mark.kafka
 def test_a_deleted_topic_is_noted_though_no_other_is_there(
     kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float]

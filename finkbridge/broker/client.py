@@ -41,6 +41,7 @@ class Broker:
         self._settings = settings
         self._timeout_s = timeout_s
         self._life: TopicGeneration | None = None
+        self._lives: dict[str, TopicGeneration] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +160,14 @@ class Broker:
         return self._admin.retention_ms(topics)
 
     def read_on(self, life: TopicGeneration) -> None:
-        """Let fetches begin with what the last one read ahead, as long as they are of this life."""
+        """Let fetches begin with what the last one read ahead, as long as they are of this life.
+
+        The first of another life of a topic opens all connections anew: librdkafka remembers the epoch of a
+        partition's leader, and takes a smaller one, as a recreated topic has, for old news.
+        """
+        if self._lives.setdefault(life.topic, life) != life:
+            self.close()
+            self._lives[life.topic] = life
         self._life = life
 
     def fetch(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
