@@ -79,10 +79,12 @@ def events(
     """
     for upstream in upstreams(settings):
         topics = [topic for topic in report.topics.values() if upstream.has(topic)]
+        counts = _counts(upstream, topics)
         if messages := sum(topic.messages for topic in topics):
-            yield dg.AssetMaterialization(upstream.key, description=f"{messages} new messages")
+            told = f"{messages} new messages"
+            yield dg.AssetMaterialization(upstream.key, description=told, metadata=counts)  # of the overview
         if topics:
-            yield dg.AssetObservation(upstream.key, metadata=_counts(upstream, topics))
+            yield dg.AssetObservation(upstream.key, metadata=counts)
 
 
 def _counts(upstream: Upstream, topics: list[TopicReport]) -> metadata.Metadata:
