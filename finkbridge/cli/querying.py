@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -80,4 +82,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    return value
+    if isinstance(value, Decimal):
+        return float(value)
+    is_plain = value is None or isinstance(value, bool | int | float | str)
+    return value if is_plain or isinstance(value, date | timedelta) else str(value)

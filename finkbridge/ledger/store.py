@@ -79,7 +79,7 @@ class Ledger:
     url
         SQLAlchemy URL of a PostgreSQL ledger; None for SQLite in the lake.
     create
-        Make the lake and its ledger where there is none; otherwise a missing one raises LakeAccessError.
+        Make the lake and its ledger where there is none; otherwise a missing one raises NoLakeError.
     """
 
     def __init__(self, lake: Path, url: str | None = None, *, create: bool = False) -> None:
@@ -296,6 +296,12 @@ def _make_folder(lake: Path) -> None:
 
 def _sqlite(lake: Path, *, create: bool) -> Engine:
     path = lake / layout.LEDGER
+    if not path.is_file() and (lake / layout.LAKE_ID).is_file():
+        raise LakeAccessError(
+            f"the ledger of {lake} is in a database, as its {layout.LAKE_ID} tells: set `ledger` "
+            f"(FINKBRIDGE_LEDGER) to its URL; if it is lost, remove {layout.LAKE_ID} and run "
+            "finkbridge rebuild --ledger"
+        )
     if not create and not path.is_file():
         raise _no_lake(lake)
     if (kind := file_system(lake)) in NETWORK_FILE_SYSTEMS:

@@ -15,6 +15,7 @@ from finkbridge.doctor.findings import limited
 from finkbridge.drain import drain
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.adopt import open_known
 from finkbridge.verify import Options, verify
 from tests.support.lake import make_settings
 from tests.support.offline import fill, messages_of, point, settings_of
@@ -139,3 +140,18 @@ def test_a_ledger_in_its_lake_needs_no_number(tmp_path: Path) -> None:
     moved = lake.rename(tmp_path / "moved")
     with Ledger(moved, create=True) as ledger, coordinate(ledger):
         pass
+
+
+def test_no_second_ledger_is_made_beside_the_one_in_a_database(tmp_path: Path, database: str) -> None:
+    lake = lake_of(tmp_path / "lake", database)
+    before = {name: content for name, content in files(lake).items() if name != layout.LOCK}
+    for call in (
+        lambda: drain(make_settings(lake, "127.0.0.1:1", "t")),
+        lambda: rebuild.rebuild_ledger(settings_of(lake)),
+        lambda: open_known(lake),
+        lambda: Ledger(lake, create=True),
+    ):
+        with pytest.raises(LakeAccessError, match=r"is in a database, .*FINKBRIDGE_LEDGER"):
+            call()
+    (lake / layout.LOCK).unlink(missing_ok=True)
+    assert files(lake) == before
