@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -16,16 +17,26 @@ from finkbridge.text import escaped
 
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> None:
-    """Print rows: a drawn table on a terminal, aligned text elsewhere; numbers to the right."""
+    """Print rows, numbers to the right: a drawn table on a terminal, aligned text elsewhere.
+
+    Where only the text fits into the terminal's width, it is the text there, too.
+    """
     listed = [list(row) for row in rows]
     texts = [[cell(value) for value in row] for row in listed]
     columns = [escaped(name) for name in columns]
     right = [_is_numeric(row[i] for row in listed) for i in range(len(columns))]
-    if sys.stdout.isatty():
+    lines = plain_lines(texts, columns, right)
+    if sys.stdout.isatty() and not _fits_as_text_only(lines, len(columns)):
         _rich_table(texts, columns, right)
     else:
-        for line in plain_lines(texts, columns, right):
+        for line in lines:
             click.echo(line)
+
+
+def _fits_as_text_only(lines: Sequence[str], columns: int) -> bool:
+    """Whether a table's lines fit into the terminal, and with the strokes between its columns would not."""
+    width, most = max(map(len, lines)), shutil.get_terminal_size().columns
+    return width <= most < width + columns + 3
 
 
 def plain_lines(texts: Sequence[Sequence[str]], columns: Sequence[str], right: Sequence[bool]) -> list[str]:

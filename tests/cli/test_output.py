@@ -37,6 +37,16 @@ def test_terminal_table_keeps_brackets(capsys, monkeypatch):
     assert "1,234,567" in out
 
 
+@pytest.mark.parametrize(("width", "is_drawn"), [(40, True), (39, False), (34, False), (33, True)])
+def test_a_narrow_terminal_has_the_text_where_that_fits(capsys, monkeypatch, width, is_drawn):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    table(ROWS, ("topic", "rows", "score"))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("┏") for line in lines) == is_drawn
+    assert is_drawn or max(map(len, lines)) <= width
+
+
 @dataclass
 class Thing:
     path: Path
