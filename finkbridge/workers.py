@@ -160,6 +160,7 @@ def run_task(task: Task) -> tuple[LandedPart, ...]:
 def prepare_worker() -> None:
     """Make a new process a worker: it shares what it can, and ends with its coordinator."""
     gc.freeze()  # the collector would touch, and so copy, all that is shared with the server
+    gc.enable()  # which had it off while it loaded its modules
     threading.Thread(target=_die_with_coordinator, daemon=True).start()
 
 
