@@ -124,7 +124,7 @@ def same_generation(broker: Broker, seen: TopicAtBroker, known: KnownGeneration,
     if seen.topic_id is not None and known.topic_id is not None:
         return seen.topic_id == known.topic_id
     partitions = ledger.partitions(known.row_id).values()
-    return all(_same_partition(broker, seen, p, ledger, known.row_id) for p in partitions)
+    return all(same_partition(broker, seen, p, ledger, known.row_id) for p in partitions)
 
 
 def starts(broker: Broker, seen: TopicAtBroker, partitions: Sequence[int], start: Start) -> dict[int, int]:
@@ -182,9 +182,10 @@ def _describe(broker: Broker, topics: list[str]) -> list[TopicAtBroker]:
     return [TopicAtBroker(broker.name, t, ids[t], by_topic[t]) for t in topics]
 
 
-def _same_partition(
+def same_partition(
     broker: Broker, seen: TopicAtBroker, known: LedgerPartition, ledger: Ledger, row_id: int
 ) -> bool:
+    """Whether what a partition has of what is in the lake is the same, as far as its last message tells."""
     marks = seen.watermarks.get(known.partition)
     if marks is None or marks.end < known.next_offset:
         return False

@@ -7,15 +7,15 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
-from finkbridge import backlog
+from finkbridge import backlog, cuts
 from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import Broker
-from finkbridge.errors import BrokerError, GenerationError
+from finkbridge.errors import FinkbridgeError, GenerationError, LakeError
 from finkbridge.ledger import Coordinator
-from finkbridge.ledger.store import KnownGeneration
+from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
@@ -25,6 +25,7 @@ from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGene
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
+CUT = "the broker lost it before it was drained"
 DELETED = "the topic was deleted before it was drained"
 
 SPLIT_INTO = 4
@@ -84,7 +85,9 @@ class Planner:
                 kept += left
                 if key in wanted:
                     waiting[generation.source] = self._waiting(seen, generation, left)
-            except BrokerError as error:  # of this cluster alone
+            except LakeError:
+                raise
+            except FinkbridgeError as error:  # of this topic or cluster alone
                 self._report.problems.append(str(error))
         self._left = {plan.number for plan in kept}
         plans = kept + self._plan_new(waiting)
@@ -177,11 +180,49 @@ class Planner:
             self._brokers[seen.cluster], seen, known, self._ledger
         ):
             self.generations[key] = known = self._with_topic_id(known, seen.topic_id)
+            if cuts := self._cuts(seen, known):
+                self.generations[key] = self._begin_behind(seen, known, cuts, left)
+                return self.generations[key], []
             return known, self._keep(seen, known, left)
         if known is not None:
             self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
+
+    def _cuts(self, seen: TopicAtBroker, known: KnownGeneration) -> dict[int, int]:
+        """Return where the broker has other messages than the lake, by partition."""
+        if seen.topic_id is None:
+            return {}  # then `same_generation` has looked at the messages
+        partitions = self._ledger.partitions(known.row_id)
+        if not (unproved := cuts.unproved(seen, partitions)):
+            return {}
+        broker, found, proved = self._brokers[seen.cluster], dict[int, int](), dict[int, int]()
+        lives = cuts.lives(self._ledger, known)
+        for p in unproved:
+            marks, at = seen.watermarks[p], cuts.cut_at(broker, seen, lives[p], self._ledger)
+            if at is not None:
+                found[p] = at
+            elif marks.leader_epoch is not None and marks.end >= partitions[p].next_offset:
+                proved[p] = marks.leader_epoch
+        self._coordinator.note_epochs(known, proved)
+        return found
+
+    def _begin_behind(
+        self, seen: TopicAtBroker, known: KnownGeneration, cut: dict[int, int], left: Sequence[SegmentPlan]
+    ) -> KnownGeneration:
+        """Begin a new life of a topic, of what the broker has in the place of what it lost, and behind it."""
+        nexts = _nexts_of(self._ledger.partitions(known.row_id))
+        # one that ends before the lake and has no other messages may have them all again in a moment
+        starts = {p: cut.get(p, nexts[p]) for p in seen.watermarks if p in nexts}
+        new, lost = self._coordinator.begin_behind(known, starts, left, CUT, cut.keys())
+        self._clear_given_up(known, left, lost)
+        where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(cut.items()))
+        self._report.problems.append(
+            f"cluster {seen.cluster}: the broker lost messages it had, and has others with their offsets: "
+            f"{seen.topic} {where}; they are drained as generation {new.source.generation}, and the lake "
+            "keeps the old ones; ask the cluster's owner what else was lost"
+        )
+        return new
 
     def _with_topic_id(self, known: KnownGeneration, topic_id: str | None) -> KnownGeneration:
         """Write an id down when it is first seen: a broker may begin to give them."""
@@ -193,7 +234,7 @@ class Planner:
         self, seen: TopicAtBroker, generation: KnownGeneration, left: list[SegmentPlan]
     ) -> list[SegmentPlan]:
         """Return the pending plans if all of them can still be done; else abandon them, to plan afresh."""
-        nexts = {p: row.next_offset for p, row in self._ledger.partitions(generation.row_id).items()}
+        nexts = _nexts_of(self._ledger.partitions(generation.row_id))
         if not _stand(left, seen, nexts):
             self._abandon(left)
             return []
@@ -236,15 +277,30 @@ class Planner:
 
     def _nexts(self, seen: TopicAtBroker, generation: KnownGeneration) -> dict[int, int]:
         """Return each partition's end in the lake; one never seen before gets its start written down."""
-        known = {p: row.next_offset for p, row in self._ledger.partitions(generation.row_id).items()}
+        known = _nexts_of(self._ledger.partitions(generation.row_id))
         new = [p for p in seen.watermarks if p not in known]
         if not new:
             return known
+        first = self._in_older_lives(seen, generation, new)
         # a partition that was added to a known topic, or a recreated topic, holds only what is new
         start = self._settings.start if not known and generation.source.generation == 1 else "earliest"
-        first = backlog.starts(self._brokers[seen.cluster], seen, new, start)
+        broker, rest = self._brokers[seen.cluster], [p for p in new if p not in first]
+        first |= backlog.starts(broker, seen, rest, start) if rest else {}
         self._coordinator.start_partitions(generation, first)
         return known | first
+
+    def _in_older_lives(
+        self, seen: TopicAtBroker, generation: KnownGeneration, partitions: Collection[int]
+    ) -> dict[int, int]:
+        """Return what partitions begin at of whose log an older generation has the beginning.
+
+        A log that was cut is the same before; a rebuilt ledger knows of no partition without a file.
+        """
+        if seen.topic_id is None or generation.source.generation == 1:
+            return {}
+        broker, lives = self._brokers[seen.cluster], cuts.lives(self._ledger, generation)
+        mine = [p for p in partitions if p in lives and seen.watermarks[p].end > 0]
+        return {p: cuts.first_missing(broker, seen, lives[p], self._ledger) for p in mine}
 
     def _record_gaps(self, generation: KnownGeneration, states: Iterable[PartitionState]) -> None:
         for state in states:
@@ -259,16 +315,25 @@ class Planner:
                 self._report.problems.append(
                     f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} partition "
                     f"{state.partition} ends at {state.end}, and the lake has it up to {state.next}; ask the "
-                    "cluster's owner: messages that get these offsets anew are not drained"
+                    "cluster's owner: messages that get these offsets anew are drained as a new generation"
                 )
 
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
         """Record what was planned or seen of a life that is over, and never landed, as lost."""
-        lost = self._coordinator.give_up(plans, generation, reason)
+        self._clear_given_up(generation, plans, self._coordinator.give_up(plans, generation, reason))
+
+    def _clear_given_up(
+        self, generation: KnownGeneration, plans: Sequence[SegmentPlan], lost: Iterable[OffsetRange]
+    ) -> None:
+        """Delete what plans left that were given up, and tell what is lost."""
         if plans:
             delete_landed(self._coordinator, plans)
         for gap in lost:
             self._report.lost(generation.source, gap)
+
+
+def _nexts_of(partitions: Mapping[int, LedgerPartition]) -> dict[int, int]:
+    return {p: row.next_offset for p, row in partitions.items()}
 
 
 def _stand(plans: Sequence[SegmentPlan], seen: TopicAtBroker, nexts: Mapping[int, int]) -> bool:

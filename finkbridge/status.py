@@ -252,7 +252,7 @@ class _Measuring:
 
 
 def _partition(seen: TopicAtBroker, partition: int, drained: int | None) -> PartitionStatus:
-    low, end = seen.watermarks[partition]
+    low, end, _ = seen.watermarks[partition]
     at = low if drained is None else drained
     return PartitionStatus(partition, at, end, max(0, end - max(at, low)), max(0, low - at), None)
 

@@ -15,7 +15,14 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    ClusterMetadata,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    NewTopic,
+    OffsetSpec,
+)
 
 from finkbridge.broker.config import build_client, client_config
 from finkbridge.broker.failures import ELECTING, ErrorWatch, error_of
@@ -43,6 +50,8 @@ class Watermarks(NamedTuple):
     low: int
     end: int
     """The last stable offset: what an open transaction holds back is not there yet."""
+    leader_epoch: int | None = None
+    """Grows with each change of the partition's leader; None where the broker gives none."""
 
 
 class _Overview(NamedTuple):
@@ -96,8 +105,10 @@ class ClusterAdmin:
             (topic, p) for topic, count in self._known(topics, self._overview()).items() for p in range(count)
         ]
         lows = self._offsets(pairs, OffsetSpec.earliest())
-        ends = self._offsets(pairs, OffsetSpec.latest())
-        return {pair: Watermarks(lows[pair], ends[pair]) for pair in pairs}
+        ends = self._told(pairs, OffsetSpec.latest())
+        return {
+            pair: Watermarks(lows[pair], int(ends[pair].offset), ends[pair].leader_epoch) for pair in pairs
+        }
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the end of each partition, in one request."""
@@ -164,7 +175,17 @@ class ClusterAdmin:
         least: int = 0,
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[tuple[str, int], int]:
-        """Return an offset of each partition, none below `least`.
+        """Return an offset of each partition, none below `least`."""
+        return {pair: int(told.offset) for pair, told in self._told(pairs, spec, least, isolation).items()}
+
+    def _told(
+        self,
+        pairs: list[tuple[str, int]],
+        spec: OffsetSpec,
+        least: int = 0,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[tuple[str, int], ListOffsetsResultInfo]:
+        """Return offset and leader's epoch of each partition.
 
         Where a leader does not answer, librdkafka tells no error but the offset -1001.
         """
@@ -180,8 +201,8 @@ class ClusterAdmin:
             if not any(map(_is_electing, told.values())) or time.monotonic() > deadline:
                 break
             time.sleep(ELECTION_S)
-        found = {(tp.topic, tp.partition): int(self._value(result).offset) for tp, result in told.items()}
-        if min(found.values()) < least:
+        found = {(tp.topic, tp.partition): self._value(result) for tp, result in told.items()}
+        if min(one.offset for one in found.values()) < least:
             raise self._watch.silence("looking offsets up", answered=True)
         return found
 

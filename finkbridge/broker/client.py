@@ -226,7 +226,7 @@ class Broker:
 
     def first_key(self, topic: str) -> bytes | None:
         """Return the key of a topic's first message; None where it has none."""
-        for (_, partition), (low, end) in self.watermarks([topic]).items():
+        for (_, partition), (low, end, _) in self.watermarks([topic]).items():
             found = self._first(topic, OffsetRange(partition, low, end))
             if found:
                 return found.key

@@ -153,7 +153,7 @@ def _connect(host: str, port: int) -> Iterator[Finding]:
 
 def _newest(broker: Broker, topic: str, marks: dict[int, Watermarks]) -> Message | None:
     """Return a message close to the end of the partition that has most; None for an empty topic."""
-    partition, (low, end) = max(marks.items(), key=lambda item: item[1].end - item[1].low)
+    partition, (low, end, _) = max(marks.items(), key=lambda item: item[1].end - item[1].low)
     newest = None
     for batch in broker.fetch(topic, OffsetRange(partition, max(low, end - PEEKED), max(low, end))):
         newest = batch[-1]

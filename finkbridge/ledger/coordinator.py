@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -58,20 +58,36 @@ class Coordinator:
 
     def add_generation(self, cluster: str, topic: str, topic_id: str | None) -> KnownGeneration:
         """Begin the next life of a topic."""
-        g = s.generations.c
         with self.writing() as connection:
-            newest = connection.scalar(
-                select(func.max(g.generation)).where(g.cluster == cluster, g.topic == topic)
-            )
-            source = TopicGeneration(cluster, topic, (newest or 0) + 1)
-            row = {
-                "cluster": cluster,
-                "topic": topic,
-                "generation": source.generation,
-                "topic_id": topic_id,
-                "first_seen": time.time(),
-            }
-            return KnownGeneration(rows.insert_one(connection, s.generations, row), source, topic_id)
+            return _add_generation(connection, cluster, topic, topic_id)
+
+    def begin_behind(
+        self,
+        old: KnownGeneration,
+        starts: Mapping[int, int],
+        plans: Sequence[SegmentPlan],
+        reason: str,
+        cut: Collection[int],
+    ) -> tuple[KnownGeneration, list[OffsetRange]]:
+        """Begin a topic's next life in the middle of its log; return it, and the gaps of the old one.
+
+        One transaction: a life that is noted without where its partitions begin would begin at the beginning.
+
+        Parameters
+        ----------
+        old
+            The life that is over.
+        starts
+            Where partitions begin.
+        plans, reason, cut
+            What is given up of the old life, as in `give_up`.
+        """
+        source = old.source
+        with self.writing() as connection:
+            lost = self._give_up(connection, plans, old, reason, cut)
+            new = _add_generation(connection, source.cluster, source.topic, old.topic_id)
+            rows.add_partitions(connection, new.row_id, starts)
+        return new, lost
 
     def note_topic_id(self, generation: KnownGeneration, topic_id: str) -> KnownGeneration:
         """Write down Kafka's id of a topic's present life, which was not known when it began."""
@@ -85,6 +101,15 @@ class Coordinator:
         if starts:
             with self.writing() as connection:
                 rows.add_partitions(connection, generation.row_id, starts)
+
+    def note_epochs(self, generation: KnownGeneration, epochs: Mapping[int, int]) -> None:
+        """Write down at which epochs of their leaders partitions were seen to have what is in the lake."""
+        p = s.partitions.c
+        if epochs:
+            with self.writing() as connection:
+                for partition, epoch in epochs.items():
+                    mine = p.generation_id == generation.row_id, p.partition == partition
+                    connection.execute(update(s.partitions).where(*mine).values(leader_epoch=epoch))
 
     def add_plans(
         self, generation: KnownGeneration, segments: Iterable[tuple[OffsetRange, ...]], byte_limit: int
@@ -135,16 +160,28 @@ class Coordinator:
         ends where the plans do, or where the newest look saw the partition end, if that is behind it.
         """
         with self.writing() as connection:
-            for plan in plans:
-                rows.close_plan(connection, plan, "abandoned")
-            nexts = rows.next_offsets(connection, generation.row_id)
-            ends: dict[int, int] = {}
-            planned = [(r.partition, r.end) for plan in plans for r in plan.ranges]
-            for p, end in [*planned, *seen.ends(connection, generation.row_id).items()]:
-                ends[p] = max(end, ends.get(p, 0))
-            lost = [OffsetRange(p, nexts[p], end) for p, end in sorted(ends.items()) if end > nexts[p]]
-            for gap in lost:
-                rows.add_gap(connection, self.epoch, generation.row_id, gap, reason)
+            return self._give_up(connection, plans, generation, reason, None)
+
+    def _give_up(
+        self,
+        connection: Connection,
+        plans: Sequence[SegmentPlan],
+        generation: KnownGeneration,
+        reason: str,
+        partitions: Collection[int] | None,
+    ) -> list[OffsetRange]:
+        """Give plans up; with `partitions`, only they have lost what they had."""
+        for plan in plans:
+            rows.close_plan(connection, plan, "abandoned")
+        nexts = rows.next_offsets(connection, generation.row_id)
+        ends: dict[int, int] = {}
+        planned = [(r.partition, r.end) for plan in plans for r in plan.ranges]
+        known = [*planned, *seen.ends(connection, generation.row_id).items()]
+        for p, end in (x for x in known if partitions is None or x[0] in partitions):
+            ends[p] = max(end, ends.get(p, 0))
+        lost = [OffsetRange(p, nexts[p], end) for p, end in sorted(ends.items()) if end > nexts[p]]
+        for gap in lost:
+            rows.add_gap(connection, self.epoch, generation.row_id, gap, reason)
         return lost
 
     def commit_segment(self, plan: SegmentPlan, parts: Sequence[LandedPart]) -> int:
@@ -257,3 +294,19 @@ class Coordinator:
                         "`finkbridge status`"
                     )
             yield connection
+
+
+def _add_generation(
+    connection: Connection, cluster: str, topic: str, topic_id: str | None
+) -> KnownGeneration:
+    g = s.generations.c
+    newest = connection.scalar(select(func.max(g.generation)).where(g.cluster == cluster, g.topic == topic))
+    source = TopicGeneration(cluster, topic, (newest or 0) + 1)
+    row = {
+        "cluster": cluster,
+        "topic": topic,
+        "generation": source.generation,
+        "topic_id": topic_id,
+        "first_seen": time.time(),
+    }
+    return KnownGeneration(rows.insert_one(connection, s.generations, row), source, topic_id)

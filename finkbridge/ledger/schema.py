@@ -70,7 +70,8 @@ generations = Table(
     UniqueConstraint("cluster", "topic", "generation"),
 )
 
-# one row a partition of a generation: next_offset is where the lake ends, compared and set by every commit
+# one row a partition of a generation: next_offset is where the lake ends, compared and set by every commit;
+# leader_epoch: Kafka's, at which the last message was last seen to be the broker's, too
 partitions = Table(
     "partitions",
     metadata,
@@ -80,6 +81,7 @@ partitions = Table(
     Column("next_offset", BigInteger, nullable=False),
     Column("last_offset", BigInteger),
     Column("last_hash", Text),
+    Column("leader_epoch", BigInteger),
 )
 
 # one row a night that was counted after it closed; the counts hold as long as the night has so many rows

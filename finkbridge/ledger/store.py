@@ -49,6 +49,7 @@ class LedgerPartition(NamedTuple):
     next_offset: int
     last_offset: int | None
     last_hash: str | None
+    leader_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,21 @@ class Ledger:
                 for r in rows
             }
 
+    def generations_of(self, source: TopicGeneration) -> list[KnownGeneration]:
+        """Return a generation of a topic and those before it, the newest first."""
+        g = s.generations.c
+        query = select(g.id, g.generation, g.topic_id).order_by(g.generation.desc())
+        mine = (g.cluster == source.cluster, g.topic == source.topic, g.generation <= source.generation)
+        with self.reading() as connection:
+            return [
+                KnownGeneration(r.id, TopicGeneration(source.cluster, source.topic, r.generation), r.topic_id)
+                for r in connection.execute(query.where(*mine))
+            ]
+
     def partitions(self, row_id: int) -> dict[int, LedgerPartition]:
         """Partitions of a generation, by number."""
         p = s.partitions.c
-        query = select(p.partition, p.first_offset, p.next_offset, p.last_offset, p.last_hash)
+        query = select(p.partition, p.first_offset, p.next_offset, p.last_offset, p.last_hash, p.leader_epoch)
         with self.reading() as connection:
             rows = connection.execute(query.where(p.generation_id == row_id).order_by(p.partition))
             return {r.partition: LedgerPartition(*r) for r in rows}

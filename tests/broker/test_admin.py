@@ -66,10 +66,10 @@ def test_watermarks_of_many_partitions(kafka: Kafka, broker: Broker) -> None:
     kafka.produce(topic, [(None, b"x")] * 5, partition=1)
     kafka.expire(topic, {1: 2})
     assert broker.watermarks([topic, other]) == {
-        (topic, 0): (0, 0),
-        (topic, 1): (2, 5),
-        (topic, 2): (0, 0),
-        (other, 0): (0, 0),
+        (topic, 0): (0, 0, 0),
+        (topic, 1): (2, 5, 0),
+        (topic, 2): (0, 0, 0),
+        (other, 0): (0, 0, 0),
     }
 
 
@@ -150,7 +150,7 @@ def test_offsets_wait_for_an_election(kafka: Kafka, broker: Broker, monkeypatch:
         return dict.fromkeys(told, KafkaError(KafkaError.UNKNOWN_LEADER_EPOCH)) if len(asked) == 1 else told
 
     monkeypatch.setattr(ClusterAdmin, "_results", electing)
-    assert broker.watermarks([topic]) == {(topic, 0): (0, 1)}
+    assert broker.watermarks([topic]) == {(topic, 0): (0, 1, 0)}
     assert len(asked) == 3, "the low ends twice, the high ends once"
 
 

@@ -40,7 +40,8 @@ def test_messages_come_back(settings: ClusterSettings, broker: Broker) -> None:
     fill(settings, "some", 250)
     assert broker.topics()["some"] == PARTITIONS
     assert broker.match(["so*"]) == ["some"]
-    assert broker.watermarks(["some"]) == {("some", p): (0, 250 if p == 0 else 0) for p in range(PARTITIONS)}
+    ends = {("some", p): (0, 250 if p == 0 else 0, None) for p in range(PARTITIONS)}
+    assert broker.watermarks(["some"]) == ends
     messages = [m for batch in broker.fetch("some", OffsetRange(0, 10, 240)) for m in batch]
     assert [m.offset for m in messages] == list(range(10, 240))
     assert messages[0].timestamp_ms == 1010
@@ -65,7 +66,7 @@ def test_what_it_lacks_is_told_at_once(settings: ClusterSettings, broker: Broker
 
 def test_oldest_messages_expire_by_size(settings: ClusterSettings, broker: Broker) -> None:
     fill(settings, "full", 80, size=100_000)
-    low, end = broker.watermarks(["full"])["full", 0]
+    low, end, _ = broker.watermarks(["full"])["full", 0]
     assert 0 < low < end == 80
     batch = 1_000_000  # is dropped whole
     assert (end - low) * 100_000 <= PARTITION_BYTES < (end - low + 1) * 100_000 + batch
@@ -87,7 +88,7 @@ def test_process_of_its_own_ends_with_the_context() -> None:
         (child,) = [p for p in psutil.Process().children() if "embedded" in " ".join(p.cmdline())]
         fill(ClusterSettings(servers=bootstrap), "far", 5)
         with Broker("demo", ClusterSettings(servers=bootstrap)) as broker:
-            assert broker.watermarks(["far"])["far", 0] == (0, 5)
+            assert broker.watermarks(["far"])["far", 0] == (0, 5, None)
     assert not child.is_running()
 
 

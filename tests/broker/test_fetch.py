@@ -118,7 +118,7 @@ def test_aborted_transactions_are_holes(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("aborted")
     kafka.produce(topic, records("0"))
     kafka.produce_transaction(topic, [(None, b"x")] * 500, commit=False)
-    assert broker.watermarks([topic]) == {(topic, 0): (0, 502)}
+    assert broker.watermarks([topic]) == {(topic, 0): (0, 502, 0)}
     assert values(read(broker, topic, 0, 502)) == [(0, b"0")]
     kafka.produce(topic, records("502"))
     assert values(read(broker, topic, 0, 503)) == [(0, b"0"), (502, b"502")]
@@ -154,12 +154,12 @@ def test_open_transaction_is_not_waited_for(kafka: Kafka, broker: Broker) -> Non
     producer = kafka.open_transaction(topic, records("1", "2"))
     try:
         kafka.produce(topic, records("3"))
-        assert broker.watermarks([topic]) == {(topic, 0): (0, 1)}
+        assert broker.watermarks([topic]) == {(topic, 0): (0, 1, 0)}
         assert values(read(broker, topic, 0, 1)) == [(0, b"0")]
     finally:
         producer.commit_transaction(30)
     kafka.await_end(topic, 5)
-    assert broker.watermarks([topic]) == {(topic, 0): (0, 5)}
+    assert broker.watermarks([topic]) == {(topic, 0): (0, 5, 0)}
     assert [m.offset for m in read(broker, topic, 0, 5)] == [0, 1, 2, 3]
 
 
@@ -167,7 +167,7 @@ def test_expired_start_tells_where_the_rest_begins(kafka: Kafka, broker: Broker)
     topic = kafka.topic("expired")
     kafka.produce(topic, records(*"0123456789"))
     kafka.expire(topic, {0: 4})
-    assert broker.watermarks([topic]) == {(topic, 0): (4, 10)}
+    assert broker.watermarks([topic]) == {(topic, 0): (4, 10, 0)}
     with pytest.raises(RangeExpiredError, match="begins at 4") as caught:
         read(broker, topic, 1, 10)
     assert caught.value.low == 4

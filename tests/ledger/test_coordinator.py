@@ -19,7 +19,7 @@ from finkbridge.errors import (
     LakeVersionError,
     ReconciliationError,
 )
-from finkbridge.ledger import Coordinator, Ledger, coordinate, schema
+from finkbridge.ledger import Coordinator, Ledger, coordinate, rows, schema
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.values import (
     KnownSchema,
@@ -275,6 +275,25 @@ def test_generations_grow(coordinator: Coordinator, ledger: Ledger, generation: 
     assert coordinator.add_generation("lsst", "topic", None).source.generation == 1
 
 
+def test_a_life_that_begins_behind_has_its_partitions_at_once(
+    coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [plan(coordinator, generation, OffsetRange(p, start, 9)) for p, start in ((0, 0), (1, 5))]
+    before = everything(ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "add_partitions", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            coordinator.begin_behind(generation, {0: 3, 1: 5}, plans, "cut", [0])
+    assert everything(ledger) == before
+    new, lost = coordinator.begin_behind(generation, {0: 3, 1: 5}, plans, "cut", [0])
+    assert (new.source.generation, new.topic_id) == (2, "id-1")
+    assert lost == [OffsetRange(0, 0, 9)]
+    assert ledger.pending_plans() == []
+    assert {p: row.next_offset for p, row in ledger.partitions(new.row_id).items()} == {0: 3, 1: 5}
+    assert ledger.generations_of(new.source) == [new, generation]
+    assert ledger.generations_of(generation.source) == [generation]
+
+
 def test_giving_up_records_one_gap_a_partition_with_the_hole_before_it(
     coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration
 ) -> None:
@@ -396,7 +415,9 @@ def test_one_coordinator_at_a_time(open_ledger: OpenLedger) -> None:
 
 WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = {
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
+    "begin_behind": lambda c, g, p: c.begin_behind(g, {0: 2}, [p], "cut", [0]),
     "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
+    "note_epochs": lambda c, g, p: c.note_epochs(g, {0: 1}),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
     "skip_numbers": lambda c, g, p: c.skip_numbers(99),
     "add_plans": lambda c, g, p: c.add_plans(g, [(OffsetRange(0, 3, 4),)], 64),
