@@ -1,22 +1,25 @@
-"""Logs that were cut and grew again, under the same topic id: other messages have offsets that were drained.
+"""Where partitions go on whose log may have been cut and have grown again, under the same topic id.
 
 A broker that was behind may become a partition's leader (an unclean election): what it had not copied is
-gone. Each change of a leader has a number, its epoch, which comes with the ends of a topic at no cost. So
-only where that is not the one noted, the last message in the lake is held against the broker's.
+gone, and other messages get its offsets. Each change of a leader has a number, its epoch, which comes with
+the ends of a topic at no cost. The ledger notes it with what was seen of a partition; where it is a later one
+now, Kafka is asked where the noted one ended: a log that had more by then was cut there. A ledger that was
+rebuilt has no epochs: there messages tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from finkbridge import backlog, later
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.ledger import Ledger
+from finkbridge.ledger import seen as looks
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
-from finkbridge.values import OffsetRange
+from finkbridge.values import OffsetRange, Resumption, SegmentPlan
 
 
 class Life(NamedTuple):
@@ -25,6 +28,108 @@ class Life(NamedTuple):
     row_id: int
     """Of the generation."""
     partition: LedgerPartition
+
+
+def resume(
+    broker: Broker, seen: TopicAtBroker, known: KnownGeneration, ledger: Ledger, left: Sequence[SegmentPlan]
+) -> Resumption:
+    """Return where the partitions of a topic's present life go on, and which of them were cut.
+
+    Parameters
+    ----------
+    broker
+        Of the topic.
+    seen
+        The topic, as it is there now.
+    known
+        Its life.
+    ledger
+        Of the lake.
+    left
+        Pending plans of it: like the newest look, they tell what the broker has shown.
+    """
+    mine = {p: row for p, row in ledger.partitions(known.row_id).items() if p in seen.watermarks}
+    starts = {p: row.next_offset for p, row in mine.items()}
+    marks = seen.watermarks
+    changed = [
+        p for p, row in mine.items() if row.leader_epoch is None or row.leader_epoch != marks[p].leader_epoch
+    ]
+    if not changed:
+        return Resumption(starts)
+    asked = {
+        p: epoch
+        for p in changed
+        if (epoch := mine[p].leader_epoch) is not None and epoch < (marks[p].leader_epoch or 0)
+    }
+    shown, older = _shown(ledger, known, left), lives(ledger, known)
+    ends = broker.epoch_ends(seen.topic, asked)
+    cut = {p: at for p, at in ends.items() if at < max(starts[p], shown.get(p, 0))}
+    for p in (p for p in changed if p in cut or p not in ends):
+        starts[p] = start_of(broker, seen, older[p], ledger, cut.get(p))
+        if starts[p] < mine[p].next_offset:
+            cut.setdefault(p, starts[p])
+    sure = {*mine}.difference(changed).union(ends)
+    return Resumption(starts, epochs_at(seen, starts, sure), cut)
+
+
+def begin(
+    broker: Broker, seen: TopicAtBroker, known: KnownGeneration, ledger: Ledger, partitions: Collection[int]
+) -> dict[int, int]:
+    """Return where partitions begin that a life does not have yet, and an older one of the same log does.
+
+    A rebuilt ledger is such a one: it knows of no partition of a life without a file that tells of it.
+    """
+    if seen.topic_id is None or known.source.generation == 1:
+        return {}
+    older = lives(ledger, known)
+    mine = [p for p in partitions if p in older and seen.watermarks[p].end > 0]
+    return {p: start_of(broker, seen, older[p], ledger) for p in mine}
+
+
+def epochs_at(seen: TopicAtBroker, starts: Mapping[int, int], sure: Collection[int] = ()) -> dict[int, int]:
+    """Return the epochs at which the broker has what is before the starts: it shows that, or it is sure."""
+    marks = seen.watermarks
+    return {
+        p: epoch
+        for p, start in starts.items()
+        if (epoch := marks[p].leader_epoch) is not None and (p in sure or start <= marks[p].end)
+    }
+
+
+def start_of(
+    broker: Broker, seen: TopicAtBroker, mine: Sequence[Life], ledger: Ledger, cut: int | None = None
+) -> int:
+    """Return where a partition goes on: at the first offset of which the lake lacks the message.
+
+    A log is only ever cut at its end. So what the broker has before the first message that is another one is
+    in the lake, byte for byte: nothing is doubled. All from it on is drained, and what the lake has of these
+    offsets are other messages, which it keeps: nothing is lost but what the broker lost. Of that, what it had
+    shown and was not drained is named, as a gap of the life that is over.
+
+    Parameters
+    ----------
+    broker
+        Of the topic.
+    seen
+        The topic, as it is there now.
+    mine
+        Of one partition, the newest first. Each holds up to where the one after it begins: a log may be cut
+        again, before the place where it was cut the last time.
+    ledger
+        Of the lake.
+    cut
+        Where Kafka says that the log was cut. Messages are compared from there on only: a run may have
+        drained what came in the place of the others already. None: not known, and messages alone tell.
+    """
+    row_id, newest = mine[0]
+    has_last = cut is None and newest.last_offset is not None
+    if has_last and backlog.same_partition(broker, seen, newest, ledger, row_id):
+        return newest.next_offset
+    marks = seen.watermarks[newest.partition]
+    other = _first_other(broker, seen, mine, ledger, max(cut or 0, marks.low))
+    if other is not None:
+        return other
+    return newest.next_offset if cut is None else min(newest.next_offset, max(cut, marks.end))
 
 
 def lives(ledger: Ledger, known: KnownGeneration) -> dict[int, list[Life]]:
@@ -42,64 +147,34 @@ def lives(ledger: Ledger, known: KnownGeneration) -> dict[int, list[Life]]:
     return found
 
 
-def unproved(seen: TopicAtBroker, partitions: Mapping[int, LedgerPartition]) -> list[int]:
-    """Return the partitions of which what is in the lake may not be the broker's any more.
-
-    Their leader changed since it was last seen to be, or they end before the lake does.
-    """
-    return [
-        p
-        for p, marks in seen.watermarks.items()
-        if p in partitions
-        and (
-            marks.end < partitions[p].next_offset
-            or marks.leader_epoch is None
-            or marks.leader_epoch != partitions[p].leader_epoch
-        )
-    ]
+def _shown(ledger: Ledger, known: KnownGeneration, left: Sequence[SegmentPlan]) -> dict[int, int]:
+    """Return ends that the broker has shown, by partition."""
+    with ledger.reading() as connection:
+        shown = looks.ends(connection, known.row_id)
+    for r in (r for plan in left for r in plan.ranges):
+        shown[r.partition] = max(r.end, shown.get(r.partition, 0))
+    return shown
 
 
-def cut_at(broker: Broker, seen: TopicAtBroker, mine: Sequence[Life], ledger: Ledger) -> int | None:
-    """Return the first offset at which the broker has another message than the lake; None if it has none.
-
-    Parameters
-    ----------
-    broker
-        Of the topic.
-    seen
-        The topic, as it is there now.
-    mine
-        Of one partition, the newest first. Each holds up to where the one after it begins: a log may be cut
-        again, before the place where it was cut the last time.
-    ledger
-        Of the lake.
-    """
-    row_id, newest = mine[0]
-    if newest.last_offset is not None and backlog.same_partition(broker, seen, newest, ledger, row_id):
-        return None
-    marks, cut = seen.watermarks[newest.partition], None
-    end = marks.end
+def _first_other(
+    broker: Broker, seen: TopicAtBroker, mine: Sequence[Life], ledger: Ledger, lowest: int
+) -> int | None:
+    """Return where the broker's messages begin to be others than those of the lake; None if none is."""
+    found, end = None, seen.watermarks[mine[0].partition.partition].end
     for life in mine:
-        start, stop = max(life.partition.first_offset, marks.low), min(life.partition.next_offset, end)
-        end = min(end, life.partition.first_offset)
+        row = life.partition
+        start, stop = max(row.first_offset, lowest), min(row.next_offset, end)
+        end = min(end, row.first_offset)
         if start >= stop:
             continue
-        other = _first_other(broker, seen.topic, OffsetRange(newest.partition, start, stop), ledger, life)
-        if other is None:
-            return cut
-        if other > start:
-            return other
-        cut = start
-    return None if cut is None else marks.low  # nothing is as it was
+        other = _first_other_of(broker, seen.topic, OffsetRange(row.partition, start, stop), ledger, life)
+        if other is None or other > start:
+            return found if other is None else other
+        found = start
+    return None if found is None else lowest  # nothing is as it was
 
 
-def first_missing(broker: Broker, seen: TopicAtBroker, mine: Sequence[Life], ledger: Ledger) -> int:
-    """Return the first offset of which the lake does not have the broker's message."""
-    cut = cut_at(broker, seen, mine, ledger)
-    return mine[0].partition.next_offset if cut is None else cut
-
-
-def _first_other(broker: Broker, topic: str, span: OffsetRange, ledger: Ledger, life: Life) -> int | None:
+def _first_other_of(broker: Broker, topic: str, span: OffsetRange, ledger: Ledger, life: Life) -> int | None:
     """Return where in a range the broker's messages begin to be others than those of the lake."""
     low, high, probe = span.start, span.end, span.end - 1  # the last one first: mostly it is the same
     while low < high:

@@ -7,7 +7,7 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from finkbridge import backlog, cuts
@@ -25,7 +25,7 @@ from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGene
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
-CUT = "the broker lost it before it was drained"
+CUT = "the broker lost messages of it before they were drained"
 DELETED = "the topic was deleted before it was drained"
 
 SPLIT_INTO = 4
@@ -180,47 +180,30 @@ class Planner:
             self._brokers[seen.cluster], seen, known, self._ledger
         ):
             self.generations[key] = known = self._with_topic_id(known, seen.topic_id)
-            if cuts := self._cuts(seen, known):
-                self.generations[key] = self._begin_behind(seen, known, cuts, left)
-                return self.generations[key], []
-            return known, self._keep(seen, known, left)
+            self.generations[key] = present = self._resume(seen, known, left)
+            return present, self._keep(seen, known, left) if present is known else []
         if known is not None:
             self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
 
-    def _cuts(self, seen: TopicAtBroker, known: KnownGeneration) -> dict[int, int]:
-        """Return where the broker has other messages than the lake, by partition."""
-        if seen.topic_id is None:
-            return {}  # then `same_generation` has looked at the messages
-        partitions = self._ledger.partitions(known.row_id)
-        if not (unproved := cuts.unproved(seen, partitions)):
-            return {}
-        broker, found, proved = self._brokers[seen.cluster], dict[int, int](), dict[int, int]()
-        lives = cuts.lives(self._ledger, known)
-        for p in unproved:
-            marks, at = seen.watermarks[p], cuts.cut_at(broker, seen, lives[p], self._ledger)
-            if at is not None:
-                found[p] = at
-            elif marks.leader_epoch is not None and marks.end >= partitions[p].next_offset:
-                proved[p] = marks.leader_epoch
-        self._coordinator.note_epochs(known, proved)
-        return found
-
-    def _begin_behind(
-        self, seen: TopicAtBroker, known: KnownGeneration, cut: dict[int, int], left: Sequence[SegmentPlan]
+    def _resume(
+        self, seen: TopicAtBroker, known: KnownGeneration, left: Sequence[SegmentPlan]
     ) -> KnownGeneration:
-        """Begin a new life of a topic, of what the broker has in the place of what it lost, and behind it."""
-        nexts = _nexts_of(self._ledger.partitions(known.row_id))
-        # one that ends before the lake and has no other messages may have them all again in a moment
-        starts = {p: cut.get(p, nexts[p]) for p in seen.watermarks if p in nexts}
-        new, lost = self._coordinator.begin_behind(known, starts, left, CUT, cut.keys())
+        """Return the life that a topic goes on in: a new one where its log was cut."""
+        if seen.topic_id is None:
+            return known  # then `same_generation` has looked at the messages
+        found = cuts.resume(self._brokers[seen.cluster], seen, known, self._ledger, left)
+        if not found.cut:
+            self._coordinator.note_epochs(known, found.epochs)
+            return known
+        new, lost = self._coordinator.begin_behind(known, found, left, CUT)
         self._clear_given_up(known, left, lost)
-        where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(cut.items()))
+        where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(found.cut.items()))
         self._report.problems.append(
-            f"cluster {seen.cluster}: the broker lost messages it had, and has others with their offsets: "
-            f"{seen.topic} {where}; they are drained as generation {new.source.generation}, and the lake "
-            "keeps the old ones; ask the cluster's owner what else was lost"
+            f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} {where}; what gets their "
+            f"offsets is drained as generation {new.source.generation}, and the lake keeps what it has; ask "
+            "the cluster's owner what else was lost"
         )
         return new
 
@@ -266,7 +249,7 @@ class Planner:
         """Return what waits behind the plans that stand; record what is lost."""
         nexts = self._nexts(seen, generation)
         self._record_gaps(generation, backlog.states(seen, nexts))
-        self._tell_cut(seen, nexts)
+        self._tell_short(seen, nexts)
         nexts |= {p: max(o, seen.watermarks[p].low) for p, o in nexts.items() if p in seen.watermarks}
         for r in (r for plan in kept for r in plan.ranges):
             nexts[r.partition] = max(nexts[r.partition], r.end)
@@ -281,26 +264,14 @@ class Planner:
         new = [p for p in seen.watermarks if p not in known]
         if not new:
             return known
-        first = self._in_older_lives(seen, generation, new)
+        broker = self._brokers[seen.cluster]
+        first = cuts.begin(broker, seen, generation, self._ledger, new)
         # a partition that was added to a known topic, or a recreated topic, holds only what is new
         start = self._settings.start if not known and generation.source.generation == 1 else "earliest"
-        broker, rest = self._brokers[seen.cluster], [p for p in new if p not in first]
+        rest = [p for p in new if p not in first]
         first |= backlog.starts(broker, seen, rest, start) if rest else {}
-        self._coordinator.start_partitions(generation, first)
+        self._coordinator.start_partitions(generation, first, cuts.epochs_at(seen, first))
         return known | first
-
-    def _in_older_lives(
-        self, seen: TopicAtBroker, generation: KnownGeneration, partitions: Collection[int]
-    ) -> dict[int, int]:
-        """Return what partitions begin at of whose log an older generation has the beginning.
-
-        A log that was cut is the same before; a rebuilt ledger knows of no partition without a file.
-        """
-        if seen.topic_id is None or generation.source.generation == 1:
-            return {}
-        broker, lives = self._brokers[seen.cluster], cuts.lives(self._ledger, generation)
-        mine = [p for p in partitions if p in lives and seen.watermarks[p].end > 0]
-        return {p: cuts.first_missing(broker, seen, lives[p], self._ledger) for p in mine}
 
     def _record_gaps(self, generation: KnownGeneration, states: Iterable[PartitionState]) -> None:
         for state in states:
@@ -308,14 +279,14 @@ class Planner:
                 self._coordinator.commit_gap(generation, gap, EXPIRED)
                 self._report.lost(generation.source, gap)
 
-    def _tell_cut(self, seen: TopicAtBroker, nexts: Mapping[int, int]) -> None:
+    def _tell_short(self, seen: TopicAtBroker, nexts: Mapping[int, int]) -> None:
         """Tell of partitions that end before what the lake has, though the topic is the same."""
         for state in backlog.states(seen, nexts):
             if state.end < state.next:
                 self._report.problems.append(
-                    f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} partition "
-                    f"{state.partition} ends at {state.end}, and the lake has it up to {state.next}; ask the "
-                    "cluster's owner: messages that get these offsets anew are drained as a new generation"
+                    f"cluster {seen.cluster}: {seen.topic} partition {state.partition} ends at {state.end}, "
+                    f"and the lake has it up to {state.next}: its leader may not show all yet, or the broker "
+                    "lost messages it had; run again, and ask the cluster's owner if it stays so"
                 )
 
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:

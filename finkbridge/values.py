@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -106,6 +106,18 @@ class SegmentPlan:
     ranges: tuple[OffsetRange, ...]
     byte_limit: int
     """A range that proves larger is cut into parts at the first message that reaches this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where the partitions of a topic go on that is there still, and of which messages may be no more."""
+
+    starts: Mapping[int, int]
+    """The first offset of each of which the lake does not have the broker's message."""
+    epochs: Mapping[int, int] = field(default_factory=dict)
+    """Of leaders, at which they were found to have what is before it, and all else that was seen of them."""
+    cut: Mapping[int, int] = field(default_factory=dict)
+    """The first offset that was lost, of those of which messages were lost."""
 
 
 @dataclass(frozen=True, slots=True)

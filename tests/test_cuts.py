@@ -12,7 +12,9 @@ import pytest
 from finkbridge.broker import Broker
 from finkbridge.drain import drain
 from finkbridge.ledger import schema as s
+from finkbridge.planning import CUT
 from finkbridge.rebuild import rebuild_ledger
+from finkbridge.settings import DrainSettings
 from tests.support.dying import COORDINATOR, killed_at
 from tests.support.kafka import Kafka
 from tests.support.lake import (
@@ -87,7 +89,7 @@ def test_other_messages_with_the_offsets_of_drained_ones_are_drained(
     own_kafka.produce(topic, points(*range(100, 100 + count)), partition=0)
     own_kafka.produce(topic, points(52), partition=1)
     (problem,) = drain(settings).problems
-    assert f"has others with their offsets: {topic} partition 0 from offset 3 on" in problem
+    assert f"the broker lost messages it had: {topic} partition 0 from offset 3 on" in problem
     assert len(topic_ids(lake)) == 1
     assert offsets(lake) == [
         *((1, 0, o) for o in range(6)),
@@ -131,17 +133,16 @@ def test_all_partitions_that_were_cut_begin_where_they_were(own_kafka: Kafka, tm
     cut(own_kafka, topic, tmp_path / "away")
     own_kafka.produce(topic, points(*range(20, 26)), partition=0)
     own_kafka.produce(topic, points(*range(20, 22)), partition=1)
-    problem, short = drain(settings).problems
-    assert "partition 0 from offset 4 on, partition 1 from offset 2 on" in problem
-    assert "partition 2 ends at 1, and the lake has it up to 5" in short
+    (problem,) = drain(settings).problems
+    assert (
+        "partition 0 from offset 4 on, partition 1 from offset 2 on, partition 2 from offset 1 on" in problem
+    )
     old = {(1, 0): (0, 7, 8), (1, 1): (0, 5, 6), (1, 2): (0, 4, 5)}
     assert spans(lake) == old | {(2, 0): (4, 9, 6), (2, 1): (2, 3, 2)}
     own_kafka.produce(topic, points(30), partition=1)
     own_kafka.produce(topic, points(30, 31), partition=2)
-    (problem,) = drain(settings).problems
-    assert f"{topic} partition 2 from offset 1 on;" in problem
-    new = {(2, 0): (4, 9, 6), (2, 1): (2, 3, 2), (3, 1): (4, 4, 1), (3, 2): (1, 2, 2)}
-    assert spans(lake) == old | new
+    drained(settings)
+    assert spans(lake) == old | {(2, 0): (4, 9, 6), (2, 1): (2, 4, 3), (2, 2): (1, 2, 2)}
     assert gaps(lake) == []
     assert drained(settings).total("planned") == 0
     assert_consistent(lake)
@@ -204,6 +205,52 @@ def test_a_log_that_is_cut_again_before_where_it_was_cut(own_kafka: Kafka, tmp_p
     assert gaps(lake) == []
     assert drained(settings).total("planned") == 0
     assert_consistent(lake)
+
+
+def test_what_was_seen_and_lost_before_it_was_drained_is_a_gap(own_kafka: Kafka, tmp_path: Path) -> None:
+    """All that is in the lake is as it was, and so are the messages behind it up to the cut."""
+    topic, lake = own_kafka.topic("cut", partitions=2), tmp_path / "lake"
+    settings = make_settings(lake, own_kafka.bootstrap, topic)
+    own_kafka.produce(topic, points(0, 1, 2, 3), partition=0)
+    copied(own_kafka, topic, tmp_path / "away")
+    own_kafka.produce(topic, points(4, 5), partition=0)
+    assert drained(settings.model_copy(update={"drain": DrainSettings(max_messages=2)})).total("rows") == 2
+    cut(own_kafka, topic, tmp_path / "away")
+    own_kafka.produce(topic, points(10, 11, 12), partition=0)
+    own_kafka.produce(topic, points(20), partition=1)
+    (problem,) = drain(settings).problems
+    assert f"the broker lost messages it had: {topic} partition 0 from offset 4 on;" in problem
+    assert spans(lake) == {(1, 0): (0, 1, 2), (2, 0): (2, 6, 5), (2, 1): (0, 0, 1)}
+    assert gaps(lake) == [(1, 0, 2, 6, CUT)]
+    assert drained(settings).total("planned") == 0
+    assert_consistent(lake)
+
+
+def test_kafka_tells_where_epochs_ended(own_kafka: Kafka, tmp_path: Path) -> None:
+    """Of five partitions: cut and grown again, cut and short, cut twice, whole, and expired."""
+    topic = own_kafka.topic("cut", partitions=5)
+    for partition in range(5):
+        own_kafka.produce(topic, points(0, 1), partition=partition)
+    copied(own_kafka, topic, tmp_path / "early", (0, 1, 2))
+    own_kafka.produce(topic, points(2, 3), partition=2)
+    copied(own_kafka, topic, tmp_path / "late", (2,))
+    for partition in range(5):
+        own_kafka.produce(topic, points(4, 5), partition=partition)
+    (cluster,) = make_settings(tmp_path, own_kafka.bootstrap, topic).clusters.values()
+    with Broker("ztf", cluster) as broker:
+        epochs = {p: m.leader_epoch or 0 for (_, p), m in broker.watermarks([topic]).items()}
+        cut(own_kafka, topic, tmp_path / "late")
+        own_kafka.produce(topic, points(6, 7, 8), partition=2)
+        cut(own_kafka, topic, tmp_path / "early")
+        own_kafka.produce(topic, points(*range(10, 20)), partition=0)
+        own_kafka.produce(topic, points(10), partition=2)
+        assert broker.epoch_ends(topic, epochs) == {0: 2, 1: 2, 2: 2, 3: 4, 4: 4}
+        own_kafka.expire(topic, {3: 4})
+        own_kafka.produce(topic, points(10, 11), partition=3)
+        own_kafka.produce(topic, points(10, 11), partition=4)
+        own_kafka.expire(topic, {4: 5})
+        assert broker.epoch_ends(topic, epochs) == {0: 2, 1: 2, 2: 2, 3: 4, 4: 5}
+        assert broker.epoch_ends(topic, {}) == {}
 
 
 KILLS = [

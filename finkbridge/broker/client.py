@@ -11,6 +11,7 @@ from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
 from finkbridge.broker.group import GroupTeller
 from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
 from finkbridge.broker.names import is_pattern, select
+from finkbridge.broker.peek import FirstReader, epoch_ends
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
 from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
@@ -74,8 +75,8 @@ class Broker:
         return GroupTeller(self.name, self._settings)
 
     @cached_property
-    def _peek(self) -> RangeReader:
-        return RangeReader(self.name, self._settings, PEEK, self._timeout_s)
+    def _peek(self) -> FirstReader:
+        return FirstReader(self.name, self._settings, PEEK, self._timeout_s)
 
     def topics(self) -> dict[str, int]:
         """Return the number of partitions of each topic, Kafka's own (``__*``) left out."""
@@ -223,6 +224,25 @@ class Broker:
         message, the offset has expired, or no answer came in time.
         """
         return self._peek.first_timestamps_ms(offsets)
+
+    def epoch_ends(self, topic: str, epochs: Mapping[int, int]) -> dict[int, int]:
+        """Return where an epoch of each partition ended: a log that had more by then was cut there.
+
+        All partitions in one go.
+
+        Parameters
+        ----------
+        topic : str
+            A topic that is there.
+        epochs : Mapping[int, int]
+            By partition, older ones than the present.
+
+        Raises
+        ------
+        BrokerTimeoutError
+            A leader does not tell, or does not show all it has yet.
+        """
+        return epoch_ends(self.name, self._settings, self._timeout_s, topic, epochs) if epochs else {}
 
     def first_key(self, topic: str) -> bytes | None:
         """Return the key of a topic's first message; None where it has none."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from operator import methodcaller
+from typing import ClassVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -82,6 +83,8 @@ class RangeReader:
         Seconds without progress after which the broker counts as gone.
     """
 
+    FORCED: ClassVar[Config] = FORCED
+
     def __init__(self, cluster: str, settings: ClusterSettings, speed: Config, timeout_s: float) -> None:
         self._cluster = cluster
         self._timeout_s = timeout_s
@@ -90,7 +93,7 @@ class RangeReader:
         self._turn = 0
         self._heard = 0.0
         self._reached = 0
-        forced = FORCED | {
+        forced = self.FORCED | {
             "group.id": private_group(settings),
             "error_cb": self._watch,
             "stats_cb": self._note_traffic,
@@ -203,37 +206,6 @@ class RangeReader:
             advice = "the lost range is a gap, the rest can be read from there"
             raise RangeExpiredError(f"{where} begins at {low}, behind {rest.start}: {advice}", low)
 
-    def first_timestamps_ms(
-        self, offsets: Mapping[tuple[str, int], int]
-    ) -> dict[tuple[str, int], int | None]:
-        """Return the timestamp (Unix ms) of the first message at or behind an offset, of many partitions.
-
-        None where there is none, where the offset has expired, and where nothing came in time.
-        """
-        found: dict[tuple[str, int], int | None] = dict.fromkeys(offsets)
-        waiting = set(offsets)
-        deadline = time.monotonic() + self._timeout_s
-        self._turn += 1
-        self._watch.clear()
-        self._standing.take()
-        self._consumer.assign([TopicPartition(*where, offset) for where, offset in offsets.items()])
-        try:
-            while waiting and time.monotonic() < deadline:
-                self._watch.raise_refusal()
-                for event in self._consumer.consume(BATCH_MESSAGES, WAIT_S):
-                    where = (event.topic(), event.partition())
-                    if where in waiting:
-                        found[where] = _time_of(event)
-                        waiting.remove(where)
-                        self._consumer.pause([TopicPartition(*where)])  # what follows is not looked at
-        finally:
-            self._consumer.resume([TopicPartition(*where) for where in offsets])  # or it would last
-            self._consumer.unassign()
-        if waiting == set(offsets) != set():
-            raise self._watch.silence("reading first messages", answered=self._answered)
-        self._answered = True
-        return found
-
     def is_gone(self, topic: str) -> bool:
         """Whether the cluster says that it has no such topic: not that it forbids it, nor nothing at all."""
         try:
@@ -264,11 +236,6 @@ class RangeReader:
             if not self._watch.all_down:
                 self._check_known(topic)
             raise self._watch.silence(f"reading {topic}", answered=self._answered)
-
-
-def _time_of(event: RawMessage) -> int | None:
-    """Return a message's timestamp; None where it has none, for the end of a partition, and for an error."""
-    return stamp_of(event)[0] if event.error() is None else None
 
 
 def stamp_of(message: RawMessage) -> tuple[int | None, int]:

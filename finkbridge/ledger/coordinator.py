@@ -27,6 +27,7 @@ from finkbridge.values import (
     LandedFile,
     LandedPart,
     OffsetRange,
+    Resumption,
     SegmentPlan,
     TopicGeneration,
 )
@@ -62,12 +63,7 @@ class Coordinator:
             return _add_generation(connection, cluster, topic, topic_id)
 
     def begin_behind(
-        self,
-        old: KnownGeneration,
-        starts: Mapping[int, int],
-        plans: Sequence[SegmentPlan],
-        reason: str,
-        cut: Collection[int],
+        self, old: KnownGeneration, found: Resumption, plans: Sequence[SegmentPlan], reason: str
     ) -> tuple[KnownGeneration, list[OffsetRange]]:
         """Begin a topic's next life in the middle of its log; return it, and the gaps of the old one.
 
@@ -77,16 +73,16 @@ class Coordinator:
         ----------
         old
             The life that is over.
-        starts
-            Where partitions begin.
-        plans, reason, cut
-            What is given up of the old life, as in `give_up`.
+        found
+            Where partitions begin, and which were cut: only they have lost what was seen of them.
+        plans, reason
+            What is given up of the old life, and why, as in `give_up`.
         """
         source = old.source
         with self.writing() as connection:
-            lost = self._give_up(connection, plans, old, reason, cut)
+            lost = self._give_up(connection, plans, old, reason, found.cut)
             new = _add_generation(connection, source.cluster, source.topic, old.topic_id)
-            rows.add_partitions(connection, new.row_id, starts)
+            rows.add_partitions(connection, new.row_id, found.starts, found.epochs)
         return new, lost
 
     def note_topic_id(self, generation: KnownGeneration, topic_id: str) -> KnownGeneration:
@@ -96,14 +92,16 @@ class Coordinator:
             connection.execute(update(g).where(g.c.id == generation.row_id).values(topic_id=topic_id))
         return replace(generation, topic_id=topic_id)
 
-    def start_partitions(self, generation: KnownGeneration, starts: Mapping[int, int]) -> None:
-        """Write down where partitions that were never drained begin."""
+    def start_partitions(
+        self, generation: KnownGeneration, starts: Mapping[int, int], epochs: Mapping[int, int] | None = None
+    ) -> None:
+        """Write down where partitions that were never drained begin, and their leaders' epochs."""
         if starts:
             with self.writing() as connection:
-                rows.add_partitions(connection, generation.row_id, starts)
+                rows.add_partitions(connection, generation.row_id, starts, epochs or {})
 
     def note_epochs(self, generation: KnownGeneration, epochs: Mapping[int, int]) -> None:
-        """Write down at which epochs of their leaders partitions were seen to have what is in the lake."""
+        """Write down at which epochs of their leaders partitions have what was seen of them."""
         p = s.partitions.c
         if epochs:
             with self.writing() as connection:

@@ -53,12 +53,23 @@ def add_gap(connection: Connection, epoch: int, generation_id: int, lost: Offset
     return commit
 
 
-def add_partitions(connection: Connection, generation_id: int, starts: Mapping[int, int]) -> None:
-    """Write down where partitions begin; raise ValueError, and write nothing, for what is no offset."""
+def add_partitions(
+    connection: Connection, generation_id: int, starts: Mapping[int, int], epochs: Mapping[int, int]
+) -> None:
+    """Write down where partitions begin, and at which epochs of their leaders that was seen, if it is known.
+
+    Raises
+    ------
+    ValueError
+        What is no offset; nothing is written.
+    """
     if wrong := {p: o for p, o in starts.items() if o < 0}:
         raise ValueError(f"not offsets that partitions begin at: {wrong}")
     belongs = {"generation_id": generation_id}
-    rows = [{**belongs, "partition": p, "first_offset": o, "next_offset": o} for p, o in starts.items()]
+    rows = [
+        {**belongs, "partition": p, "first_offset": o, "next_offset": o, "leader_epoch": epochs.get(p)}
+        for p, o in starts.items()
+    ]
     connection.execute(insert(s.partitions), rows)
 
 

@@ -71,7 +71,7 @@ generations = Table(
 )
 
 # one row a partition of a generation: next_offset is where the lake ends, compared and set by every commit;
-# leader_epoch: Kafka's, at which the last message was last seen to be the broker's, too
+# leader_epoch: Kafka's, at which the broker had all that was drained or seen of it; null: not known
 partitions = Table(
     "partitions",
     metadata,

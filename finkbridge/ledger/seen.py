@@ -39,8 +39,8 @@ def note_looks(connection: Connection, ends: Ends, at: float) -> None:
     connection
         In a coordinator's transaction.
     ends
-        Of partitions that the ledger has. One that ends before the lake does is left out: its broker lost
-        messages, and what gets their offsets is not drained.
+        Of partitions that the ledger has. One that ends before the lake does is left out: its leader does not
+        show all it has, or the broker lost messages, and then a new life of the topic begins.
     at
         When the look began, Unix seconds UTC.
     """

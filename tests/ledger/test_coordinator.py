@@ -29,6 +29,7 @@ from finkbridge.values import (
     OffsetRange,
     RangeCount,
     Rejection,
+    Resumption,
     SegmentPlan,
 )
 from tests.ledger.conftest import OpenLedger
@@ -279,17 +280,18 @@ def test_a_life_that_begins_behind_has_its_partitions_at_once(
     coordinator: Coordinator, ledger: Ledger, generation: KnownGeneration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = [plan(coordinator, generation, OffsetRange(p, start, 9)) for p, start in ((0, 0), (1, 5))]
-    before = everything(ledger)
+    found, before = Resumption({0: 3, 1: 5}, {0: 7}, {0: 3}), everything(ledger)
     with monkeypatch.context() as patch:
         patch.setattr(rows, "add_partitions", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            coordinator.begin_behind(generation, {0: 3, 1: 5}, plans, "cut", [0])
+            coordinator.begin_behind(generation, found, plans, "cut")
     assert everything(ledger) == before
-    new, lost = coordinator.begin_behind(generation, {0: 3, 1: 5}, plans, "cut", [0])
+    new, lost = coordinator.begin_behind(generation, found, plans, "cut")
     assert (new.source.generation, new.topic_id) == (2, "id-1")
     assert lost == [OffsetRange(0, 0, 9)]
     assert ledger.pending_plans() == []
-    assert {p: row.next_offset for p, row in ledger.partitions(new.row_id).items()} == {0: 3, 1: 5}
+    begun = ledger.partitions(new.row_id).items()
+    assert {p: (row.next_offset, row.leader_epoch) for p, row in begun} == {0: (3, 7), 1: (5, None)}
     assert ledger.generations_of(new.source) == [new, generation]
     assert ledger.generations_of(generation.source) == [generation]
 
@@ -415,7 +417,7 @@ def test_one_coordinator_at_a_time(open_ledger: OpenLedger) -> None:
 
 WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = {
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
-    "begin_behind": lambda c, g, p: c.begin_behind(g, {0: 2}, [p], "cut", [0]),
+    "begin_behind": lambda c, g, p: c.begin_behind(g, Resumption({0: 2}), [p], "cut"),
     "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
     "note_epochs": lambda c, g, p: c.note_epochs(g, {0: 1}),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
