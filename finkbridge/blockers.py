@@ -9,6 +9,7 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
                   look all of which is in the lake or Kafka's time, until for ever. Else: at any time
     not seen      from the newest look at a partition all of which is in the lake, until for ever; of a topic
                   that the settings do not name, until the newest look
+                  Not of a life that the next one goes on from where it ends, as others do where a log was cut
     not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time
     not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
                   nobody saw may have some
@@ -116,7 +117,8 @@ class Blocker:
 def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     """Return all that keeps some night from being complete, in order of time."""
     doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
-    found = [_not_seen(reach, doubts[reach.source], rules) for reach in coverage.reaches]
+    reaches = (reach for reach in coverage.reaches if not reach.is_followed)
+    found = [_not_seen(reach, doubts[reach.source], rules) for reach in reaches]
     found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
     found += [_lost(lost, doubts[lost.source]) for lost in coverage.lost]
@@ -148,7 +150,7 @@ def _not_seen(reach: Reach, doubt: str, rules: Rules) -> Blocker:
     until, why, todo = math.inf, f"{where}: {_last_seen(reach, seen)}", "finkbridge drain"
     if reach.ended_at is not None:
         until, todo = reach.ended_at, "what it got between is lost"
-        why = f"{why}, and gone {utc(reach.ended_at)}"
+        why = f"{why}, and {'cut by' if reach.is_cut else 'gone'} {utc(reach.ended_at)}"
     elif not rules.is_drained(reach.source):
         until = max(seen, _or(reach.seen_at, NEVER))
         until, todo = math.inf if until == NEVER else until, f"finkbridge drain {reach.source.topic}"

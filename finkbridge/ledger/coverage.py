@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from finkbridge.ledger.delays import Delays, read_delays
 from finkbridge.ledger.kafka_times import sent_by
 from finkbridge.ledger.seen import reached_at, searched
 from finkbridge.ledger.store import Ledger
+from finkbridge.ledger.succession import followed, successions
 from finkbridge.values import OffsetRange, TopicGeneration
 
 HOUR_MS = 3_600_000
@@ -38,6 +39,18 @@ class Reach:
     """When it was noticed that this life of the topic is over: deleted, or recreated."""
     passed_at: float | None
     """Kafka's time up to which it is drained, by its newest part; None also where the newest look tells."""
+    followed_at: int | None = None
+    """Where the next life of the topic goes on with the same log; None: there is none, or it has another."""
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the next life goes on where this one ends."""
+        return self.followed_at is not None and self.followed_at >= self.next_offset
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the next life goes on with other messages in place of some of this one."""
+        return self.followed_at is not None and self.followed_at < self.next_offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +136,18 @@ def read_coverage(ledger: Ledger) -> Coverage:
     """Read what the ledger knows of nights, in one transaction."""
     with ledger.reading() as connection:
         sources = _sources(connection)
-        partitions, successions = _partitions(connection), _successions(connection)
-        reaches = tuple(_reach(connection, row, sources, successions) for row in partitions)
+        partitions, ended = _partitions(connection), successions(connection)
+        same_log = followed(connection)
+        reaches = tuple(
+            replace(
+                _reach(connection, row, sources, ended),
+                followed_at=same_log.get((row.generation_id, row.partition)),
+            )
+            for row in partitions
+        )
         return Coverage(
             nights=_nights(connection),
-            sources={source: successions.get(source) for source in sources.values()},
+            sources={source: ended.get(source) for source in sources.values()},
             surveys=_surveys(connection, sources),
             delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
@@ -213,13 +233,6 @@ def _sources(connection: Connection) -> dict[int, TopicGeneration]:
     return {row.id: TopicGeneration(row.cluster, row.topic, row.generation) for row in rows}
 
 
-def _successions(connection: Connection) -> dict[TopicGeneration, float]:
-    """Return when the next life of a topic was first seen."""
-    g = s.generations.c
-    rows = connection.execute(select(g.cluster, g.topic, g.generation, g.first_seen))
-    return {TopicGeneration(r.cluster, r.topic, r.generation - 1): r.first_seen for r in rows}
-
-
 def _partitions(connection: Connection) -> list[Row[Any]]:
     p, x = s.partitions.c, s.looks.c
     both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
@@ -253,10 +266,10 @@ def _reach(
     connection: Connection,
     row: Row[Any],
     sources: Mapping[int, TopicGeneration],
-    successions: Mapping[TopicGeneration, float],
+    ended_at: Mapping[TopicGeneration, float],
 ) -> Reach:
     source = sources[row.generation_id]
-    ended = [at for at in (row.gone_at, successions.get(source)) if at is not None]
+    ended = [at for at in (row.gone_at, ended_at.get(source)) if at is not None]
     return Reach(
         source,
         row.partition,
@@ -281,17 +294,18 @@ def _seconds(milliseconds: int | None) -> float | None:
 
 
 def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequence[Reach]) -> list[Lost]:
-    """Return what was there before the lake began with a partition."""
+    """Return what was there before the lake began with a partition: not what an older life has."""
     reached = {(r.source, r.partition): r.reached_at for r in reaches}
+    older_has = {(r.source, r.partition) for r in reaches if r.followed_at is not None}
     found = []
     for row, reach in zip(partitions, reaches, strict=True):
-        if not row.first_offset:
+        life = reach.source
+        older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
+        if not row.first_offset or (older, row.partition) in older_has:
             continue
         first_ms = row.first_ms
         if first_ms is None and row.next_offset > row.first_offset:
             first_ms = kafka_times.first_ms(connection, (row.generation_id, row.partition))
-        life = reach.source
-        older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
         span = OffsetRange(row.partition, 0, row.first_offset)
         after = reached.get((older, row.partition))
         after_ms = None if after is None else int(after * 1000)
