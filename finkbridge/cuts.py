@@ -82,8 +82,7 @@ def begin(
     if seen.topic_id is None or known.source.generation == 1:
         return {}
     older = lives(ledger, known)
-    mine = [p for p in partitions if p in older and seen.watermarks[p].end > 0]
-    return {p: start_of(broker, seen, older[p], ledger) for p in mine}
+    return {p: start_of(broker, seen, older[p], ledger) for p in partitions if p in older}
 
 
 def epochs_at(seen: TopicAtBroker, starts: Mapping[int, int], sure: Collection[int] = ()) -> dict[int, int]:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from finkbridge.blockers import Rules, blockers
 from finkbridge.broker import Broker
 from finkbridge.drain import drain
+from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.coverage import read_coverage
 from finkbridge.planning import CUT
 from finkbridge.rebuild import rebuild_ledger
 from finkbridge.settings import DrainSettings
+from tests.support.command import Command
 from tests.support.dying import COORDINATOR, killed_at
 from tests.support.kafka import Kafka
 from tests.support.lake import (
@@ -343,3 +347,38 @@ def test_a_file_that_is_damaged_stops_its_topic_alone(
     found = sql(lake, f"SELECT count(*) FROM deliveries WHERE topic = '{topic}' AND generation = 2")
     assert found == [(4,)]
     assert_consistent(lake)
+
+
+def test_what_commands_say_of_a_topic_that_was_cut(own_kafka: Kafka, tmp_path: Path) -> None:
+    topic = own_kafka.topic("cut", partitions=2)
+    command = Command(tmp_path, own_kafka.bootstrap, FINKBRIDGE_CLUSTERS__ZTF__TOPICS=f'["{topic}"]')
+    for partition in (0, 1):
+        own_kafka.produce(topic, points(0, 1, 2), partition=partition)
+    copied(own_kafka, topic, tmp_path / "away")
+    own_kafka.produce(topic, points(3, 4), partition=0)
+    command.run("drain")
+    cut(own_kafka, topic, tmp_path / "away")
+    own_kafka.produce(topic, points(10, 11, 12), partition=0)
+    own_kafka.produce(topic, points(10), partition=1)
+    said = command.run("drain", code=1).stderr
+    assert f"the broker lost messages it had: {topic} partition 0 from offset 3 on; " in said
+    ((night,),) = sql(command.lake, "SELECT DISTINCT night FROM deliveries")
+    assert "all holds" in command.run("verify", "--deep").stdout
+    (status,) = command.json("status", "--json")["topics"]
+    assert [status["generation"], status["messages"], status["gaps"]] == [2, 12, []]
+    assert "whole" in command.run("doctor").stdout
+    told = command.run("certificate", str(night), "--json", code=1).stdout
+    assert "sent before the lake began" not in told
+    with Ledger(command.lake) as ledger:
+        why = [blocker.why for blocker in blockers(read_coverage(ledger), Rules())]
+    assert any(
+        line.startswith(f"{topic} partition 0: last seen at its end") and "cut by" in line for line in why
+    )
+    assert [
+        line for line in why if line.startswith(f"{topic} partition 1: ")
+    ] == []  # it goes on in the next life
+    assert "12 messages" in command.run("rebuild", "--ledger", "--replace").stdout
+    assert "nothing new" in command.run("drain").stdout
+    command.run("verify", "--prune")
+    assert "all holds" in command.run("verify", "--deep").stdout
+    assert spans(command.lake) == {(1, 0): (0, 4, 5), (1, 1): (0, 2, 3), (2, 0): (3, 5, 3), (2, 1): (3, 3, 1)}

@@ -45,7 +45,11 @@ def note_looks(connection: Connection, ends: Ends, at: float) -> None:
         When the look began, Unix seconds UTC.
     """
     known = {(row.generation_id, row.partition): row for row in _partitions(connection, ends)}
-    sane = {key: end for key, end in ends.items() if key in known and end >= known[key].next_offset}
+    sane = {
+        key: max(end, known[key].seen_end or 0)  # it has what it showed: a new leader may not show all yet
+        for key, end in ends.items()
+        if key in known and end >= known[key].next_offset
+    }
     new = [_look(key, end, at) for key, end in sane.items() if known[key].seen_at is None]
     if new:
         connection.execute(insert(s.looks), new)
