@@ -114,7 +114,7 @@ def test_holes_anywhere_are_read_on_right(kafka: Kafka, broker: Broker, seed: in
             kafka.produce(topic, some)
         else:
             kafka.produce_transaction(topic, some, commit=chance.random() < 0.6)
-    low, end = broker.watermarks([topic])[topic, 0]
+    low, end, *_ = broker.watermarks([topic])[topic, 0]
     whole = read(broker, topic, low, end)
     broker.read_on(TopicGeneration("ztf", topic, 1))
     for _ in range(10):
