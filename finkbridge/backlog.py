@@ -17,7 +17,7 @@ from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
 from finkbridge.plan import PartitionState
-from finkbridge.values import OffsetRange
+from finkbridge.values import LastMessage, OffsetRange, SegmentPlan
 
 Start = datetime | Literal["earliest", "latest"]
 
@@ -125,6 +125,25 @@ def same_generation(broker: Broker, seen: TopicAtBroker, known: KnownGeneration,
         return seen.topic_id == known.topic_id
     partitions = ledger.partitions(known.row_id).values()
     return all(same_partition(broker, seen, p, ledger, known.row_id) for p in partitions)
+
+
+def is_there(plan: SegmentPlan, marks: Mapping[int, Watermarks]) -> bool:
+    """Whether a broker has all offsets of a plan, given what it has of each partition."""
+    return all(
+        r.partition in marks and marks[r.partition].low <= r.start and r.end <= marks[r.partition].end
+        for r in plan.ranges
+    )
+
+
+def may_be_of(broker: Broker, seen: TopicAtBroker, last: LastMessage) -> bool:
+    """Whether a message that was fetched as of an earlier life of a topic may be of its present one."""
+    marks = seen.watermarks.get(last.partition)
+    if marks is None or last.offset >= marks.end:
+        return False
+    if last.offset < marks.low:
+        return True  # nobody can tell any more
+    found = broker.message_at(seen.topic, last.partition, last.offset)
+    return found is not None and message_hash(found) == last.hash
 
 
 def starts(broker: Broker, seen: TopicAtBroker, partitions: Sequence[int], start: Start) -> dict[int, int]:

@@ -165,9 +165,9 @@ class Bridge:
         """
         began = time.monotonic()
         report = DrainReport()
-        planner = Planner(self.coordinator, self.brokers, self.settings.drain, report)
+        planner = Planner(self.coordinator, self.brokers, self.settings, report)
         plans = self._plan(wanted, planner, report, search)  # 1
-        if plans or report.total("expired"):
+        if plans or report.total("expired") or report.total("salvaged"):
             report.run = self.coordinator.start_run(kind)
         try:
             if plans:

@@ -24,6 +24,7 @@ range, a rejected message) are values, not errors.
     |   `-- NoAnswerError        it got the message and did not answer: posted or not, nobody knows
     |-- ReconciliationError      planned offsets are not all accounted for
     |-- NameTakenError           the lake has a file of this name with other content
+    |-- SalvageError             what a dead run landed, and only the lake still has, cannot be committed
     `-- LakeError                the lake side
         |-- LakeBusyError        another coordinator holds the lake
         |-- LakeVersionError     the lake was made by a newer version
@@ -151,6 +152,10 @@ class ReconciliationError(FinkbridgeError):
 
 class NameTakenError(FinkbridgeError):
     """The lake has a file of this name with other content, and no file is ever replaced."""
+
+
+class SalvageError(FinkbridgeError):
+    """What a dead run landed, and the broker no longer has, cannot be committed: it waits."""
 
 
 class LakeError(FinkbridgeError):

@@ -231,7 +231,7 @@ class Execution:
             ends = {
                 (report.topic, partition): row.next_offset
                 for report in self.report.topics.values()
-                if report.cluster == name and report.messages
+                if report.cluster == name and report.messages > report.salvaged  # of those it may have none
                 for partition, row in self._ends(name, report.topic).items()
             }
             if ends:

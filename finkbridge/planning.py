@@ -1,7 +1,8 @@
 """Step 1 of the way through the house: from what brokers and ledger say to plans that are written down.
 
 Before anything new is planned, what a dead run left is settled: its pending plans are kept and finished
-first, whatever today's limits and topics say; where their messages are gone, they are abandoned and a gap is
+first, whatever today's limits and topics say; where their messages are gone, they are committed from the
+files that the dead run left (`finkbridge.salvage`). Only what these do not have is abandoned, and a gap is
 recorded.
 """
 
@@ -10,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from finkbridge import backlog, cuts
-from finkbridge.backlog import Look, TopicAtBroker
-from finkbridge.broker import Broker
-from finkbridge.errors import FinkbridgeError, GenerationError, LakeError
+from finkbridge import backlog, cuts, later
+from finkbridge.backlog import Look, TopicAtBroker, is_there
+from finkbridge.broker import Broker, Watermarks
+from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
-from finkbridge.retire import delete_landed, greatest_number
-from finkbridge.settings import DrainSettings
-from finkbridge.values import MESSAGE_BYTES, OffsetRange, SegmentPlan, TopicGeneration, covers
+from finkbridge.retire import clear_closed, delete_landed, greatest_number
+from finkbridge.settings import Settings
+from finkbridge.values import MESSAGE_BYTES, LastMessage, OffsetRange, SegmentPlan, TopicGeneration, covers
 
 EXPIRED = "expired at the broker before it was drained"
 RECREATED = "the topic was recreated before it was drained"
@@ -45,7 +46,7 @@ class Planner:
     brokers
         By cluster.
     settings
-        Limits, and where new topics start.
+        Limits, where new topics start, and how what a dead run left is decoded.
     report
         Of the run.
     """
@@ -54,13 +55,14 @@ class Planner:
         self,
         coordinator: Coordinator,
         brokers: Mapping[str, Broker],
-        settings: DrainSettings,
+        settings: Settings,
         report: DrainReport,
     ) -> None:
         self._coordinator = coordinator
         self._ledger = coordinator.ledger
         self._brokers = brokers
-        self._settings = settings
+        self._settings = settings.drain
+        self._whole_settings = settings
         self._report = report
         self._means = self._ledger.mean_message_bytes()
         self.generations = self._ledger.generations()
@@ -103,7 +105,12 @@ class Planner:
         """Close the plans of a topic that is no more, if the broker says so of this very topic."""
         cluster, topic = key
         if self._brokers[cluster].is_gone(topic):
-            self._give_up(plans, self.generations[key], DELETED)
+            try:
+                left = self._salvaged(plans, self.generations[key], {}, DELETED)
+            except SalvageError as error:
+                self._report.problems.append(str(error))
+            else:
+                self._give_up(left, self.generations[key], DELETED)
             return
         self._report.problems.append(
             f"cluster {cluster} does not list {topic}, nor does it say that it was deleted: what was planned "
@@ -118,18 +125,20 @@ class Planner:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
         source = plan.source
         generation = self.generations[source.cluster, source.topic]
-        marks = self._brokers[source.cluster].watermarks([source.topic])
-        if gone := [r.partition for r in plan.ranges if (source.topic, r.partition) not in marks]:
+        marks = {p: m for (_, p), m in self._brokers[source.cluster].watermarks([source.topic]).items()}
+        if gone := [r.partition for r in plan.ranges if r.partition not in marks]:
             raise GenerationError(
                 f"{source.topic}: partition {gone[0]} is no more, so the topic was recreated during the run: "
                 "run again for its new life"
             )
         states = [
-            PartitionState(r.partition, r.start, min(marks[source.topic, r.partition].low, r.end), r.end)
+            PartitionState(r.partition, r.start, min(marks[r.partition].low, r.end), r.end)
             for r in plan.ranges
         ]
-        self._abandon([plan])
         self._report.replanned(plan)
+        if not self._salvaged([plan], generation, marks, EXPIRED):
+            return []
+        self._abandon([plan], gone=[plan])
         self._record_gaps(generation, states)
         rest = tuple(ranges_waiting(states))
         made = self._coordinator.add_plans(generation, [rest] if rest else [], plan.byte_limit)
@@ -183,6 +192,7 @@ class Planner:
             self.generations[key] = present = self._resume(seen, known, left)
             return present, self._keep(seen, known, left) if present is known else []
         if known is not None:
+            left = self._salvaged(left, known, {}, RECREATED, seen)
             self._give_up(left, known, RECREATED)
         self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
         return self.generations[key], []
@@ -198,7 +208,11 @@ class Planner:
             self._coordinator.note_epochs(known, found.epochs)
             return known
         new, lost = self._coordinator.begin_behind(known, found, left, CUT)
-        self._clear_given_up(known, left, lost)
+        marks = {
+            p: mark._replace(end=min(mark.end, found.cut.get(p, mark.end)))
+            for p, mark in seen.watermarks.items()
+        }
+        self._clear_given_up(known, left, [plan for plan in left if not is_there(plan, marks)], lost)
         where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(found.cut.items()))
         self._report.problems.append(
             f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} {where}; what gets their "
@@ -217,17 +231,43 @@ class Planner:
         self, seen: TopicAtBroker, generation: KnownGeneration, left: list[SegmentPlan]
     ) -> list[SegmentPlan]:
         """Return the pending plans if all of them can still be done; else abandon them, to plan afresh."""
+        left = self._salvaged(left, generation, seen.watermarks, EXPIRED)
         nexts = _nexts_of(self._ledger.partitions(generation.row_id))
         if not _stand(left, seen, nexts):
-            self._abandon(left)
+            self._abandon(left, [plan for plan in left if not is_there(plan, seen.watermarks)])
             return []
         if left:
             self._report.topic(generation.source).lag = sum(r.offsets for plan in left for r in plan.ranges)
         return left
 
-    def _abandon(self, plans: Sequence[SegmentPlan]) -> None:
+    def _salvaged(
+        self,
+        plans: Sequence[SegmentPlan],
+        generation: KnownGeneration,
+        marks: Mapping[int, Watermarks],
+        reason: str,
+        next_life: TopicAtBroker | None = None,
+    ) -> list[SegmentPlan]:
+        """Return the pending plans of a life that were not committed from their own files.
+
+        That is done where the broker, by the marks that it has of this life, cannot give them again. Where
+        the life is over, what was landed may be of the next one.
+        """
+        if all(is_there(plan, marks) for plan in plans):
+            return list(plans)
+        broker = self._brokers[generation.source.cluster]
+
+        def may_be_later(last: LastMessage) -> bool:
+            return next_life is not None and backlog.may_be_of(broker, next_life, last)
+
+        loss = later.call("finkbridge.salvage:Loss", generation, marks, reason, may_be_later)
+        who = self._coordinator, self._whole_settings, self._report
+        left: list[SegmentPlan] = later.call("finkbridge.salvage:salvage", *who, plans, loss)
+        return left
+
+    def _abandon(self, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan] = ()) -> None:
         self._coordinator.abandon(plans)  # first: it refuses where another coordinator has the lake
-        delete_landed(self._coordinator, plans)
+        self._report.problems += clear_closed(self._coordinator, plans, gone)
 
     def _mean(self, generation: KnownGeneration) -> float:
         return max(1.0, self._means.get(generation.row_id, MEAN_MESSAGE_BYTES))
@@ -291,14 +331,18 @@ class Planner:
 
     def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
         """Record what was planned or seen of a life that is over, and never landed, as lost."""
-        self._clear_given_up(generation, plans, self._coordinator.give_up(plans, generation, reason))
+        lost = self._coordinator.give_up(plans, generation, reason)
+        self._clear_given_up(generation, plans, plans, lost)
 
     def _clear_given_up(
-        self, generation: KnownGeneration, plans: Sequence[SegmentPlan], lost: Iterable[OffsetRange]
+        self,
+        generation: KnownGeneration,
+        plans: Sequence[SegmentPlan],
+        gone: Sequence[SegmentPlan],
+        lost: Iterable[OffsetRange],
     ) -> None:
-        """Delete what plans left that were given up, and tell what is lost."""
-        if plans:
-            delete_landed(self._coordinator, plans)
+        """Delete what plans left that were given up, but for those that are gone, and tell what is lost."""
+        self._report.problems += clear_closed(self._coordinator, plans, gone)
         for gap in lost:
             self._report.lost(generation.source, gap)
 

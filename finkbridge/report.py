@@ -25,6 +25,8 @@ class TopicReport:
     """Offsets without a message (transactions, compaction), confirmed by a second look."""
     expired: int = 0
     """Offsets of gaps found in this run: lost at the broker before they could be drained."""
+    salvaged: int = 0
+    """Messages that came from files of a dead run, as the broker no longer has them."""
     bytes: int = 0
     lag: int = 0
     """Offsets left at the broker, as of the start of the run."""
@@ -98,7 +100,8 @@ class DrainReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        totals = ("planned", "messages", "rows", "quarantined", "holes", "expired", "bytes", "lag", "held")
+        counts = ("planned", "messages", "rows", "quarantined", "holes", "expired", "salvaged")
+        totals = (*counts, "bytes", "lag", "held")
         return {
             "run": self.run,
             "commit": self.commit,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from finkbridge import disk, layout
+from finkbridge.layout import SegmentName
 from finkbridge.ledger import Coordinator
 from finkbridge.values import SegmentPlan
 
@@ -40,6 +42,51 @@ def delete_landed(coordinator: Coordinator, plans: Sequence[SegmentPlan]) -> Non
         for path in _landed(lake, {plan.source.topic for plan in plans}):
             if layout.plan_of(path.name) in numbers:
                 path.unlink(missing_ok=True)
+
+
+def clear_closed(
+    coordinator: Coordinator, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan]
+) -> list[str]:
+    """Delete what closed plans left in the lake, but for what may be the only copy of its messages.
+
+    Parameters
+    ----------
+    coordinator
+        Of the lake.
+    plans
+        That are closed, and not committed.
+    gone
+        Those of them whose messages the broker no longer has.
+
+    Returns
+    -------
+    list of str
+        A line for each whose files stay.
+    """
+    left = left_in_lake(coordinator.ledger.lake, gone)
+    if doomed := [plan for plan in plans if plan.number not in left]:
+        delete_landed(coordinator, doomed)
+    return [
+        f"{plan.source.topic}: {len(left[plan.number])} files of plan {plan.number}, which a dead run left, "
+        "are not all of it, or not surely of this life of the topic, and the broker no longer has its "
+        "messages: they stay, in no commit; `finkbridge verify` names them"
+        for plan in plans
+        if plan.number in left
+    ]
+
+
+def left_in_lake(lake: Path, plans: Sequence[SegmentPlan]) -> dict[int, list[Path]]:
+    """Return the data files in a lake that are named as of plans, by number, in one walk for all of them."""
+    known = {(layout.short_topic(p.source.topic), p.source.generation, p.number) for p in plans}
+    found: dict[int, list[Path]] = {}
+    with disk.writing(lake):
+        for path in _landed(lake, {plan.source.topic for plan in plans}):
+            with suppress(ValueError):  # foreign, or a merge's
+                name = SegmentName.parse(path.name)
+                is_data = path.relative_to(lake).parts[0] in layout.DATA_FOLDERS
+                if is_data and (name.topic, name.generation, name.plan) in known:
+                    found.setdefault(name.plan, []).append(path)
+    return found
 
 
 def greatest_number(lake: Path, topics: str) -> int:

@@ -196,14 +196,20 @@ def test_files_that_a_dead_run_left_otherwise_are_not_in_the_way(kafka: Kafka, t
 
 
 GIVING_UP = [
+    ("expire", "finkbridge.salvage:_landed", 1, "after"),
+    ("expire", f"{COORDINATOR}.commit_segment", 1, "before"),
+    ("expire", f"{COORDINATOR}.commit_segment", 1, "after"),
     ("expire", f"{COORDINATOR}.abandon", 1, "after"),
-    ("expire", "finkbridge.planning:delete_landed", 1, "after"),
+    ("expire", "finkbridge.retire:delete_landed", 1, "after"),
     ("expire", f"{COORDINATOR}.commit_gap", 1, "before"),
     ("expire", f"{COORDINATOR}.commit_gap", 1, "after"),
     ("expire", f"{COORDINATOR}.add_plans", 1, "after"),
+    ("recreate", "finkbridge.salvage:_landed", 1, "after"),
+    ("recreate", f"{COORDINATOR}.commit_segment", 1, "before"),
+    ("recreate", f"{COORDINATOR}.commit_segment", 1, "after"),
     ("recreate", f"{COORDINATOR}.give_up", 1, "before"),
     ("recreate", f"{COORDINATOR}.give_up", 1, "after"),
-    ("recreate", "finkbridge.planning:delete_landed", 1, "after"),
+    ("recreate", "finkbridge.retire:delete_landed", 1, "after"),
     ("recreate", f"{COORDINATOR}.add_generation", 1, "after"),
 ]
 """Between any two of what a drain makes durable when the plans of a dead one cannot be finished."""
@@ -211,14 +217,15 @@ GIVING_UP = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "step", "nth", "when"), GIVING_UP, ids=lambda v: str(v).rpartition(":")[2])
-def test_killed_while_it_gives_plans_up(
+def test_killed_while_it_salvages_and_gives_plans_up(
     kafka: Kafka, tmp_path: Path, loss: str, step: str, nth: int, when: str
 ) -> None:
     lake, topic = tmp_path / "lake", kafka.topic("fink_given_up_ztf")
     settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
     kafka.produce(topic, points(*range(10)))
     killed(settings, f"{COORDINATOR}.commit_segment", 1, "before")
-    assert len(data_files(lake)) > 1, "a plan has landed, and is not committed"
+    landed = {path: (lake / path).read_bytes() for path in data_files(lake)}
+    assert landed, "the first plan, of two messages, has landed, and is not committed"
     if loss == "expire":
         kafka.expire(topic, {0: 6})
     else:
@@ -226,9 +233,11 @@ def test_killed_while_it_gives_plans_up(
         kafka.produce(topic, points(*range(4)))
     killed(settings, step, nth, when)
     drained(settings)
-    first, lost = (6, (1, 0, 0, 6)) if loss == "expire" else (0, (1, 0, 0, 10))
-    assert [gap[:4] for gap in gaps(lake)] == [lost]
-    assert [offset for *_, offset in offsets(lake)] == list(range(first, first + 4))
+    generation, first, end = (1, 6, 6) if loss == "expire" else (2, 0, 10)
+    assert [gap[:4] for gap in gaps(lake)] == [(1, 0, 2, end)]
+    came = [(generation, 0, o) for o in range(first, first + 4)]
+    assert offsets(lake) == [(1, 0, 0), (1, 0, 1), *came]
+    assert {path: (lake / path).read_bytes() for path in landed} == landed
     assert_verified(lake, prune=True)
     assert_consistent(lake)
 

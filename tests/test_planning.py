@@ -143,9 +143,10 @@ def test_expired_under_several_pending_plans(
     assert len(ledger_rows(lake, schema.plans)) == 4
     kafka.expire(topic, {0: 4})
     report = only(drained(settings))
-    assert (report.planned, report.rows, report.expired, report.lag) == (6, 6, 4, 0)
-    assert gaps(lake) == [(1, 0, 0, 4, EXPIRED)]
-    assert offsets(lake) == [(1, 0, o) for o in range(4, 10)]
+    assert (report.planned, report.rows, report.salvaged) == (8, 8, 2)  # the first one had landed
+    assert (report.expired, report.lag) == (2, 0)
+    assert gaps(lake) == [(1, 0, 2, 4, EXPIRED)]
+    assert offsets(lake) == [(1, 0, o) for o in (0, 1, *range(4, 10))]
     assert_consistent(lake)
 
 
@@ -290,15 +291,16 @@ def test_recreated_with_pending_plans_is_a_gap(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = kafka.topic("recreated")
-    kafka.produce(topic, points(*range(6)))
+    kafka.produce(topic, points(*range(10)))
     settings = make_settings(lake, kafka.bootstrap, topic, drain={"segment_bytes": 200_000})
     die_before(monkeypatch, Coordinator, "commit_segment", settings, 2)
     kafka.recreate(topic)
     kafka.produce(topic, points(0, 1))
     report = only(drained(settings))
-    assert (report.generation, report.planned, report.rows, report.expired) == (2, 2, 2, 3)
-    assert gaps(lake) == [(1, 0, 3, 6, RECREATED)]
-    assert offsets(lake) == [(1, 0, o) for o in range(3)] + [(2, 0, 0), (2, 0, 1)]
+    assert (report.generation, report.planned, report.rows, report.expired) == (2, 5, 5, 5)
+    assert report.salvaged == 3  # the second one had landed
+    assert gaps(lake) == [(1, 0, 5, 10, RECREATED)]
+    assert offsets(lake) == [(1, 0, o) for o in range(5)] + [(2, 0, 0), (2, 0, 1)]
     assert_consistent(lake)
 
 
@@ -322,9 +324,11 @@ def test_recreated_while_it_is_fetched_commits_nothing(
     assert not report.succeeded
     assert "recreated during the run" in report.problems[0]
     assert offsets(lake) == []
-    drained(settings)
-    assert gaps(lake) == [(1, 0, 0, 3, RECREATED)]
-    assert sql(lake, "SELECT x FROM packets_other ORDER BY x") == [(10.0,), (11.0,), (12.0,)]
+    assert drained(settings).total("salvaged") == 3  # they had landed before, and are not of the new life
+    assert gaps(lake) == []
+    assert offsets(lake) == [(generation, 0, o) for generation in (1, 2) for o in range(3)]
+    query = "SELECT x FROM packets_other ORDER BY x"
+    assert sql(lake, query) == [(float(x),) for x in (0, 1, 2, 10, 11, 12)]
     assert_consistent(lake)
 
 
@@ -450,8 +454,8 @@ def test_deleted_with_pending_plans_is_a_gap(
     kafka.delete(gone)
     report = drain(settings, [other])
     assert report.succeeded, report.problems
-    assert report.total("expired") == 9
-    assert gaps(lake) == [(1, 0, 3, 6, DELETED), (1, 1, 0, 6, DELETED)]
+    assert (report.total("expired"), report.total("salvaged")) == (6, 3)
+    assert gaps(lake) == [(1, 1, 0, 6, DELETED)]
     assert_consistent(lake)
 
 
@@ -504,7 +508,7 @@ def cut_log(monkeypatch: pytest.MonkeyPatch, end: int) -> None:
     monkeypatch.setattr(Broker, "watermarks", cut)
 
 
-def test_pending_plans_behind_the_brokers_end_do_not_stand(
+def test_pending_plans_behind_the_brokers_end_are_taken_from_their_files(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topic = kafka.topic("cut")
@@ -513,8 +517,10 @@ def test_pending_plans_behind_the_brokers_end_do_not_stand(
     die_before(monkeypatch, Coordinator, "commit_segment", settings)
     with monkeypatch.context() as patch:
         cut_log(patch, 4)
-        report = only(drained(settings))
-    assert (report.planned, report.rows, report.expired) == (4, 4, 0)
+        report = drain(settings)
+    (problem,) = report.problems
+    assert "ends at 4, and the lake has it up to 6" in problem
+    assert (only(report).rows, only(report).salvaged, only(report).expired) == (6, 6, 0)
     assert_consistent(lake)
 
 

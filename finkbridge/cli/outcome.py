@@ -64,6 +64,9 @@ def complaints(report: DrainReport, *, problems: bool = True) -> Iterator[str]:
     if bad := report.total("quarantined"):
         how = 'finkbridge sql "FROM quarantine"'
         yield f"warning: {bad:,} messages could not be decoded and wait in quarantine, whole: {how}"
+    if kept := report.total("salvaged"):
+        came = "were taken from files that a dead run had landed, as the broker no longer has them"
+        yield f"note: {kept:,} messages {came}"
     if lost := report.total("expired"):
         yield f'warning: {lost:,} offsets were lost before they could be drained: finkbridge sql "FROM gaps"'
     if held := report.total("held"):

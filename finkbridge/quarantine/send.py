@@ -14,8 +14,8 @@ from finkbridge.land import Bounds, Lander
 from finkbridge.layout import SegmentName
 from finkbridge.ledger.quarantined import Entry
 from finkbridge.quarantine.contents import Contents
-from finkbridge.rebuild.remake import NoBroker
 from finkbridge.registry import lookups_of_all
+from finkbridge.remake import NoBroker
 from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedFile
 

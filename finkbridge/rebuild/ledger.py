@@ -24,14 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from finkbridge import layout
-from finkbridge.avro.archive import read_schema_text
-from finkbridge.avro.quarantine import read_quarantine
-from finkbridge.avro.schemas import parse_schema
 from finkbridge.disk import clear_scratch
 from finkbridge.drain import Bridge
 from finkbridge.errors import NoLakeError, SettingsError
+from finkbridge.examine import Examined, ExamineTask, examine, rejections_in, schema_in
 from finkbridge.lakefiles import data_paths
-from finkbridge.landing import writer_schema
 from finkbridge.layout import DataPath
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger.adopt import AdoptedPlan, AdoptedRequeue, Adoption, adopt, has_archive, is_blank
@@ -39,11 +36,10 @@ from finkbridge.ledger.locks import flock, held
 from finkbridge.ledger.rebuilt import unfinished
 from finkbridge.rebuild import exchange
 from finkbridge.rebuild.choose import Choice, FoundPlan, choose, in_order, joined
-from finkbridge.rebuild.examine import Examined, ExamineTask, examine
 from finkbridge.rebuild.report import LedgerReport
 from finkbridge.rebuild.tables import RebuildReport, Watch, rebuild_tables, unwatched, zip_done
 from finkbridge.settings import Settings
-from finkbridge.values import KnownSchema, LandedPart, Rejection, SegmentPlan
+from finkbridge.values import LandedPart, SegmentPlan
 
 
 def rebuild_ledger(
@@ -290,20 +286,13 @@ class _Completing:
 
     def complete(self, part: LandedPart) -> LandedPart:
         """Return a part with its schemas, those that were not given before, and its rejections."""
-        schemas = tuple(self._schema(f.path) for f in part.files if self._is_new(f.schema_id))
-        rejected = (r for f in part.files if f.table == "quarantine" for r in self._rejections(f.path))
+        schemas = tuple(schema_in(self._lake, f.path) for f in part.files if self._is_new(f.schema_id))
+        rejected = (
+            r for f in part.files if f.table == "quarantine" for r in rejections_in(self._lake, f.path)
+        )
         return replace(part, schemas=schemas, rejected=tuple(rejected))
 
     def _is_new(self, schema_id: str) -> bool:
         is_new = bool(schema_id) and schema_id not in self._known
         self._known.add(schema_id)
         return is_new
-
-    def _schema(self, path: str) -> KnownSchema:
-        return writer_schema(parse_schema(read_schema_text(self._lake / path)))
-
-    def _rejections(self, path: str) -> Iterator[Rejection]:
-        for r in read_quarantine(self._lake / path):
-            m = r.message
-            why = (r.reason, r.byte_position, r.reference)
-            yield Rejection(m.partition, m.offset, m.timestamp_ms, *why, path)

@@ -28,7 +28,7 @@ from finkbridge.errors import DecodeError, FinkbridgeError, LakeError
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import rebuilt as r
 from finkbridge.ledger.adopt import refuse_if_lost
-from finkbridge.rebuild.remake import Remade, RemakeTask, remake
+from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
 from finkbridge.workers import open_executor, stop_executor, worker_count

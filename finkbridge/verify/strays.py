@@ -3,11 +3,12 @@
 Deleted is only what surely is not needed, while the coordinator's lock is held and every file that the ledger
 lists is there (else the ledger may be older than the lake, restored from a copy):
 
-- what a plan left that is abandoned, or is committed without this file: the plan of the file's own ranges, as
-  a ledger restored from a copy gives a number a second time;
+- what a plan left that is committed without this file: the plan of the file's own ranges, as a ledger
+  restored from a copy gives a number a second time;
 - what a merge or a requeue announced and did not commit;
 - what merging replaced, and the ledger has as deleted already;
-- any other file of which each message is in a committed segment, as the file itself says;
+- any other file of which each message is in a committed segment, as the file itself says: so what an
+  abandoned plan left once its offsets have landed otherwise, and not what the broker lost before they could;
 - files aside in ``.scratch``, whose process is gone.
 
 A pending plan's files are left: the next drain finishes the plan under the same names, and should the broker
@@ -178,8 +179,8 @@ def _judge_number(path: str, named: DataPath, known: Known) -> Stray:
     if state == "pending":
         problem, remedy = f"plan {number} is pending", "run `finkbridge drain`, which finishes it"
         return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
-    if state in {"committed", "abandoned"}:
-        return Stray(path, Fate.PRUNE, f"plan {number} is {state}, and no commit has this file", PRUNE)
+    if state == "committed":
+        return Stray(path, Fate.PRUNE, f"plan {number} is committed, and no commit has this file", PRUNE)
     if known.held.is_committed(path, named):
         return Stray(path, Fate.PRUNE, "no commit has it, and all that it holds is committed", PRUNE)
     return _kept(path, named, known)

@@ -21,10 +21,10 @@ from finkbridge.avro.archive import read_outline, value_of
 from finkbridge.avro.quarantine import read_quarantine, read_quarantine_facts
 from finkbridge.avro.schemas import fingerprint_of, parse_schema
 from finkbridge.errors import DecodeError
+from finkbridge.examine import Examined, FoundFile, examined
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.parts import message_hash
-from finkbridge.rebuild.examine import Examined, FoundFile, examined
 from finkbridge.values import LandedFile, Message, RangeCount, Rejected
 from finkbridge.verify.findings import RESTORE_LEDGER, Finding
 from finkbridge.verify.listed import Selection

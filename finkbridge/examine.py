@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finkbridge import disk, surveys
-from finkbridge.avro.archive import read_archive
+from finkbridge.avro.archive import read_archive, read_schema_text
 from finkbridge.avro.quarantine import read_quarantine, read_quarantine_facts
+from finkbridge.avro.schemas import parse_schema
 from finkbridge.errors import DecodeError
+from finkbridge.landing import writer_schema
 from finkbridge.layout import DataPath, SegmentName
 from finkbridge.parts import message_hash
 from finkbridge.values import (
+    KnownSchema,
     LandedFile,
     LandedPart,
     LastMessage,
     Message,
     OffsetRange,
     RangeCount,
+    Rejection,
     TopicGeneration,
 )
 
@@ -49,7 +53,7 @@ class Examined:
     messages: tuple[tuple[int, int], ...]
     """Partition and offset of messages that were requeued."""
     is_whole: bool
-    """Each offset is a row, quarantined, or in a hole: no file of the part is missing."""
+    """Each offset is once a row, quarantined, or in a hole: no file of the part is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,19 @@ def examined(files: Sequence[FoundFile]) -> list[Examined]:
     except (KeyError, TypeError, ValueError) as error:
         path = files[0].file.path
         raise DecodeError(f"{path}: its header does not say what it is of: {error!r}") from None
+
+
+def schema_in(lake: Path, path: str) -> KnownSchema:
+    """Return what the ledger is told of the writer schema of an archive file."""
+    return writer_schema(parse_schema(read_schema_text(lake / path)))
+
+
+def rejections_in(lake: Path, path: str) -> Iterator[Rejection]:
+    """Yield what the ledger is told of the messages of a quarantine file."""
+    for r in read_quarantine(lake / path):
+        m = r.message
+        why = (r.reason, r.byte_position, r.reference)
+        yield Rejection(m.partition, m.offset, m.timestamp_ms, *why, path)
 
 
 def _read(lake: Path, path: str) -> FoundFile:
@@ -141,7 +158,7 @@ def _examined(facts: dict[str, Any], files: Sequence[FoundFile]) -> Examined:
         landed,
         None if requeued is None else (requeued["plan"], requeued["part"]),
         () if requeued is None else tuple((m.partition, m.offset) for m in everything),
-        requeued is not None or _is_whole(landed),
+        requeued is not None or (_is_whole(landed) and _is_each_once(everything)),
     )
 
 
@@ -165,6 +182,10 @@ def _is_whole(landed: LandedPart) -> bool:
     counted = sum(count.rows + count.quarantined for count in landed.counts)
     has_all = all(count.reconciled for count in landed.counts)
     return has_all and counted == sum(file.rows for file in landed.files)
+
+
+def _is_each_once(messages: Sequence[Message]) -> bool:
+    return len({(m.partition, m.offset) for m in messages}) == len(messages)
 
 
 def _last(messages: Iterable[Message]) -> Iterable[LastMessage]:
