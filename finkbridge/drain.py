@@ -233,7 +233,7 @@ class Bridge:
         budget = SchemaBudget(self.coordinator.ledger, decode.max_schemas, decode.max_columns)
 
         def task(plan: SegmentPlan) -> Task:
-            return self._task(plan, budget.tell(plan))
+            return replace(self._task(plan, budget.tell(plan)), run=report.run or 0)
 
         crew = Crew(workers, task, listener, self.stopping, self._publish_now_and_then, budget)
         execution = Execution(self.coordinator, self.brokers, planner, report, crew)

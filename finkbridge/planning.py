@@ -207,11 +207,14 @@ class Planner:
         if not found.cut:
             self._coordinator.note_epochs(known, found.epochs)
             return known
-        new, lost = self._coordinator.begin_behind(known, found, left, CUT)
         marks = {
             p: mark._replace(end=min(mark.end, found.cut.get(p, mark.end)))
             for p, mark in seen.watermarks.items()
         }
+        rest = self._salvaged(left, known, marks, CUT, seen)
+        if len(rest) < len(left):
+            return self._resume(seen, known, rest)  # the lake has more of the older life now
+        new, lost = self._coordinator.begin_behind(known, found, left, CUT)
         self._clear_given_up(known, left, [plan for plan in left if not is_there(plan, marks)], lost)
         where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(found.cut.items()))
         self._report.problems.append(

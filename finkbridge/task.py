@@ -33,14 +33,14 @@ def _lander(task: Task) -> Lander:
     key = (task.lake, task.plan.source.cluster)
     if key in _landers:
         before, broker, lander = _landers[key]
-        changing = {name: getattr(task, name) for name in ("plan", "refusal", "known_schemas")}
+        changing = {name: getattr(task, name) for name in ("plan", "refusal", "known_schemas", "run")}
         if replace(before, **changing) == task:
-            broker.read_on(task.plan.source)
+            broker.read_on(task.plan.source, task.run)
             return lander
         del _landers[key]
         broker.close()
     broker = Broker(task.plan.source.cluster, task.cluster, timeout_s=task.broker_timeout_s)
-    broker.read_on(task.plan.source)
+    broker.read_on(task.plan.source, task.run)
     bounds = Bounds(task.timeout_s, task.max_schemas, task.max_columns)
     lookups = lookups_of(task.cluster, task.schema_folder)
     lander = lander_of(task.export)(task.lake, broker, task.engine, task.schema_override, bounds, lookups)

@@ -69,6 +69,8 @@ class Task:
     """Of writer schemas that keys only name."""
     refusal: str = ""
     """Why the plan's messages go to quarantine unseen; empty: they are decoded."""
+    run: int = 0
+    """Number of the run in the ledger."""
     export: Export | None = None
     """How they are written to a plain folder; None: into a lake."""
 

@@ -28,10 +28,9 @@ from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.planning import CUT, Planner
 from finkbridge.report import DrainReport
-from finkbridge.settings import DrainSettings
 from finkbridge.values import Message, OffsetRange
 from finkbridge.verify.offsets import check_offsets
-from tests.support.offline import TIME_MS, Given, point
+from tests.support.offline import TIME_MS, Given, point, settings_of
 
 PARTITIONS = 2
 Sent = tuple[int, int, bytes]
@@ -142,7 +141,8 @@ class World:
         broker, report = ModelBroker(self.logs, hidden), DrainReport()
         coordinator, brokers = Mortal(self.ledger), {"ztf": cast(Broker, broker)}
         coordinator.left = steps
-        planner = Planner(coordinator, brokers, DrainSettings(max_messages=most), report)
+        settings = settings_of(self.ledger.lake, drain={"max_messages": most})
+        planner = Planner(coordinator, brokers, settings, report)
         seen = TopicAtBroker("ztf", "t", "id", broker.marks)
         look = Look((seen,), wanted={"ztf": ["t"]}, at=TIME_MS / 1000)
         plans = planner.plan(look, [("ztf", "t")], planner.pending())
@@ -258,6 +258,25 @@ def test_what_went_wrong_once(tmp_path: Path, steps: Sequence[Step]) -> None:
         for name, *values in steps:
             getattr(world, name)(*values)
         check(world, is_rebuilt=("rebuild",) in steps)
+
+
+@pytest.mark.parametrize("many", [3, 5, 8])
+def test_what_a_dead_run_landed_of_a_log_that_was_cut_is_committed(tmp_path: Path, many: int) -> None:
+    """The cut took what the run had landed: its files alone have it, and the new life begins at the cut."""
+    with closing(World(tmp_path / "lake")) as world:
+        world.produce(0, 6)
+        world.run(None, 99)
+        world.produce(0, 6)
+        lake = world.ledger.lake
+        while not list(lake.glob("archive/*/*/*-o0000000000000000006-*.avro")):
+            with suppress(Died):
+                world.run(None, 1)
+        assert [plan.ranges for plan in world.ledger.pending_plans()] == [(OffsetRange(0, 6, 12),)]
+        world.cut(0, many)
+        world.produce(0, 9)
+        assert world.run(None, 99).total("salvaged") == 6
+        assert world.sent - world.kept().keys() == set()
+        check(world, is_rebuilt=False)
 
 
 def check(world: World, *, is_rebuilt: bool) -> None:

@@ -13,6 +13,7 @@ from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
 from finkbridge.broker.names import is_pattern, select
 from finkbridge.broker.peek import FirstReader, epoch_ends
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
+from finkbridge.broker.standing import Series
 from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange, TopicGeneration
@@ -41,7 +42,7 @@ class Broker:
         self.name = name
         self._settings = settings
         self._timeout_s = timeout_s
-        self._life: TopicGeneration | None = None
+        self._series: Series | None = None
         self._lives: dict[str, TopicGeneration] = {}
 
     def __enter__(self) -> Self:
@@ -160,8 +161,8 @@ class Broker:
         """Return how long the broker keeps messages, in ms, -1 for ever; None where it does not say."""
         return self._admin.retention_ms(topics)
 
-    def read_on(self, life: TopicGeneration) -> None:
-        """Let fetches begin with what the last one read ahead, as long as they are of this life.
+    def read_on(self, life: TopicGeneration, run: int) -> None:
+        """Let fetches begin with what the last one read ahead, as long as they are of this life and run.
 
         The first of another life of a topic opens all connections anew: librdkafka remembers the epoch of a
         partition's leader, and takes a smaller one, as a recreated topic has, for old news.
@@ -169,7 +170,7 @@ class Broker:
         if self._lives.setdefault(life.topic, life) != life:
             self.close()
             self._lives[life.topic] = life
-        self._life = life
+        self._series = Series(life, run)
 
     def fetch(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
         """Yield the messages of an offset range, in order, in batches of up to 100.
@@ -184,7 +185,7 @@ class Broker:
         GenerationError, UnknownTopicError
             The topic ends before the range does, or is gone: recreated or deleted.
         """
-        return self._bulk.read(topic, span, self._life)
+        return self._bulk.read(topic, span, self._series)
 
     def confirm_holes(self, topic: str, holes: Sequence[OffsetRange]) -> bool:
         """Whether a second look finds no message in any of the holes. Neighbours share one look.

@@ -14,10 +14,10 @@ from confluent_kafka import Message as RawMessage
 
 from finkbridge.broker.config import Config, build_client, client_config, private_group
 from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
-from finkbridge.broker.standing import Place, Standing
+from finkbridge.broker.standing import Place, Series, Standing
 from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
-from finkbridge.values import Headers, Message, OffsetRange, TopicGeneration
+from finkbridge.values import Headers, Message, OffsetRange
 
 BATCH_MESSAGES = 100
 """Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
@@ -107,7 +107,7 @@ class RangeReader:
         self._consumer.close()
 
     def read(
-        self, topic: str, span: OffsetRange, life: TopicGeneration | None = None
+        self, topic: str, span: OffsetRange, series: Series | None = None
     ) -> Generator[list[Message], None, None]:
         """Yield the messages of `span`, in order, in batches; ended by position, whatever the holes.
 
@@ -117,7 +117,7 @@ class RangeReader:
             A topic that is there.
         span : OffsetRange
             Of one of its partitions.
-        life : TopicGeneration or None
+        series : Series or None
             Whose ranges follow each other: what was read ahead behind one begins the next. None: none do.
 
         Raises
@@ -133,7 +133,7 @@ class RangeReader:
         turn = self._turn
         self._watch.clear()
         before = self._standing.take()
-        if life is None or before != Place(life, span.partition, span.start):
+        if series is None or before != Place(series, span.partition, span.start):
             self._check_known(topic)
             self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
         is_read = False
@@ -145,12 +145,12 @@ class RangeReader:
             is_read = True
         finally:
             if turn == self._turn:
-                self._leave(span, life if is_read else None)
+                self._leave(span, series if is_read else None)
 
-    def _leave(self, span: OffsetRange, life: TopicGeneration | None) -> None:
+    def _leave(self, span: OffsetRange, series: Series | None) -> None:
         """Stand behind a range that was read to its very end; else give the assignment back."""
-        if life is not None and self._reached == span.end:
-            self._standing.stay(Place(life, span.partition, span.end))
+        if series is not None and self._reached == span.end:
+            self._standing.stay(Place(series, span.partition, span.end))
         else:
             self._consumer.unassign()
 

@@ -16,11 +16,19 @@ STAND_S = 2.0
 """How long what was read ahead waits: memory, and requests for more where there is none."""
 
 
+class Series(NamedTuple):
+    """Whose ranges are read on from each other."""
+
+    life: TopicGeneration
+    """In another life of the topic, the same offsets are other messages."""
+    run: int
+    """What an earlier run read ahead may be older than this one's look: the log may have been cut since."""
+
+
 class Place(NamedTuple):
     """Where a consumer stands."""
 
-    life: TopicGeneration
-    """In another life of the topic, these offsets are other messages."""
+    series: Series
     partition: int
     offset: int
     """Of the message that it would give next, or one below it."""

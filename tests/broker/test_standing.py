@@ -46,7 +46,7 @@ def test_what_follows_is_read_on(kafka: Kafka, broker: Broker, begun: list[str])
     expected = read(broker, topic, 0, 300)
     other = read(broker, topic, 200, 300, partition=1)
     begun.clear()
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     assert read(broker, topic, 0, 150) + read(broker, topic, 150, 300) == expected
     assert begun == [topic]
     assert read(broker, topic, 100, 200) == expected[100:200]  # not where it stands
@@ -67,14 +67,25 @@ def test_nothing_is_read_on_unless_asked(kafka: Kafka, broker: Broker, begun: li
 def test_another_life_is_not_read_on(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("lives")
     kafka.produce(topic, numbered(300, "old "))
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     assert len(read(broker, topic, 0, 150)) == 150
     kafka.recreate(topic)
     kafka.produce(topic, numbered(300, "new "))
-    broker.read_on(TopicGeneration("ztf", topic, 2))
+    broker.read_on(TopicGeneration("ztf", topic, 2), 1)
     found = read(broker, topic, 150, 300)
     assert [offset for offset, _ in found] == list(range(150, 300))
     assert all(value.startswith(b"new ") for _, value in found)
+
+
+def test_another_run_reads_anew(kafka: Kafka, broker: Broker, begun: list[str]) -> None:
+    """Its look at the topic came later than what was read ahead: the log may have been cut in between."""
+    topic = kafka.topic("runs")
+    kafka.produce(topic, numbered(4))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
+    assert len(read(broker, topic, 0, 2)) == 2
+    broker.read_on(TopicGeneration("ztf", topic, 1), 2)
+    assert [offset for offset, _ in read(broker, topic, 2, 4)] == [2, 3]
+    assert begun == [topic] * 2
 
 
 def test_it_is_given_up_where_nobody_goes_on(
@@ -83,7 +94,7 @@ def test_it_is_given_up_where_nobody_goes_on(
     monkeypatch.setattr(standing, "STAND_S", 0.1)
     topic = kafka.topic("stood")
     kafka.produce(topic, numbered(4))
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     assert len(read(broker, topic, 0, 2)) == 2
     until = time.monotonic() + 10
     while broker._bulk._consumer.assignment():
@@ -96,7 +107,7 @@ def test_it_is_given_up_where_nobody_goes_on(
 def test_a_range_left_early_is_not_read_on(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("early")
     kafka.produce(topic, numbered(300))
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     batches = broker.fetch(topic, OffsetRange(0, 0, 200))
     next(batches)
     batches.close()
@@ -116,7 +127,7 @@ def test_holes_anywhere_are_read_on_right(kafka: Kafka, broker: Broker, seed: in
             kafka.produce_transaction(topic, some, commit=chance.random() < 0.6)
     low, end, *_ = broker.watermarks([topic])[topic, 0]
     whole = read(broker, topic, low, end)
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     for _ in range(10):
         cuts = sorted({low, end, *chance.choices(range(low, end), k=5)})
         assert [m for ends in pairwise(cuts) for m in read(broker, topic, *ends)] == whole
@@ -125,7 +136,7 @@ def test_holes_anywhere_are_read_on_right(kafka: Kafka, broker: Broker, seed: in
 def test_closing_while_it_stands(kafka: Kafka, broker: Broker) -> None:
     topic = kafka.topic("closing")
     kafka.produce(topic, numbered(4))
-    broker.read_on(TopicGeneration("ztf", topic, 1))
+    broker.read_on(TopicGeneration("ztf", topic, 1), 1)
     assert len(read(broker, topic, 0, 2)) == 2
     broker.close()
     began = time.monotonic()
