@@ -135,13 +135,16 @@ def is_there(plan: SegmentPlan, marks: Mapping[int, Watermarks]) -> bool:
     )
 
 
-def may_be_of(broker: Broker, seen: TopicAtBroker, last: LastMessage) -> bool:
-    """Whether a message that was fetched as of an earlier life of a topic may be of its present one."""
+def is_of(broker: Broker, seen: TopicAtBroker, last: LastMessage) -> bool | None:
+    """Whether a message that was fetched as of an earlier life of a topic is of its present one.
+
+    None where nobody can tell any more: what the present life had at its offset has expired.
+    """
     marks = seen.watermarks.get(last.partition)
     if marks is None or last.offset >= marks.end:
         return False
     if last.offset < marks.low:
-        return True  # nobody can tell any more
+        return None
     found = broker.message_at(seen.topic, last.partition, last.offset)
     return found is not None and message_hash(found) == last.hash
 

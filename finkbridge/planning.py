@@ -260,10 +260,10 @@ class Planner:
             return list(plans)
         broker = self._brokers[generation.source.cluster]
 
-        def may_be_later(last: LastMessage) -> bool:
-            return next_life is not None and backlog.may_be_of(broker, next_life, last)
+        def is_later(last: LastMessage) -> bool | None:
+            return next_life is not None and backlog.is_of(broker, next_life, last)
 
-        loss = later.call("finkbridge.salvage:Loss", generation, marks, reason, may_be_later)
+        loss = later.call("finkbridge.salvage:Loss", generation, marks, reason, is_later)
         who = self._coordinator, self._whole_settings, self._report
         left: list[SegmentPlan] = later.call("finkbridge.salvage:salvage", *who, plans, loss)
         return left

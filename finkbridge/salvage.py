@@ -35,7 +35,7 @@ from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.report import DrainReport
-from finkbridge.retire import left_in_lake
+from finkbridge.retire import delete_landed, left_in_lake
 from finkbridge.settings import Settings
 from finkbridge.text import storable
 from finkbridge.values import LandedFile, LandedPart, LastMessage, OffsetRange, SegmentPlan, covers
@@ -50,8 +50,8 @@ class Loss:
     marks: Mapping[int, Watermarks]
     """What it still has; empty where the life is over. Before their ends no other life has anything."""
     reason: str
-    may_be_later: Callable[[LastMessage], bool] = lambda _: False
-    """Whether a message may be of the topic's next life: it may have been recreated while a run fetched."""
+    is_later: Callable[[LastMessage], bool | None] = lambda _: False
+    """Whether a message is of the topic's next life, as it was recreated while a run fetched; None: maybe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,13 @@ def salvage(
         for plan in first:
             try:
                 parts = _landed(coordinator, settings, workers, plan, files.get(plan.number, ()))
-                if parts and not _is_doubtful(parts, loss) and _has_way(coordinator, report, plan, loss):
+                is_later = _is_later(parts, loss)
+                if parts and is_later is False and _has_way(coordinator, report, plan, loss):
                     _commit(coordinator, report, plan, parts)
-                else:
-                    left.append(plan)
+                    continue
+                if is_later:
+                    _forget(coordinator, plan)
+                left.append(plan)
             except (LakeError, BrokerError):
                 raise
             except Exception as error:
@@ -238,11 +241,18 @@ def _delete_tables(lake: Path, files: Sequence[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _is_doubtful(parts: Sequence[LandedPart], loss: Loss) -> bool:
-    """Whether the last message of any partition may be of another life: it was fetched last."""
+def _is_later(parts: Sequence[LandedPart], loss: Loss) -> bool | None:
+    """Whether the last message of any partition is of the next life: it was fetched last. None: maybe."""
     last = {m.partition: m for part in parts for m in part.last}
     rest = [m for p, m in last.items() if p not in loss.marks or m.offset >= loss.marks[p].end]
-    return any(map(loss.may_be_later, rest))
+    answers = {loss.is_later(m) for m in rest}
+    return True if True in answers else None if None in answers else False
+
+
+def _forget(coordinator: Coordinator, plan: SegmentPlan) -> None:
+    """Delete the files of a plan that has messages of the next life: they land as of that, and only once."""
+    coordinator.check()  # first: another coordinator may have the lake
+    delete_landed(coordinator, [plan])
 
 
 def _has_way(coordinator: Coordinator, report: DrainReport, plan: SegmentPlan, loss: Loss) -> bool:

@@ -120,7 +120,7 @@ def _is_cron(text: str, kind: tuple[int, int, str]) -> bool:
         span, _, step = part.partition("/")
         ends = [known.get(end, int(end) if end.isdecimal() else -1) for end in span.split("-")]
         in_range = span == "*" or (len(ends) <= 2 and all(least <= end <= most for end in ends))
-        if not in_range or ends != sorted(ends) or ("/" in part and not (step.isdecimal() and int(step))):
+        if not in_range or ("/" in part and not (step.isdecimal() and int(step))):
             return False
     return True
 
