@@ -24,6 +24,10 @@ BOT = "bot.db"
 SCRATCH = ".scratch"
 """Folder of files that are not committed yet: whatever is in it when a coordinator starts is rubbish."""
 
+UNFINISHED = "unfinished"
+"""Folder of files that plans left which were given up, and which may be the only copy of messages: nobody but
+the user reads or deletes them."""
+
 TOPIC_CHARACTERS = 100
 """Longest topic in a file name: Kafka allows 249, file systems 255 for the whole name."""
 

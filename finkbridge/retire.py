@@ -47,7 +47,9 @@ def delete_landed(coordinator: Coordinator, plans: Sequence[SegmentPlan]) -> Non
 def clear_closed(
     coordinator: Coordinator, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan]
 ) -> list[str]:
-    """Delete what closed plans left in the lake, but for what may be the only copy of its messages.
+    """Delete what closed plans left in the lake; set aside what may be the only copy of its messages.
+
+    That goes to a folder which no rebuild reads: some of it may have landed otherwise, as of another life.
 
     Parameters
     ----------
@@ -61,18 +63,29 @@ def clear_closed(
     Returns
     -------
     list of str
-        A line for each whose files stay.
+        A line for each whose files are set aside.
     """
     left = left_in_lake(coordinator.ledger.lake, gone)
     if doomed := [plan for plan in plans if plan.number not in left]:
         delete_landed(coordinator, doomed)
+    _set_aside(coordinator.ledger.lake, (path for paths in left.values() for path in paths))
     return [
         f"{plan.source.topic}: {len(left[plan.number])} files of plan {plan.number}, which a dead run left, "
         "are not all of it, or not surely of this life of the topic, and the broker no longer has its "
-        "messages: they stay, in no commit; `finkbridge verify` names them"
+        f"messages: they are kept in the lake's folder {layout.UNFINISHED}, in no commit"
         for plan in plans
         if plan.number in left
     ]
+
+
+def _set_aside(lake: Path, paths: Iterable[Path]) -> None:
+    with disk.writing(lake):
+        for path in paths:
+            place = lake / layout.UNFINISHED / path.relative_to(lake)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            while place.exists():  # a ledger that was put back from a copy gives numbers twice
+                place = place.with_name(f"{place.name}~")
+            path.rename(place)
 
 
 def left_in_lake(lake: Path, plans: Sequence[SegmentPlan]) -> dict[int, list[Path]]:

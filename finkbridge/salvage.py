@@ -242,11 +242,13 @@ def _delete_tables(lake: Path, files: Sequence[Path]) -> None:
 
 
 def _is_later(parts: Sequence[LandedPart], loss: Loss) -> bool | None:
-    """Whether the last message of any partition is of the next life: it was fetched last. None: maybe."""
+    """Whether the last message of each partition, fetched last, is of the next life; None: some, or maybe."""
     last = {m.partition: m for part in parts for m in part.last}
     rest = [m for p, m in last.items() if p not in loss.marks or m.offset >= loss.marks[p].end]
     answers = {loss.is_later(m) for m in rest}
-    return True if True in answers else None if None in answers else False
+    if answers <= {False}:
+        return False
+    return True if answers == {True} and len(rest) == len(last) else None
 
 
 def _forget(coordinator: Coordinator, plan: SegmentPlan) -> None:

@@ -225,6 +225,11 @@ def _newer(path: str, number: int, known: Known) -> Stray:
 
 
 def _foreign(path: str) -> Stray:
+    if path == layout.UNFINISHED:
+        what = "has files of plans that were given up, which may be the only copy of their messages"
+        return Stray(
+            path, Fate.FOREIGN, what, "look at them (fastavro reads them), then move it out of the lake"
+        )
     return Stray(path, Fate.FOREIGN, "is not finkbridge's", "move it out of the lake")
 
 
