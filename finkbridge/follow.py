@@ -280,8 +280,9 @@ class Follower:
             if line not in watch.told:
                 watch.told.add(line)
                 self._teller.problem(line)
-        # what librdkafka remembers may be why: of a topic that was recreated, the epochs of its leaders
-        self._bridge.brokers[watch.cluster].close()
+        if any("epoch" in line for line in watch.told):
+            # librdkafka remembers those of leaders: of a topic that was recreated, they begin anew
+            self._bridge.brokers[watch.cluster].close()
         watch.fail()
 
     def _tell_absent(self, cluster: str, absent: Mapping[str, str]) -> None:

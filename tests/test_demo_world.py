@@ -60,8 +60,8 @@ def test_three_ticks_fit_the_broker_and_nothing_expires(world, monkeypatch):
         with Broker(name, cluster) as broker:
             mine = [topic for topic in topics if topic in broker.match(cluster.topics)]
             marks = broker.watermarks(mine)
-            assert {low for low, _ in marks.values()} == {0}
-            messages -= sum(end for _, end in marks.values())
+            assert {mark.low for mark in marks.values()} == {0}
+            messages -= sum(mark.end for mark in marks.values())
     assert messages == 0
 
 

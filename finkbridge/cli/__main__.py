@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 from finkbridge.cli.main import main
@@ -12,9 +11,7 @@ from finkbridge.later import never_load
 def program() -> int:
     """Run the command line in a process of its own; return the exit code."""
     never_load("pandas")  # Arrow, DuckDB and DataFusion do if it is there, which takes 0.35 s each time
-    code = main()
-    gc.freeze()  # or Python looks, at its end, through all that Arrow and DuckDB made: 0.2 s and more
-    return code
+    return main()
 
 
 if __name__ == "__main__":

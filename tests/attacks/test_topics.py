@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
+from finkbridge.avro.archive import read_outline
 from finkbridge.broker.embedded import embedded_process
-from finkbridge.ledger import Ledger
 from tests.attacks.compare import Place, read_topic
 from tests.attacks.victim import Plan
 from tests.attacks.world import World, record
@@ -28,18 +28,17 @@ def test_deleted(world: World) -> None:
     world.remember(topic)
     world.remember(other)
     done = world.attacked(BEFORE_FETCH, lambda: world.kafka.delete(topic), "drain", topic, nth=3)
-    world.failed(done, "was deleted|no such topic|recreated")
-    lost = range(committed(world, topic), 10)
+    world.failed(done, "was deleted|has no topic|recreated")
+    lost = range(landed(world, topic), 10)
     world.lose(topic, 0, lost.start, lost.stop)
     assert len(lost) > 0
     world.recovers(other, remember=False)
 
 
-def committed(world: World, topic: str) -> int:
-    """Return where a topic of one partition ends in the lake."""
-    with Ledger(world.lake, world.url) as ledger:
-        known = ledger.generations()["ztf", topic]
-        return ledger.partitions(known.row_id)[0].next_offset
+def landed(world: World, topic: str) -> int:
+    """Return where what has landed of a topic of one partition ends: the next run commits it."""
+    archives = (world.lake / "archive" / topic).rglob("*.avro")
+    return max(end for path in archives for _, _, end in read_outline(path).facts["planned"])
 
 
 @pytest.mark.parametrize("messages", [6, 10, 15], ids=["fewer", "equal", "more"])
@@ -84,7 +83,7 @@ def test_recreated_in_mid_run(world: World) -> None:
 
     done = world.attacked(BEFORE_COMMIT, recreate, "drain", topic, nth=2)
     world.failed(done, "recreated during the run")
-    world.lose(topic, 0, committed(world, topic), 10)
+    world.lose(topic, 0, landed(world, topic), 10)
     world.remember(topic, 2)
     world.recovers(topic, remember=False)
 
@@ -138,6 +137,10 @@ def test_expired_after_the_plan(world: World, nth: int) -> None:
     topic = world.topic(12)
     world.remember(topic)
     done = world.attacked(BEFORE_FETCH, lambda: world.kafka.expire(topic, {0: 8}), "drain", topic, nth=nth)
+    if nth > 1 and "were lost" not in done.err:  # they had been read ahead
+        world.unharmed(done)
+        world.recovers(topic, remember=False)
+        return
     first = 3 * (nth - 1)
     world.lose(topic, 0, first, 8)
     world.warned(done, f"{8 - first} offsets were lost before they could be drained")

@@ -48,7 +48,7 @@ def test_all_commands_are_completed_and_none_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names, modules = done.stdout.splitlines()
     assert names.split() == list(COMMANDS)
-    assert modules == "['finkbridge.cli.options', 'finkbridge.cli.main']"
+    assert modules == "['finkbridge.cli.interrupting', 'finkbridge.cli.options', 'finkbridge.cli.main']"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
