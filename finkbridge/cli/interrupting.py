@@ -13,6 +13,9 @@ from types import FrameType
 GRACE_S = 2.0
 """From the first Ctrl-C to the end of the process, where the call heeds no interrupt."""
 
+_came = threading.Event()
+"""Set by Ctrl-C, where `noting_interrupts` notes it."""
+
 
 @contextmanager
 def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
@@ -52,6 +55,12 @@ def _end() -> None:
     os._exit(128 + signal.SIGINT)
 
 
+def heed_interrupt() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C came before: a library may have dropped what it raised there."""
+    if _came.is_set():
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def noting_interrupts() -> Iterator[Callable[[], bool]]:
     """Remember Ctrl-C in the context: a library may give ``KeyboardInterrupt`` back as an error of its own.
@@ -63,11 +72,10 @@ def noting_interrupts() -> Iterator[Callable[[], bool]]:
     Callable
         Says if Ctrl-C came.
     """
-    came = False
+    _came.clear()
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
+        _came.set()
         signal.default_int_handler(number, frame)
 
     ours = (
@@ -77,7 +85,7 @@ def noting_interrupts() -> Iterator[Callable[[], bool]]:
     if ours:
         signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: came
+        yield _came.is_set
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)

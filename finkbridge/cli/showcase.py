@@ -13,6 +13,7 @@ import duckdb
 from finkbridge import layout
 from finkbridge.cli import output
 from finkbridge.cli.group import run_group
+from finkbridge.cli.interrupting import heed_interrupt
 from finkbridge.demo import DRAINS, PORTION, World, demo_world
 from finkbridge.drain import drain
 from finkbridge.errors import FinkbridgeError
@@ -71,9 +72,11 @@ def run(folder: Path, seed: int, behind: Sequence[str] | None) -> int:
 
 
 def _drain_portion(world: World, number: int) -> None:
+    heed_interrupt()
     messages = sum(world.produce(survey, count) for survey, count in PORTION.items())
     click.echo(f"\nPortion {number}: {messages} messages produced. Drain {number}:\n")
     report = drain(world.settings)
+    heed_interrupt()
     _print_report(report)
     if not report.succeeded or report.total("messages") != messages:
         drained = f"the demo drained {report.total('messages')} of {messages} messages"
@@ -103,6 +106,7 @@ def _answer(world: World) -> None:
 
 
 def _ask(catalog: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> None:
+    heed_interrupt()
     result = catalog.execute(sql, parameters)
     names = [column[0] for column in result.description or ()]
     rows = [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from finkbridge.cli.interrupting import heed_interrupt
 from finkbridge.cli.main import LazyGroup, cli, main
 from finkbridge.ledger import Ledger
 from tests.support.command import Command
@@ -94,6 +96,24 @@ def test_what_a_library_makes_an_error_of_is_an_interrupt_all_the_same(
     assert main([]) == 130
     assert capsys.readouterr().err == "finkbridge: interrupted\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_a_library_drops_is_heeded_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(*_: Any, **__: Any) -> None:
+        heed_interrupt()
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        try:
+            heed_interrupt()
+        except KeyboardInterrupt as again:
+            raise click.Abort from again
+
+    monkeypatch.setattr(cli, "main", command)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "finkbridge: interrupted\n"
 
 
 def test_an_end_of_file_inside_is_no_interrupt(
