@@ -280,9 +280,6 @@ class Follower:
             if line not in watch.told:
                 watch.told.add(line)
                 self._teller.problem(line)
-        if any("epoch" in line for line in watch.told):
-            # librdkafka remembers those of leaders: of a topic that was recreated, they begin anew
-            self._bridge.brokers[watch.cluster].close()
         watch.fail()
 
     def _tell_absent(self, cluster: str, absent: Mapping[str, str]) -> None:

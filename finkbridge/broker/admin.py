@@ -81,8 +81,12 @@ class ClusterAdmin:
         self._timeout_s = timeout_s
         self._answered = False
         self._watch = ErrorWatch(cluster)
-        forced = {"error_cb": self._watch}
-        self._client = build_client(AdminClient, cluster, client_config(settings, {}, forced))
+        self._settings = settings
+        self._client = self._connect()
+
+    def _connect(self) -> AdminClient:
+        config = client_config(self._settings, {}, {"error_cb": self._watch})
+        return build_client(AdminClient, self._cluster, config)
 
     def topics(self) -> dict[str, int]:
         """Return the number of partitions of each topic that is not Kafka's own."""
@@ -200,6 +204,8 @@ class ClusterAdmin:
             told = self._results(asked, "looking offsets up")
             if not any(map(_is_electing, told.values())) or time.monotonic() > deadline:
                 break
+            if any(map(_is_of_another_epoch, told.values())):
+                self._client = self._connect()
             time.sleep(ELECTION_S)
         found = {(tp.topic, tp.partition): self._value(result) for tp, result in told.items()}
         if min(one.offset for one in found.values()) < least:
@@ -261,6 +267,12 @@ def _overview_of(metadata: ClusterMetadata) -> _Overview:
 
 def _is_electing(outcome: Any) -> bool:
     return isinstance(outcome, KafkaError) and outcome.code() in ELECTING
+
+
+def _is_of_another_epoch(outcome: Any) -> bool:
+    """Whether a client remembers another epoch than the leader has: a recreated topic begins anew."""
+    epochs = (KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH)
+    return isinstance(outcome, KafkaError) and outcome.code() in epochs
 
 
 def _outcome(future: Future[Any]) -> Any:

@@ -145,14 +145,20 @@ class RangeReader:
             is_read = True
         finally:
             if turn == self._turn:
-                self._leave(span, series if is_read else None)
+                self._leave(topic, span, series if is_read else None)
 
-    def _leave(self, span: OffsetRange, series: Series | None) -> None:
-        """Stand behind a range that was read to its very end; else give the assignment back."""
-        if series is not None and self._reached == span.end:
+    def _leave(self, topic: str, span: OffsetRange, series: Series | None) -> None:
+        """Stand behind a range that was read to its very end, if there is more; else give it back."""
+        if series is not None and self._reached == span.end and self._has_more(topic, span):
             self._standing.stay(Place(series, span.partition, span.end))
         else:
             self._consumer.unassign()
+
+    def _has_more(self, topic: str, span: OffsetRange) -> bool:
+        """Whether the last answer to a fetch told of messages behind a range."""
+        place = TopicPartition(topic, span.partition)
+        _, end = self._consumer.get_watermark_offsets(place, cached=True)
+        return bool(end > span.end)
 
     def _batches(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
         position, key, moved = span.start, None, time.monotonic()
