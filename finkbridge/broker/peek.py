@@ -90,25 +90,38 @@ def epoch_ends(
     that is before the offset, the log was cut, and the client goes on there. So one that claims an offset
     which is behind any end is told it always. librdkafka asks as it learns of a partition's leader, hence a
     new client each time; and it may have learned too early, or the leader may not know epochs. Then the
-    client goes on at the begin or at the end, as it is set. So two are asked that are set differently: only
-    what they agree on is an answer.
+    client goes on at the begin or at the end, as it is set. So two are asked that are set differently, anew
+    until the time is up: only what they agree on is an answer.
 
     Raises
     ------
     BrokerTimeoutError
         There is a partition without an answer, as of a leader that does not show all it has yet.
     """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = _agreed(cluster, settings, timeout_s, topic, epochs)
+        unknown = sorted(epochs.keys() - found.keys())
+        if not unknown:
+            return found
+        if time.monotonic() >= deadline:
+            raise BrokerTimeoutError(
+                f"cluster {cluster}: no answer to whether {topic} partition {unknown[0]} was cut when its "
+                "leader changed: run again"
+            )
+        time.sleep(WAIT_S)  # a leader that has just become one tells its epochs a moment later
+
+
+def _agreed(
+    cluster: str, settings: ClusterSettings, timeout_s: float, topic: str, epochs: Mapping[int, int]
+) -> dict[int, int]:
+    """Ask two clients that are set differently, and return what they agree on."""
     told = []
     for kind in (_OrEarliest, _OrLatest):
         with closing(kind(cluster, settings, PEEK, timeout_s)) as reader:
             told.append(reader.ends(topic, epochs))
     first, last = told
-    if unknown := sorted(p for p in epochs if p not in first or first[p] != last.get(p)):
-        raise BrokerTimeoutError(
-            f"cluster {cluster}: no answer to whether {topic} partition {unknown[0]} was cut when its leader "
-            "changed: run again"
-        )
-    return first
+    return {p: end for p, end in first.items() if last.get(p) == end}
 
 
 def _is_place(event: RawMessage) -> bool:
