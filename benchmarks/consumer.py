@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import fastavro
 
@@ -54,16 +55,25 @@ class Saved:
     folder: Path
 
 
-def theirs(server: str, topic: Topic, folder: Path) -> Saved:
+class Program(Protocol):
+    """Saves all alerts of a topic into a folder."""
+
+    def __call__(self, server: str, topic: Topic, folder: Path, *, watched: bool) -> Saved:
+        """Do so."""
+
+
+def theirs(server: str, topic: Topic, folder: Path, *, watched: bool) -> Saved:
     """Poll and write with fink-client, in a process of its own; its start is not counted."""
     python = environment("fink-client", f"fink-client=={FINK_CLIENT}") / "bin/python"
     words = [server, topic.name, topic.survey, str(topic.messages), str(folder)]
-    usage = measure([str(python), str(HERE / "fink_consumer_loop.py"), *words], folder=folder)
+    usage = measure(
+        [str(python), str(HERE / "fink_consumer_loop.py"), *words], folder=folder, watched=watched
+    )
     told = next(json.loads(line) for line in usage.output.splitlines() if line.startswith('{"seconds"'))
     return Saved(usage, told["seconds"], folder)
 
 
-def ours(server: str, topic: Topic, folder: Path) -> Saved:
+def ours(server: str, topic: Topic, folder: Path, *, watched: bool) -> Saved:
     """Run the command, start and end included."""
     program = Path(sys.executable).parent / "finkbridge"
     words = ["consumer", topic.name, "--save", "-outdir", str(folder), "-limit", str(topic.messages)]
@@ -73,13 +83,16 @@ def ours(server: str, topic: Topic, folder: Path) -> Saved:
         f"{cluster}GROUP_ID": f"ours-{folder.name}",
         "HOME": str(folder.parent),
     }
-    usage = measure([str(program), *words], environ, folder)
+    usage = measure([str(program), *words], environ, folder, watched=watched)
     return Saved(usage, usage.seconds, folder)
+
+
+PROGRAMS: dict[str, Program] = {"fink-client": theirs, "finkbridge": ours}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="of finkbridge, and of fink-client")
+    parser.add_argument("--rounds", type=int, default=3, help="of each; one more is watched")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="finkbridge-bench-"))
     try:
@@ -93,30 +106,33 @@ def _survey(survey: str, server: str, work: Path, rounds: int) -> int:
     whole = alert_file(survey, COUNTS[survey])
     topic = fill(server, Few(survey, whole.path, ALERTS[survey]), name=TOPIC)
     rates: dict[str, list[float]] = {"fink-client": [], "finkbridge": []}
-    for number in range(rounds):
-        folders = {name: work / f"{survey}-{name}-{number}" for name in rates}
-        done = {}
-        for name, run in (("fink-client", theirs), ("finkbridge", ours)):
-            folders[name].mkdir()
-            os.sync()
-            done[name] = run(server, topic, folders[name])
-            rates[name].append(topic.messages / done[name].seconds)
-            print(_line(survey, name, done[name], rates[name][-1]), flush=True)
+    for number in range(rounds + 1):
+        watched = number == rounds
+        done = {name: _run(run, server, topic, work, watched=watched) for name, run in PROGRAMS.items()}
         _compare(done["fink-client"].folder, done["finkbridge"].folder, topic.messages)
-        for folder in folders.values():
-            shutil.rmtree(folder)
+        for name, saved in done.items():
+            print(_line(survey, name, saved, topic.messages), flush=True)
+            if not watched:
+                rates[name].append(topic.messages / saved.seconds)
+            shutil.rmtree(saved.folder)
     best = {name: sorted(found)[len(found) // 2] for name, found in rates.items()}
     times = best["finkbridge"] / best["fink-client"]
     print(f"{survey}: {times:.1f} times fink-client's (target {TARGET:g}), medians of {rounds}")
     return int(times < TARGET)
 
 
-def _line(survey: str, name: str, saved: Saved, rate: float) -> str:
+def _run(program: Program, server: str, topic: Topic, work: Path, *, watched: bool) -> Saved:
+    folder = Path(tempfile.mkdtemp(dir=work))
+    os.sync()
+    return program(server, topic, folder, watched=watched)
+
+
+def _line(survey: str, name: str, saved: Saved, messages: int) -> str:
     usage = saved.usage
-    return (
-        f"{survey} {name}: {rate:,.0f} alerts/s ({saved.seconds:.1f} s, CPU {usage.cpu_s:.1f} s, "
-        f"{usage.pss_bytes / 2**20:,.0f} MiB, load {usage.load:.1f})"
-    )
+    told = f"{messages / saved.seconds:,.0f} alerts/s ({saved.seconds:.1f} s"
+    if usage.watched:
+        told = f"watched (CPU {usage.cpu_s:.1f} s, {usage.pss_bytes / 2**20:,.0f} MiB"
+    return f"{survey} {name}: {told}, load {usage.load:.1f})"
 
 
 def _compare(theirs: Path, ours: Path, messages: int) -> None:

@@ -1,8 +1,8 @@
 """``python -m benchmarks.drain``: finkbridge and its peers drain the same topics of one real Kafka.
 
-The programs take turns in rounds, so that a busy moment of the machine meets all of them. The messages are in
-the broker's page cache, as it has just written them. finkbridge syncs all that it writes to disk; the others
-sync nothing.
+The programs take turns in rounds, so that a busy moment of the machine meets all of them. A last round is
+watched for memory and CPU, and not timed. The messages are in the broker's page cache, as it has just written
+them. finkbridge syncs all that it writes to disk; the others sync nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.alerts import COUNTS, AlertFile, alert_file
+from benchmarks.alerts import COUNTS, alert_file
 from benchmarks.fill import TOPIC, Topic, fill
 from benchmarks.peers import PROGRAMS, Case
 from benchmarks.results import Run, Summary
@@ -24,7 +24,7 @@ from tests.support.kafka_server import KafkaServer
 
 JVM = ("-Xmx1g",)
 QUICK = ("consume() loop", "finkbridge drain", "finkbridge transfer")
-"""Programs that run in every round; the others once."""
+"""Programs that run in every round; the others once, and once watched."""
 OURS, FINKCTL, SPARK = "finkbridge drain", "finkctl transfer", "Spark"
 TRANSFER = "finkbridge transfer"
 DEPTH = 4
@@ -65,26 +65,29 @@ def _options() -> argparse.Namespace:
 def _survey(survey: str, options: argparse.Namespace, server: KafkaServer, work: Path) -> Iterator[Run]:
     alerts = alert_file(survey, options.n or COUNTS[survey])
     topic = fill(server.bootstrap, alerts)
+
+    def run(program: str, topic: Topic, *, watched: bool) -> Run:
+        return _run(program, Case(server.bootstrap, topic, alerts, Path(tempfile.mkdtemp(dir=work)), watched))
+
     for number in range(options.rounds):
         for program in options.programs:
             if number == 0 or program in QUICK:
-                yield _run(program, topic, alerts, server, work)
+                yield run(program, topic, watched=False)
+    for program in options.programs:
+        yield run(program, topic, watched=True)
     if options.depth:
         deep = fill(server.bootstrap, alerts, DEPTH, TOPIC + "_deep")
-        yield _run(OURS, deep, alerts, server, work)
+        for watched in (False, True):
+            yield run(OURS, deep, watched=watched)
 
 
-def _run(program: str, topic: Topic, alerts: AlertFile, server: KafkaServer, work: Path) -> Run:
-    folder = Path(tempfile.mkdtemp(dir=work))
+def _run(program: str, case: Case) -> Run:
     os.sync()  # what the filling or the last program left unwritten is not this one's to wait for
-    run = Run(program, topic, PROGRAMS[program](Case(server.bootstrap, topic, alerts, folder)))
-    shutil.rmtree(folder)
+    run = Run(program, case.topic, PROGRAMS[program](case))
+    shutil.rmtree(case.folder)
     usage = run.outcome.usage
-    print(
-        f"{topic.name}: {program}: {usage.seconds:.2f} s, {usage.pss_bytes / 2**20:,.0f} MiB, "
-        f"load {usage.load:.1f} {run.outcome.problem}",
-        flush=True,
-    )
+    told = f"watched, {usage.pss_bytes / 2**20:,.0f} MiB" if usage.watched else f"{usage.seconds:.2f} s"
+    print(f"{case.topic.name}: {program}: {told}, load {usage.load:.1f} {run.outcome.problem}", flush=True)
     return run
 
 

@@ -1,4 +1,8 @@
-"""What a command and all processes that it starts cost: time, CPU, peak memory; from Linux's ``/proc``."""
+"""What a command and all processes that it starts cost: time, or CPU and peak memory from Linux's ``/proc``.
+
+To look slows down what is looked at: the kernel walks all pages of a process to tell its memory, and the more
+of them the more work. So what is timed is left alone, and another run is watched.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,7 @@ SAMPLE_EVERY_S = 0.1
 FAMILY_EVERY = 5
 """Samples between two looks for new processes, which are small at first: the costliest part of a sample."""
 WORTH_A_LOOK = 0.9
-"""Share of the highest RSS so far from which on PSS is read too: the kernel walks all pages for it, which
-would slow down what is measured."""
+"""Share of the highest RSS so far from which on PSS is read too, which costs most."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -31,6 +34,8 @@ class Usage:
     """What one run of a command took."""
 
     seconds: float
+    watched: bool
+    """Whether its processes were looked at; if not, the next five are 0."""
     cpu_s: float
     """User and system, of all its processes; what a process does after its last sample is missing."""
     pss_bytes: int
@@ -63,11 +68,11 @@ class _Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def end(self) -> float:
-        """Stop, and return the CPU seconds of all processes seen."""
+    def end(self) -> tuple[float, int, int, int, int]:
+        """Stop, and return CPU seconds, PSS, anonymous memory, RSS, and the number of processes."""
         self._ended.set()
         self._thread.join()
-        return sum(self._cpu.values())
+        return sum(self._cpu.values()), self.pss, self.anonymous, self.rss, self.processes
 
     def _run(self) -> None:
         family: list[int] = []
@@ -92,7 +97,11 @@ class _Watch:
 
 
 def measure(
-    command: Sequence[str], environ: Mapping[str, str] | None = None, folder: Path | None = None
+    command: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    *,
+    watched: bool,
 ) -> Usage:
     """Run a command to its end and return what it took.
 
@@ -104,6 +113,8 @@ def measure(
         Variables over those of this process.
     folder
         Working folder.
+    watched
+        Look at what it takes, which slows it down.
 
     Raises
     ------
@@ -120,13 +131,13 @@ def measure(
         text=True,
         errors="replace",
     ) as process:
-        watch = _Watch(process.pid)
+        watch = _Watch(process.pid) if watched else None
         output, _ = process.communicate()
         seconds = time.monotonic() - begin
-        cpu_s = watch.end()
+        taken: tuple[float, int, int, int, int] = (0, 0, 0, 0, 0) if watch is None else watch.end()
     if process.returncode:
         raise CommandFailedError(f"{' '.join(command)} ended with {process.returncode}: {output[-3000:]}")
-    return Usage(seconds, cpu_s, watch.pss, watch.anonymous, watch.rss, watch.processes, load, output)
+    return Usage(seconds, watched, *taken, load, output)
 
 
 def _family(root: int) -> list[int]:

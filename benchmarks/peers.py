@@ -49,6 +49,8 @@ class Case:
     alerts: AlertFile
     folder: Path
     """Empty; what the program leaves goes there."""
+    watched: bool
+    """Tell what the program takes, not how fast it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,11 @@ Program = Callable[[Case], Outcome]
 def consume(case: Case) -> Outcome:
     """Run the bare loop, which leaves nothing."""
     loop = [sys.executable, "-m", "benchmarks.consume_loop"]
-    usage = measure([*loop, case.bootstrap, case.topic.name, str(case.topic.messages)], folder=HERE.parent)
+    usage = measure(
+        [*loop, case.bootstrap, case.topic.name, str(case.topic.messages)],
+        folder=HERE.parent,
+        watched=case.watched,
+    )
     told = json.loads(usage.output.splitlines()[-1])
     problem = "" if told["value_bytes"] == case.topic.value_bytes else "the bytes differ"
     return Outcome(usage, told["rows"], usage.seconds, problem)
@@ -83,7 +89,7 @@ def finkctl(case: Case) -> Outcome:
     words = ["transfer", "-survey", survey, "-topic", case.topic.name, "-outdir", str(out)]
     words += ["-batchsize", str(FINKCTL_BATCH[survey]), "-nconsumers", str(os.cpu_count())]
     program = environment("fink-client", f"fink-client=={FINK_CLIENT}") / "bin/finkctl"
-    usage = measure([str(program), *words], {"HOME": str(home)}, case.folder)
+    usage = measure([str(program), *words], {"HOME": str(home)}, case.folder, watched=case.watched)
     return Outcome(usage, parquet_rows(out), usage.seconds)
 
 
@@ -108,7 +114,11 @@ def spark(case: Case) -> Outcome:
     schema.write_bytes(case.alerts.key())
     python = environment("spark", f"pyspark=={PYSPARK}") / "bin/python"
     words = [case.bootstrap, case.topic.name, str(schema), str(case.folder / "out"), str(jars)]
-    usage = measure([str(python), str(HERE / "spark_drain.py"), *words], {"TMPDIR": str(case.folder)})
+    usage = measure(
+        [str(python), str(HERE / "spark_drain.py"), *words],
+        {"TMPDIR": str(case.folder)},
+        watched=case.watched,
+    )
     told = next(json.loads(line) for line in usage.output.splitlines() if line.startswith('{"drain_'))
     return Outcome(usage, parquet_rows(case.folder / "out" / "rows"), told["drain_seconds"])
 
@@ -120,7 +130,12 @@ def transfer(case: Case) -> Outcome:
     program = Path(sys.executable).parent / "finkbridge"
     compileall.compile_dir(HERE.parent / "finkbridge", quiet=1)  # as installing a package does
     words = ["transfer", "-survey", case.topic.survey, "-topic", case.topic.name, "-outdir", str(out)]
-    usage = measure([str(program), "--config", str(config), *words], {"HOME": str(case.folder)}, case.folder)
+    usage = measure(
+        [str(program), "--config", str(config), *words],
+        {"HOME": str(case.folder)},
+        case.folder,
+        watched=case.watched,
+    )
     return Outcome(usage, parquet_rows(out), usage.seconds)
 
 
@@ -131,7 +146,7 @@ def finkbridge(case: Case) -> Outcome:
     program = Path(sys.executable).parent / "finkbridge"
     compileall.compile_dir(HERE.parent / "finkbridge", quiet=1)  # as installing a package does
     command = [str(program), "--config", str(config), "drain", case.topic.name]
-    usage = measure(command, {"HOME": str(case.folder)})
+    usage = measure(command, {"HOME": str(case.folder)}, watched=case.watched)
     rows = {name: parquet_rows(lake / name) for name in ("deliveries", "packets")}
     rows["archive"] = sum(map(_avro_rows, lake.glob("archive/**/*.avro")))
     problem = "" if set(rows.values()) == {case.topic.messages} else f"rows: {rows}"

@@ -55,19 +55,24 @@ class Summary:
     runs: tuple[Run, ...]
 
     @property
+    def timed(self) -> list[Run]:
+        """Those that nobody looked at."""
+        return [run for run in self.runs if not run.outcome.usage.watched]
+
+    @property
     def seconds(self) -> float:
         """Median of the whole command, start included."""
-        return statistics.median(run.outcome.usage.seconds for run in self.runs)
+        return statistics.median(run.outcome.usage.seconds for run in self.timed)
 
     @property
     def drain_s(self) -> float:
         """Median of the draining alone, where the program tells."""
-        return statistics.median(run.outcome.drain_s for run in self.runs)
+        return statistics.median(run.outcome.drain_s for run in self.timed)
 
     @property
     def cpu_s(self) -> float:
-        """Median of CPU seconds."""
-        return statistics.median(run.outcome.usage.cpu_s for run in self.runs)
+        """Median of CPU seconds, of runs that were watched."""
+        return statistics.median(run.outcome.usage.cpu_s for run in self.runs if run.outcome.usage.watched)
 
     @property
     def pss_mb(self) -> float:
@@ -86,8 +91,8 @@ class Summary:
 
     @property
     def loads(self) -> str:
-        """Load averages at the beginnings."""
-        return " ".join(f"{run.outcome.usage.load:.1f}" for run in self.runs)
+        """Load averages at the beginnings of what is timed."""
+        return " ".join(f"{run.outcome.usage.load:.1f}" for run in self.timed)
 
 
 def summaries(runs: Sequence[Run]) -> dict[tuple[str, str], Summary]:
@@ -118,7 +123,7 @@ def show(runs: Sequence[Run]) -> None:
         table.add_row(
             topic,
             program,
-            str(len(summary.runs)),
+            str(len(summary.timed)),
             f"{first.outcome.rows:,}" if exact else "[red]WRONG[/]",
             f"{first.topic.messages / summary.seconds:,.0f}",
             f"{first.topic.value_bytes / 1e6 / summary.seconds:,.0f}",

@@ -58,9 +58,8 @@ def main() -> int:
 
 
 def _repeat(what: str, command: list[str], times: int = TIMES) -> Repeated:
-    found = Repeated(what, tuple(measure(command) for _ in range(times)))
-    cpu_s = statistics.median(run.cpu_s for run in found.runs)
-    print(f"{what}: {found.seconds:.2f} s ({cpu_s:.2f} CPU s at least), load {found.runs[0].load:.1f}")
+    found = Repeated(what, tuple(measure(command, watched=False) for _ in range(times)))
+    print(f"{what}: {found.seconds:.2f} s, load {found.runs[0].load:.1f}")
     return found
 
 

@@ -73,10 +73,10 @@ def _measure(work: Path, survey: str, messages: int, *, merged: bool) -> Iterato
     yield size | {"mode": "landing it (one core)", "seconds": landing_s, "bytes": value_bytes}
     command = str(Path(sys.executable).with_name("finkbridge"))
     for mode, options in MODES.items():
-        os.sync()
         asked = [command, "--lake", str(lake), "verify", "--json", *options]
-        usage = measure.measure(asked, _environ(work), work)
-        report = json.loads(usage.output)
+        timed = _verify(asked, work, watched=False)
+        usage = _verify(asked, work, watched=True)
+        report = json.loads(timed.output)
         yield size | {
             "mode": mode,
             "seconds": report["seconds"],
@@ -85,8 +85,13 @@ def _measure(work: Path, survey: str, messages: int, *, merged: bool) -> Iterato
             "deep": report["deep"],
             "cpu_s": usage.cpu_s,
             "pss_bytes": usage.pss_bytes,
-            "load": usage.load,
+            "load": timed.load,
         }
+
+
+def _verify(command: Sequence[str], work: Path, *, watched: bool) -> measure.Usage:
+    os.sync()
+    return measure.measure(command, _environ(work), work, watched=watched)
 
 
 def _environ(work: Path) -> dict[str, str]:

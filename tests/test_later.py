@@ -24,6 +24,7 @@ import importlib.util, sys
 import {first}
 sys.argv = ["finkbridge", "--version"]
 if "cli" in {first!r}:
+    finkbridge.cli.__main__._end = lambda code: None
     finkbridge.cli.__main__.program()
 import datafusion, duckdb, polars, pyarrow
 duckdb.connect().register("t", pyarrow.table({{"a": pyarrow.array([1])}}))

@@ -238,8 +238,8 @@ def test_bad_settings_are_2_and_one_line(run, tmp_path, monkeypatch, toml, envir
 
 
 def finkbridge(*arguments: str, **options) -> subprocess.Popen[bytes]:
-    code = "import sys; from finkbridge.cli.main import main; sys.exit(main())"
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, **options)
+    command = [sys.executable, "-m", "finkbridge.cli", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
 
 
 def test_closed_output_is_silent():
@@ -268,7 +268,8 @@ def test_ctrl_c_from_outside(tmp_path):
         "import sys, types, time, click; m = types.ModuleType('finkbridge.cli.drain');"
         "m.command = click.command()(lambda: (print('up', flush=True), time.sleep(60)));"
         "sys.modules['finkbridge.cli.drain'] = m;"
-        "from finkbridge.cli.main import main; sys.exit(main(['drain']))"
+        "sys.argv = ['finkbridge', 'drain'];"
+        "from finkbridge.cli.__main__ import program; program()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -278,3 +279,23 @@ def test_ctrl_c_from_outside(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=10)[1].strip() == b"finkbridge: interrupted"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_all_is_done_at_the_end(tmp_path: Path, waits: bool) -> None:
+    """What is registered for the end, what is in the pipe's buffer, and threads that are to be waited for."""
+    command = f"""
+import atexit, sys, threading, time
+from pathlib import Path
+from finkbridge.cli import __main__ as ours
+def main():
+    atexit.register(Path("registered").touch)
+    threading.Thread(target=lambda: (time.sleep(0.5), Path("thread").touch()), daemon=not {waits}).start()
+    sys.stdout.write("x" * 70_000)
+    return 3
+ours.main = main
+ours.program()
+"""
+    done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 70_000, b"")
+    assert {file.name for file in tmp_path.iterdir()} == {"registered"} | ({"thread"} if waits else set())
