@@ -221,9 +221,10 @@ class Execution:
         until = time.monotonic() + STOP_WITHIN_S
         while self._attempts.running and time.monotonic() < until:
             self._collect(0.2)
-        self.report.problems.append(
-            "the run was told to stop: what is left is finished first by the next run"
-        )
+        if self.coordinator.ledger.pending_plans():
+            self.report.problems.append(
+                "the run was told to stop: what is left is finished first by the next run"
+            )
 
     def _tell_groups(self) -> None:
         """Let the brokers' own lag tools agree; a refusal changes nothing."""

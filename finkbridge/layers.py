@@ -121,7 +121,9 @@ def explain(error: ValidationError, model: type[BaseModel], sources: Mapping[str
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     source = source_of(key.rpartition(".")[0] if first["type"] == "missing" else key, sources)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return f"{key} ({source or 'default'}): {_problem(first, key, source, model)}{more}"
+    text = f"{_problem(first, key, source, model)}{more}"
+    is_of_one = bool(first["loc"])  # else settings do not fit together
+    return f"{key} ({source or 'default'}): {text}" if is_of_one else text
 
 
 def known_keys(model: type[BaseModel], cluster: str = "ztf") -> Iterator[str]:

@@ -32,6 +32,7 @@ _CRON = (
     (0, 7, "sun mon tue wed thu fri sat"),
 )
 """Least and greatest number, and the numbers' names, of a cron expression's fields."""
+_CRON_NAMES = {"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"}
 _SECRET_KAFKA_KEY = re.compile(r"password|secret|token|jaas|oauthbearer\.config|key\.pem")
 
 
@@ -107,8 +108,12 @@ def _check_ledger(value: SecretStr) -> SecretStr:
 
 def _check_cron(value: str) -> str:
     fields = value.split()
+    if value.strip().lower() in _CRON_NAMES:
+        return value.strip().lower()
     if len(fields) != len(_CRON) or not all(map(_is_cron, fields, _CRON)):
-        raise ValueError("write five cron fields, such as '*/5 * * * *' for every 5 minutes")
+        raise ValueError(
+            "write five cron fields, such as '*/5 * * * *' for every 5 minutes, or @hourly or @daily"
+        )
     return value
 
 

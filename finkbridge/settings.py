@@ -51,13 +51,23 @@ from finkbridge.setting_types import (
 CONFIG_FILE = "finkbridge.toml"
 CONFIG_VARIABLE = "FINKBRIDGE_CONFIG"
 
+COORDINATOR_BYTES = 200_000_000
+"""Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
+all processes together peak at 723 MiB (ZTF) and 852 MiB (LSST), see docs/performance.md.
+"""
+
+WORKER_BYTES = 100_000_000
+"""Estimate for a worker before it has a message."""
+
+WORKER_BYTES_PER_SEGMENT_BYTE = 5.0
+"""Estimate for a worker above its modules, per byte of a segment: messages, fetch queue, Arrow, Parquet."""
+
 
 class _Values(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
 
@@ -105,6 +115,11 @@ class DrainSettings(_Values):
     """Bytes that one drain takes at most, over all topics; None: everything that is there at its start."""
     start: Start = "earliest"
     """Where a topic starts that was never drained before: earliest, latest, or a time (UTC if no zone)."""
+
+    @property
+    def worker_bytes(self) -> int:
+        """Memory that one worker takes, in bytes: an estimate, on the safe side."""
+        return WORKER_BYTES + int(WORKER_BYTES_PER_SEGMENT_BYTE * self.segment_bytes)
 
 
 class FollowSettings(_Values):
@@ -231,7 +246,8 @@ class ScheduleSettings(_Values):
     """When Dagster looks for something to drain."""
 
     cron: Cron = "*/5 * * * *"
-    """Five cron fields, UTC. A run costs about 3 s of one core, a look that finds nothing next to none."""
+    """Five cron fields, or a name such as ``@hourly``; UTC. A run costs about 3 s of one core, a look that
+    finds nothing next to none."""
 
 
 class Settings(_Values):
@@ -270,6 +286,16 @@ class Settings(_Values):
     """See `BotSettings`."""
     schedule: ScheduleSettings = ScheduleSettings()
     """See `ScheduleSettings`."""
+
+    @model_validator(mode="after")
+    def _memory_holds_a_segment(self) -> Settings:
+        least = COORDINATOR_BYTES + self.drain.worker_bytes
+        if self.memory_bytes < least:
+            raise ValueError(
+                f"memory_bytes is too small to keep to: a segment of drain.segment_bytes, "
+                f"{self.drain.segment_bytes:,}, takes about {least:,}: raise the one or lower the other"
+            )
+        return self
 
     @property
     def ledger_url(self) -> str | None:

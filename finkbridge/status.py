@@ -40,6 +40,8 @@ class PartitionStatus:
     """Offsets that expired before they were drained, and that no run has recorded yet."""
     oldest_unread_at: float | None
     """Kafka's timestamp of the oldest message that waits, Unix seconds UTC."""
+    held: int = 0
+    """Offsets behind the end that an open transaction of a producer holds back: nobody can read them yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class TopicStatus:
     def lag(self) -> int | None:
         """Offsets that wait at the broker."""
         return _sum(p.lag for p in self.partitions)
+
+    @property
+    def held(self) -> int:
+        """Offsets that open transactions hold back."""
+        return sum(p.held for p in self.partitions)
 
     @property
     def lost(self) -> int:
@@ -154,7 +161,7 @@ class _Measuring:
         known = [key for key in self._facts.generations if _is_named(key[1], names)]
         answering = self._brokers.keys() - look.silent
         topics = [self._topic(key, seen.get(key), answering) for key in sorted({*seen, *known})]
-        topics = self._with_times(topics)
+        topics = self._with_held(self._with_times(topics))
         run = newest_run(self._ledger) if self._ledger else None
         return Status(time.time(), tuple(topics), run, tuple(dict.fromkeys(self._problems)))
 
@@ -217,6 +224,32 @@ class _Measuring:
             replace(
                 t,
                 partitions=tuple(_at(p, first.get((t.cluster, t.topic, p.partition))) for p in t.partitions),
+            )
+            for t in topics
+        ]
+
+    def _with_held(self, topics: Sequence[TopicStatus]) -> list[TopicStatus]:
+        """Add what open transactions hold back: one look a cluster."""
+        held: dict[tuple[str, str, int], int] = {}
+        for cluster, broker in self._brokers.items():
+            ends = {
+                (t.topic, p.partition): p.end
+                for t in topics
+                for p in t.partitions
+                if t.cluster == cluster and p.end is not None
+            }
+            try:
+                found = broker.held_back(ends) if ends else {}
+            except BrokerError as error:
+                self._problems.append(str(error))
+            else:
+                held |= {(cluster, *where): count for where, count in found.items()}
+        return [
+            replace(
+                t,
+                partitions=tuple(
+                    replace(p, held=held.get((t.cluster, t.topic, p.partition), 0)) for p in t.partitions
+                ),
             )
             for t in topics
         ]

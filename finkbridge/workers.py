@@ -22,21 +22,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from finkbridge import later, layout, panics
-from finkbridge.settings import ClusterSettings, Settings
+from finkbridge.settings import COORDINATOR_BYTES, ClusterSettings, Settings
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
 T = TypeVar("T")
-
-COORDINATOR_BYTES = 200_000_000
-"""Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
-all processes together peak at 723 MiB (ZTF) and 852 MiB (LSST), see docs/performance.md.
-"""
-
-WORKER_BYTES_PER_SEGMENT_BYTE = 5.0
-"""Estimate for a worker above its modules, per byte of a segment: messages, fetch queue, Arrow, Parquet."""
-
-WORKER_BYTES = 100_000_000
-"""Estimate for a worker before it has a message."""
 
 WORTH_A_PROCESS_BYTES = 32_000_000
 """Starting worker processes costs about a second: for less work than this, one process is quicker."""
@@ -102,8 +91,7 @@ def worker_count(settings: Settings, backlog_bytes: float) -> int:
         return settings.workers
     if backlog_bytes < WORTH_A_PROCESS_BYTES:
         return 0
-    each = WORKER_BYTES + WORKER_BYTES_PER_SEGMENT_BYTE * settings.drain.segment_bytes
-    affordable = int((settings.memory_bytes - COORDINATOR_BYTES) / each)
+    affordable = (settings.memory_bytes - COORDINATOR_BYTES) // settings.drain.worker_bytes
     busy = -(-int(backlog_bytes) // settings.drain.segment_bytes)
     return max(0, min(os.cpu_count() or 1, affordable, busy))
 

@@ -387,6 +387,19 @@ def test_told_to_stop_leaves_the_rest_for_the_next(kafka: Kafka, lake: Path) -> 
     assert_consistent(lake)
 
 
+def test_told_to_stop_when_all_is_done_leaves_nothing_to_tell_of(kafka: Kafka, lake: Path) -> None:
+    topic = kafka.topic("stops")
+    kafka.produce(topic, points(0, 1))
+    with open_bridge(make_settings(lake, kafka.bootstrap, topic)) as bridge:
+
+        class StopsAtTheOnly(execution.Silent):
+            def committed(self, plan: Any, landed: Any) -> None:
+                bridge.stopping.set()
+
+        report = bridge.run(listener=StopsAtTheOnly())
+    assert (report.succeeded, report.problems, report.total("rows")) == (True, [], 2)
+
+
 def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:
     """A coordinator that lost the lake without noticing can write nothing any more."""
     topic = kafka.topic("zombie")

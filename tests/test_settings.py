@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from finkbridge.errors import SettingsError
 from finkbridge.layers import known_keys, layer_of, leaves, merge, read_environment, variable_name
@@ -173,6 +176,8 @@ def test_sizes(text: object, expected: int):
         ("qqqq = 1", ["qqqq (finkbridge.toml): no such setting", "finkbridge config"]),
         ("workers = -1", ["workers (finkbridge.toml)", "greater than or equal to 0, not -1"]),
         ('memory_bytes = "1 parsec"', ["memory_bytes (finkbridge.toml): not a size", "not '1 parsec'"]),
+        ("memory_bytes = 1000000", ["memory_bytes is too small to keep", "about 620,000,000: raise the one"]),
+        ("[drain]\nsegment_bytes = '1GB'", ["memory_bytes is too small", "1,000,000,000, takes about"]),
         ("[drain]\nmax_bytes = 0", ["drain.max_bytes", "greater than 0"]),
         ("[drain]\nstart = 'soon'", ["drain.start", "earliest, latest, or an ISO time", "not 'soon'"]),
         ("[decode]\nengine = 'magic'", ["decode.engine", "'auto' or 'fastavro', not 'magic'"]),
@@ -241,13 +246,30 @@ def test_unreadable_config_folder():
     assert "Is a directory" in error_of()
 
 
-def test_settings_are_frozen_and_documented():
+def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         Settings().lake = Path("x")  # type: ignore[misc]
+
+
+def test_each_setting_has_a_text():
     models = [Settings, ClusterSettings]
     models += [f.annotation for f in Settings.model_fields.values() if hasattr(f.annotation, "model_fields")]
     assert len(models) == 10
-    assert [f"{m.__name__}.{n}" for m in models for n, f in m.model_fields.items() if not f.description] == []
+    assert [f"{m.__name__}.{n}" for m in models for n in m.model_fields if n not in texts(m)] == []
+
+
+def texts(model: type[BaseModel]) -> set[str]:
+    """Return the names of attributes that a text follows."""
+    (parsed,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(parsed, ast.ClassDef)
+    return {
+        named.target.id
+        for named, text in pairwise(parsed.body)
+        if isinstance(named, ast.AnnAssign)
+        and isinstance(named.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,19 @@ def test_the_oldest_message_may_be_behind_a_hole(kafka: Kafka, real: RealAlerts,
 
 
 @pytest.mark.kafka
+def test_what_waits_behind_an_open_transaction_is_told(kafka: Kafka, real: RealAlerts, lake: Path) -> None:
+    topic = kafka.topic("fink_open_ztf")
+    kafka.produce(topic, real.records[:1])
+    producer = kafka.open_transaction(topic, real.records[1:3])
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    found = only(measure_status(settings))
+    assert (found.end, found.lag, found.held) == (1, 1, 2)
+    producer.abort_transaction(30)
+    kafka.await_end(topic, 4)
+    assert only(measure_status(settings)).held == 0
+
+
+@pytest.mark.kafka
 def test_what_expired_is_lost_before_and_after_it_is_recorded(
     kafka: Kafka, real: RealAlerts, lake: Path
 ) -> None:

@@ -71,7 +71,7 @@ ELECTING = frozenset(
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 END_OF_PARTITION: int = KafkaError._PARTITION_EOF
 
-_TIMING = re.compile(r" \(after \d+ms in state \w+\)")
+_TIMING = re.compile(r" \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)")
 """Of no use to the reader, and other in each line that tells of the same."""
 
 _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (

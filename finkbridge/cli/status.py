@@ -76,7 +76,7 @@ def as_object(status: Status, expiring: list[TopicStatus]) -> dict[str, Any]:
 
 def topic_object(topic: TopicStatus, *, is_expiring: bool) -> dict[str, Any]:
     """Return one topic with what follows from its partitions."""
-    sums = ("drained", "end", "lag", "lost", "oldest_unread_at", "expires_at")
+    sums = ("drained", "end", "lag", "held", "lost", "oldest_unread_at", "expires_at")
     values = dataclasses.asdict(topic) | {name: getattr(topic, name) for name in sums}
     return values | {"is_expiring": is_expiring}
 
@@ -145,6 +145,9 @@ def _print(status: Status, *, partitions: bool) -> None:
     for topic in status.topics:
         if topic.is_at_broker is False:
             click.echo(f"{topic.topic} is no more at cluster {topic.cluster}; the lake has what was drained")
+        if topic.held:
+            wait = "wait behind an open transaction: they can be drained when it ends"
+            click.echo(escaped(f"{topic.topic}: {topic.held:,} offsets {wait}"))
     for line in gap_lines(status):
         click.echo(escaped(line))
     click.echo(escaped(run_line(status.run, status.at)))

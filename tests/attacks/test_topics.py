@@ -166,6 +166,7 @@ def test_open(world: World) -> None:
     world.remember(topic)
     world.judge()
     world.warned(world.run("drain", topic), "5 offsets .* open transaction")
+    assert "5 offsets wait behind an open transaction" in world.run("status", topic).out
     producer.abort_transaction(ANSWER_S)
     world.kafka.await_end(topic, 10)
     world.recovers(topic)

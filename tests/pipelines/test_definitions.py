@@ -96,7 +96,7 @@ def test_a_bad_cron_is_one_clear_line(cron: str) -> None:
         Settings.model_validate({"schedule": {"cron": cron}})
 
 
-@pytest.mark.parametrize("cron", ["*/5 * * * *", "0,30 22-6/2 1 jan,DEC FRI-MON", "0 0 * * 7"])
+@pytest.mark.parametrize("cron", ["*/5 * * * *", "0,30 22-6/2 1 jan,DEC FRI-MON", "0 0 * * 7", "@daily"])
 def test_dagster_takes_a_cron_that_settings_take(cron: str) -> None:
     assert Settings.model_validate({"schedule": {"cron": cron}}).schedule.cron == cron
     assert is_valid_cron_string(cron)
