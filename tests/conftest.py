@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,20 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real alerts, beside the project in development and in CI; not on a user's machine."""
 
 pytest_plugins = ["tests.support.kafka"]
+
+
+@pytest.fixture(autouse=True)
+def _forget_landers() -> Iterator[None]:
+    """Close the connections of what landed in this process, if anything did."""
+    yield
+    if task := sys.modules.get("finkbridge.task"):
+        task.forget_landers()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Return the folder of a lake that is not there yet."""
+    return tmp_path / "lake"
 
 
 @pytest.fixture(scope="session")

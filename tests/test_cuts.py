@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from tests.support.lake import (
     assert_consistent,
     data_files,
     drained,
-    forget_landers,
     gaps,
     ledger_rows,
     make_settings,
@@ -36,12 +35,6 @@ from tests.support.lake import (
 from tests.support.offline import assert_verified
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 def log_of(kafka: Kafka, topic: str, partition: int) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,6 @@ pytestmark = pytest.mark.kafka
 
 CUTOUTS = ("cutoutScience", "cutoutTemplate", "cutoutDifference")
 FIRST_MS = 1_774_000_000_000
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture(scope="module", params=["ztf", "lsst"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,6 @@ STEPS = [
     (f"{COORDINATOR}.end_run", 1, "before"),
 ]
 """Between any two of what a drain makes durable, in its order; files are synced by a thread of their own."""
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture(scope="module")

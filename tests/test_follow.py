@@ -31,7 +31,6 @@ from tests.support.lake import (
     assert_consistent,
     delivered,
     drained,
-    forget_landers,
     ledger_rows,
     make_settings,
     real_alerts,
@@ -165,12 +164,6 @@ def wait_until(condition: Callable[[], Any], seconds: float = 90) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,7 @@ from finkbridge.settings import Settings
 from finkbridge.values import OffsetRange
 from tests.pipelines.conftest import ztf_records
 from tests.support.kafka import Kafka
-from tests.support.lake import drained, forget_landers, make_settings
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> object:
-    yield
-    forget_landers()
+from tests.support.lake import drained, make_settings
 
 
 def offsets(lag: Lag) -> dict[str, int]:

@@ -70,11 +70,6 @@ def test_seventy_small_segments_of_one_night(kafka: Kafka, tmp_path: Path, share
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake"
-
-
-@pytest.fixture
 def ledger(lake: Path) -> Iterator[Ledger]:
     with Ledger(lake, create=True) as ledger:
         yield ledger

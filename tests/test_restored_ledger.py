@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.kafka import Kafka
-from tests.support.lake import data_files, drained, forget_landers, make_settings, offsets, points
+from tests.support.lake import data_files, drained, make_settings, offsets, points
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.mark.parametrize("is_seen", [True, False], ids=["seen by its catalog", "found by its names"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,6 @@ from tests.support.lake import (
     assert_consistent,
     data_files,
     drained,
-    forget_landers,
     gaps,
     ledger_rows,
     make_settings,
@@ -46,17 +45,6 @@ from tests.support.lake import (
 from tests.support.offline import Given, assert_verified, messages_of, plan_of, point
 
 BEFORE_COMMIT = (f"{COORDINATOR}.commit_segment", 1, "before")
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake"
 
 
 def files(lake: Path) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,13 @@ from finkbridge.settings import Settings
 from finkbridge.verify import Options, verify
 from tests.consumer.samples import COUNTING, MULTI_MESSENGER, record
 from tests.support.kafka import Kafka
-from tests.support.lake import drained, forget_landers, make_settings, points, sql
+from tests.support.lake import drained, make_settings, points, sql
 from tests.support.registry import RegistryServer
 
 pytestmark = pytest.mark.kafka
 
 ((KEY, _),) = points(0.5)
 SCHEMA = (KEY or b"").decode()
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 def framed(number: int, *values: float) -> list[tuple[bytes | None, bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,14 @@ from finkbridge.ledger.summary import Gap
 from finkbridge.settings import Settings
 from finkbridge.status import Status, TopicStatus, measure_status
 from tests.support.kafka import Kafka
-from tests.support.lake import RealAlerts, drained, forget_landers, make_settings, real_alerts
+from tests.support.lake import RealAlerts, drained, make_settings, real_alerts
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture(scope="module")
 def real(shared_data: Path) -> RealAlerts:
     return real_alerts(shared_data / "ztf")
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake"
 
 
 def only(status: Status) -> TopicStatus:

@@ -60,11 +60,6 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_landers()
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "lake"
-
-
 def settings_of(lake: Path, kafka: Kafka, *topics: str, **more: Any) -> Settings:
     return make_settings(lake, kafka.bootstrap, *topics, worker_timeout_s=TIMEOUT_S, **more)
 

@@ -18,7 +18,6 @@ from tests.support.lake import (
     Record,
     assert_consistent,
     drained,
-    forget_landers,
     make_settings,
     open_catalog,
     sql,
@@ -40,12 +39,6 @@ VIEWS = (
     "alerts", "deliveries", "packets_ztf", "packets_lsst", "packets_other", "nights", "segments", "topics",
     "quarantine", "gaps",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 def keyed(document: Any, value: Any) -> Record:

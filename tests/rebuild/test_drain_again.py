@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from tests.support.lake import (
     POINT,
     drained,
     encode,
-    forget_landers,
     ledger_rows,
     make_settings,
     offsets,
@@ -33,12 +31,6 @@ STEPS = [
     ("rebuild", "finkbridge.rebuild.tables:_keep"),
     ("rebuild", "finkbridge.rebuild.tables:r.commit_rebuild"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture

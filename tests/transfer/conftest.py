@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,10 @@ import pytest
 
 from tests.support.command import Command
 from tests.support.kafka import Kafka
-from tests.support.lake import KEPT, RealAlerts, forget_landers, real_alerts
+from tests.support.lake import KEPT, RealAlerts, real_alerts
 
 FIRST_MS = 1_774_000_000_000
 PARTITIONS = 3
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    yield
-    forget_landers()
 
 
 @pytest.fixture(scope="session")
