@@ -19,5 +19,5 @@ def test_a_leader_that_has_just_become_one_is_asked_again(monkeypatch: pytest.Mo
 
 def test_one_that_never_tells_is_an_error_that_names_its_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peek, "_agreed", lambda *_: {0: 3})
-    with pytest.raises(BrokerTimeoutError, match="no answer to whether t partition 1 was cut .*: run again"):
+    with pytest.raises(BrokerTimeoutError, match=r"no answer to whether t partition 1 was cut .*: run again"):
         peek.epoch_ends("ztf", SETTINGS, 0.1, "t", {0: 1, 1: 1})
