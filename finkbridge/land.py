@@ -138,7 +138,7 @@ class Lander:
             Fingerprints of the writer schemas of the topic's life that are in the lake already, with their
             columns.
         """
-        self._resolver.begin(known_schemas or {})
+        self._resolver.begin(plan.source, known_schemas or {})
         with staging(self._lake) as place:
             landed = tuple(
                 self._land_part(plan, part, place, refusal) for part in parts_of(plan, self._source)

@@ -362,3 +362,18 @@ def test_container_files_are_unwrapped_some_at_a_time(lake: Path, monkeypatch: p
     assert archived(lake, part) == [m for m in messages if m.offset != 2]
     again = Lander(lake, Source(messages)).land(plan_of(Source(messages)))
     assert [f.path for p in again for f in p.files] == [f.path for f in part.files], "a retry cuts alike"
+
+
+def test_the_schema_of_a_topics_former_life_is_forgotten(lake: Path) -> None:
+    """A lander is kept from run to run, while a topic may be made anew with other columns of the same types."""
+    fields = [{"name": name, "type": "double"} for name in ("ra", "dec")]
+    source, found = Source([]), []
+    lander = Lander(lake, source)
+    for life, ordered in enumerate((fields, fields[::-1]), 1):
+        schema = POINT | {"fields": ordered}
+        source.first_keys["t_schema"] = key_of(schema)
+        source.messages = [message(0, None, encode(schema, {"ra": 10.0, "dec": -70.0}))]
+        plan = replace(plan_of(source), number=life, source=TopicGeneration("ztf", "t", life))
+        (part,) = lander.land(plan)
+        found += [(row["ra"], row["dec"]) for row in packets(lake, part)]
+    assert found == [(10.0, -70.0)] * 2

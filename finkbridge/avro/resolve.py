@@ -14,7 +14,7 @@ from finkbridge.avro.single import decode_one
 from finkbridge.avro.unfold import columns_of
 from finkbridge.avro.versions import SchemaFolder, is_version_key
 from finkbridge.errors import DecodeError, SchemaError
-from finkbridge.values import Message
+from finkbridge.values import Message, TopicGeneration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,7 @@ class SchemaResolver:
         self._override = override
         self._topic_schema = topic_schema
         self._topics: dict[str, WriterSchema | str] = {}
+        self._lives: dict[str, TopicGeneration] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
         self._budget = budget
         self._versions = None if lookups is None else lookups.versions
@@ -127,9 +128,15 @@ class SchemaResolver:
         self._met: set[bytes] = set()
         """Texts of the schemas of the batch."""
 
-    def begin(self, known: Mapping[str, int]) -> None:
-        """Begin to count new schemas: those whose fingerprints are not among the known ones."""
+    def begin(self, life: TopicGeneration, known: Mapping[str, int]) -> None:
+        """Begin to count new schemas: those whose fingerprints are not among the known ones.
+
+        What was found for the topic in another life of it holds no more: its messages may be other ones.
+        """
         self._used = dict(known)
+        if self._lives.setdefault(life.topic, life) != life:
+            self._lives[life.topic] = life
+            self._topics.pop(life.topic, None)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none."""

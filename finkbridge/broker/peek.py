@@ -44,7 +44,7 @@ class FirstReader(RangeReader):
         deadline = time.monotonic() + self._timeout_s
         self._turn += 1
         self._watch.clear()
-        self._consumer.assign(places)
+        self._idle.assign(places)
         try:
             while waiting and time.monotonic() < deadline:
                 self._watch.raise_refusal()

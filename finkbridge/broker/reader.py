@@ -14,6 +14,7 @@ from confluent_kafka import Message as RawMessage
 
 from finkbridge.broker.config import Config, build_client, client_config, private_group
 from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
+from finkbridge.broker.idle import Idle
 from finkbridge.broker.standing import Place, Series, Standing
 from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
@@ -100,10 +101,12 @@ class RangeReader:
         }
         self._consumer = build_client(Consumer, cluster, client_config(settings, speed, forced))
         self._standing = Standing(self._consumer)
+        self._idle = Idle(self._consumer)
 
     def close(self) -> None:
         """Give the connections back."""
         self._standing.take()
+        self._idle.end()
         self._consumer.close()
 
     def read(
@@ -135,7 +138,7 @@ class RangeReader:
         before = self._standing.take()
         if series is None or before != Place(series, span.partition, span.start):
             self._check_known(topic)
-            self._consumer.assign([TopicPartition(topic, span.partition, span.start)])
+            self._idle.assign([TopicPartition(topic, span.partition, span.start)])
         is_read = False
         try:
             for batch in self._batches(topic, span):

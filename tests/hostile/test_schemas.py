@@ -12,7 +12,7 @@ import pytest
 from finkbridge.avro.resolve import Budget, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.unfold import columns_of
-from finkbridge.values import Message
+from finkbridge.values import Message, TopicGeneration
 from tests.avro.samples import schema_of
 
 
@@ -26,6 +26,9 @@ def key_of(document: Any) -> bytes:
 
 def distinct(number: int) -> bytes:
     return key_of({"type": "record", "name": "r", "fields": [{"name": f"f{number}", "type": "int"}]})
+
+
+LIFE = TopicGeneration("ztf", "t", 1)
 
 
 def many_fields(count: int) -> bytes:
@@ -43,7 +46,7 @@ def test_schemas_beyond_the_budget_are_refused_unparsed() -> None:
     assert "more than 64 writer schemas in one topic" in grouped.rejected[0][1]
     assert len(resolver.group("t", messages[1_990:]).groups) == 0, "the next part of the plan goes on"
     known = {group.schema.fingerprint: 1 for group in grouped.groups[:60]}
-    resolver.begin(known)
+    resolver.begin(LIFE, known)
     again = resolver.group("t", messages[40:])
     assert [i for group in again.groups for i in group.indices] == list(range(24)), (
         "60 known ones, 4 new ones"
@@ -60,7 +63,7 @@ def test_columns_beyond_the_budget_are_refused() -> None:
     assert "26 columns, more than one schema may have" in too_large
     assert "102 columns, more than one schema may have" in far_too_large
     assert "more than 100 columns of writer schemas in one topic" in too_many
-    resolver.begin({"another": 50})
+    resolver.begin(LIFE, {"another": 50})
     assert [list(group.indices) for group in resolver.group("t", messages).groups] == [[0, 7], [1]]
 
 
