@@ -26,6 +26,7 @@ from finkbridge.errors import LakeAccessError, NameTakenError, ReconciliationErr
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
+from finkbridge.values import KnownSchema, LandedFile
 
 BUCKET_BYTES = 48_000_000
 """Decoded bytes of rows that are sorted at once: also the most that a row group holds."""
@@ -69,9 +70,25 @@ def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> list[str]
 
 def merge(coordinator: Coordinator, candidate: Candidate) -> None:
     """Replace the files of a candidate by one, in a commit of its own."""
-    lake = coordinator.ledger.lake
     path = coordinator.begin_merge(candidate.folder)
-    schema = _schema(coordinator, candidate)
+    place = coordinator.ledger.lake / path
+    try:
+        file, schema = _merged(coordinator, candidate, path)
+    except _HARMLESS as error:
+        if isinstance(error, NameTakenError) or not place.exists():
+            coordinator.forget_merges([path])  # or the next coordinator would delete what has the name
+        raise
+    try:
+        coordinator.commit_merge([f.id for f in candidate.files], [file], [schema])
+    except ReconciliationError:
+        place.unlink(missing_ok=True)
+        coordinator.forget_merges([path])
+        raise
+
+
+def _merged(coordinator: Coordinator, candidate: Candidate, path: str) -> tuple[LandedFile, KnownSchema]:
+    """Write the file that is to replace those of a candidate; where that fails, nothing is left of it."""
+    lake, schema = coordinator.ledger.lake, _schema(coordinator, candidate)
     with disk.staging(lake) as place:
         aside = place.new(".parquet")
         buckets = _sorted_buckets(candidate, lake, place, schema)
@@ -79,13 +96,8 @@ def merge(coordinator: Coordinator, candidate: Candidate) -> None:
         style = candidate.style.parquet
         written = parquet.write(summary.watch(buckets), schema, aside, style, candidate.rows)
         place.keep(aside, path)
-        try:
-            place.publish()
-        except NameTakenError:
-            coordinator.forget_merges([path])  # or the next coordinator would delete what has the name
-            raise
-        file = tables.landed(path, candidate.survey, written, schema, summary)
-        coordinator.commit_merge([f.id for f in candidate.files], [file], [parquet.known_schema(schema)])
+        place.publish()
+    return tables.landed(path, candidate.survey, written, schema, summary), parquet.known_schema(schema)
 
 
 def _candidates(crowd: Crowd) -> Iterator[Candidate]:

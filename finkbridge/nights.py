@@ -1,7 +1,7 @@
 """Which observing nights are complete, and why the others are not.
 
 A night is complete once it is over, and no blocker (`finkbridge.blockers`) of the clusters that send its
-survey's alerts touches the time from its begin until it closes. Of a cluster that has nothing in the lake
+survey's alerts touches the time from its begin until it closes. Of a topic that has nothing in the lake
 yet nobody knows whose alerts it sends: what is known to be there, and is not in the lake, counts for all.
 """
 
@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from finkbridge import surveys
@@ -95,7 +95,7 @@ def verdicts(
         Unix seconds UTC; None: the clock's.
     """
     now = time.time() if now is None else now
-    coverage = read_coverage(ledger)
+    coverage = _past(read_coverage(ledger), now)
     pairs = list(coverage.nights if wanted is None else wanted)
     nights = [night_of(survey, night, rules) for survey, night in pairs]
     found = _Blockers(coverage, rules, now)
@@ -116,7 +116,7 @@ class _Blockers:
     def __init__(self, coverage: Coverage, rules: Rules, now: float) -> None:
         self._now = now
         self._clusters = clusters(coverage)
-        self._silent = {s.cluster for s in coverage.sources}.difference(*self._clusters.values())
+        self._known = {(source.cluster, source.topic) for source in coverage.surveys}
         self._found = blockers(coverage, rules)
         self._accepted = accepted(coverage, rules)
 
@@ -140,10 +140,21 @@ class _Blockers:
         return sum(blocker.quarantined for blocker in mine)
 
     def _concerns(self, blocker: Blocker, survey: str) -> bool:
-        cluster = blocker.source and blocker.source.cluster
-        if cluster in self._clusters.get(survey, frozenset()):
+        source = blocker.source
+        if source is None or source.cluster in self._clusters.get(survey, frozenset()):
             return True
-        return cluster in self._silent and bool(blocker.unread or blocker.quarantined or blocker.lost)
+        is_known = (source.cluster, source.topic) in self._known
+        return not is_known and bool(blocker.unread or blocker.quarantined or blocker.lost)
+
+
+def _past(coverage: Coverage, now: float) -> Coverage:
+    """Leave out looks of the future: a clock was wrong, and nobody knows what they saw when."""
+    reaches = (
+        reach if (reach.reached_at or NEVER) <= now else replace(reach, reached_at=None)
+        for reach in coverage.reaches
+    )
+    searched = {key: at for key, at in coverage.searched.items() if at <= now}
+    return replace(coverage, reaches=tuple(reaches), searched=searched)
 
 
 def clusters(coverage: Coverage) -> dict[str, frozenset[str]]:

@@ -20,7 +20,7 @@ from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
-from finkbridge.retire import clear_closed, delete_landed, greatest_number
+from finkbridge.retire import clear_closed, delete_landed, greatest_number, set_lost_aside
 from finkbridge.settings import Settings
 from finkbridge.values import MESSAGE_BYTES, LastMessage, OffsetRange, SegmentPlan, TopicGeneration, covers
 
@@ -69,7 +69,8 @@ class Planner:
         self._left: set[int] = set()
 
     def pending(self) -> dict[Key, list[SegmentPlan]]:
-        """Return what a dead run left, by cluster and topic."""
+        """Return what a dead run left, by cluster and topic; finish setting aside what it gave up."""
+        self._report.problems += set_lost_aside(self._coordinator)
         plans = sorted(self._ledger.pending_plans(), key=lambda p: (_key(p), p.number))
         return {key: list(mine) for key, mine in groupby(plans, _key)}
 
@@ -118,8 +119,12 @@ class Planner:
         )
 
     def give_up_deleted(self, key: Key) -> None:
-        """Record what was seen of a topic that is surely no more, and never landed, as lost."""
-        self._give_up([], self.generations[key], DELETED)
+        """Record what was seen of a topic that is surely no more, and never landed, as lost.
+
+        Not while plans of it wait to be closed: what a dead run landed of them may be committed yet.
+        """
+        if not any(_key(plan) == key for plan in self._ledger.pending_plans()):
+            self._give_up([], self.generations[key], DELETED)
 
     def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
@@ -214,8 +219,9 @@ class Planner:
         rest = self._salvaged(left, known, marks, CUT, seen)
         if len(rest) < len(left):
             return self._resume(seen, known, rest)  # the lake has more of the older life now
-        new, lost = self._coordinator.begin_behind(known, found, left, CUT)
-        self._clear_given_up(known, left, [plan for plan in left if not is_there(plan, marks)], lost)
+        gone = [plan for plan in left if not is_there(plan, marks)]
+        new, lost = self._coordinator.begin_behind(known, found, left, gone, CUT)
+        self._clear_given_up(known, left, gone, lost)
         where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(found.cut.items()))
         self._report.problems.append(
             f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} {where}; what gets their "
@@ -269,7 +275,7 @@ class Planner:
         return left
 
     def _abandon(self, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan] = ()) -> None:
-        self._coordinator.abandon(plans)  # first: it refuses where another coordinator has the lake
+        self._coordinator.abandon(plans, gone)  # first: it refuses where another coordinator has the lake
         self._report.problems += clear_closed(self._coordinator, plans, gone)
 
     def _mean(self, generation: KnownGeneration) -> float:

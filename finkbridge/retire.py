@@ -37,19 +37,15 @@ def delete_unfinished_merges(coordinator: Coordinator) -> None:
 def delete_landed(coordinator: Coordinator, plans: Sequence[SegmentPlan]) -> None:
     """Delete what abandoned plans left in the lake, in one walk for all of them: no commit can have it."""
     lake = coordinator.ledger.lake
-    numbers = {plan.number for plan in plans}
     with disk.writing(lake):
-        for path in _landed(lake, {plan.source.topic for plan in plans}):
-            if layout.plan_of(path.name) in numbers:
-                path.unlink(missing_ok=True)
+        for path, _ in _files_of(lake, plans):
+            path.unlink(missing_ok=True)
 
 
 def clear_closed(
     coordinator: Coordinator, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan]
 ) -> list[str]:
     """Delete what closed plans left in the lake; set aside what may be the only copy of its messages.
-
-    That goes to a folder which no rebuild reads: some of it may have landed otherwise, as of another life.
 
     Parameters
     ----------
@@ -65,16 +61,30 @@ def clear_closed(
     list of str
         A line for each whose files are set aside.
     """
-    left = left_in_lake(coordinator.ledger.lake, gone)
-    if doomed := [plan for plan in plans if plan.number not in left]:
+    lost = {plan.number for plan in gone}
+    if doomed := [plan for plan in plans if plan.number not in lost]:
         delete_landed(coordinator, doomed)
-    _set_aside(coordinator.ledger.lake, (path for paths in left.values() for path in paths))
+    return set_lost_aside(coordinator) if gone else []
+
+
+def set_lost_aside(coordinator: Coordinator) -> list[str]:
+    """Set aside what is left of plans that are lost, of a run that died, too; return a line for each.
+
+    That goes to a folder which no rebuild reads: some of it may have landed otherwise, as of another life.
+    """
+    plans = coordinator.ledger.lost_plans()
+    if not plans:
+        return []
+    lake, found = coordinator.ledger.lake, left_in_lake(coordinator.ledger.lake, plans)
+    _set_aside(lake, (path for paths in found.values() for path in paths))
+    delete_landed(coordinator, plans)  # what was on its way to its name
+    coordinator.forget_lost()
     return [
-        f"{plan.source.topic}: {len(left[plan.number])} files of plan {plan.number}, which a dead run left, "
+        f"{plan.source.topic}: {len(found[plan.number])} files of plan {plan.number}, which a dead run left, "
         "are not all of it, or not surely of this life of the topic, and the broker no longer has its "
         f"messages: they are kept in the lake's folder {layout.UNFINISHED}, in no commit"
         for plan in plans
-        if plan.number in left
+        if plan.number in found
     ]
 
 
@@ -90,15 +100,11 @@ def _set_aside(lake: Path, paths: Iterable[Path]) -> None:
 
 def left_in_lake(lake: Path, plans: Sequence[SegmentPlan]) -> dict[int, list[Path]]:
     """Return the data files in a lake that are named as of plans, by number, in one walk for all of them."""
-    known = {(layout.short_topic(p.source.topic), p.source.generation, p.number) for p in plans}
     found: dict[int, list[Path]] = {}
     with disk.writing(lake):
-        for path in _landed(lake, {plan.source.topic for plan in plans}):
-            with suppress(ValueError):  # foreign, or a merge's
-                name = SegmentName.parse(path.name)
-                is_data = path.relative_to(lake).parts[0] in layout.DATA_FOLDERS
-                if is_data and (name.topic, name.generation, name.plan) in known:
-                    found.setdefault(name.plan, []).append(path)
+        for path, number in _files_of(lake, plans):
+            if path.relative_to(lake).parts[0] in layout.DATA_FOLDERS:
+                found.setdefault(number, []).append(path)
     return found
 
 
@@ -112,8 +118,26 @@ def skip_used_numbers(coordinator: Coordinator) -> None:
     """Have no number given twice where the ledger may be an older copy: it did not publish the catalog."""
     lake = coordinator.ledger.lake
     catalog = lake / layout.CATALOG
-    if catalog.is_file() and catalog.stat().st_mtime_ns != coordinator.published_mtime_ns():
+    if not catalog.is_file() or catalog.stat().st_mtime_ns != coordinator.published_mtime_ns():
         coordinator.skip_numbers(greatest_number(lake, "*"))
+
+
+def _files_of(lake: Path, plans: Sequence[SegmentPlan]) -> Iterator[tuple[Path, int]]:
+    """Yield the files that are named as of plans, with the plan's number.
+
+    A ledger that was put back from a copy gives numbers twice: what begins elsewhere is of another plan.
+    """
+    known = {(layout.short_topic(p.source.topic), p.source.generation, p.number): p for p in plans}
+    for path in _landed(lake, {plan.source.topic for plan in plans}):
+        with suppress(ValueError):  # foreign, or a merge's
+            name = SegmentName.parse(path.name)
+            plan = known.get((name.topic, name.generation, name.plan))
+            if plan is not None and _begins_in(plan, name):
+                yield path, plan.number
+
+
+def _begins_in(plan: SegmentPlan, name: SegmentName) -> bool:
+    return any(r.partition == name.partition and r.start <= name.start < r.end for r in plan.ranges)
 
 
 def _landed(lake: Path, topics: Iterable[str]) -> Iterator[Path]:

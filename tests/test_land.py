@@ -365,7 +365,7 @@ def test_container_files_are_unwrapped_some_at_a_time(lake: Path, monkeypatch: p
 
 
 def test_the_schema_of_a_topics_former_life_is_forgotten(lake: Path) -> None:
-    """A lander is kept from run to run, while a topic may be made anew with other columns of the same types."""
+    """A lander is kept from run to run, and a topic may be made anew with other columns of the same types."""
     fields = [{"name": name, "type": "double"} for name in ("ra", "dec")]
     source, found = Source([]), []
     lander = Lander(lake, source)

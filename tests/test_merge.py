@@ -200,8 +200,10 @@ def test_loser_of_a_race_changes_nothing(ledger: Ledger) -> None:
     before = {f.path for f in ledger.alive_files()}
     with coordinate(ledger) as coordinator:
         (problem,) = merge.merge_crowds(coordinator, crowds)
+        assert coordinator.unfinished_merges() == []
     assert "rows into" in problem
     assert {f.path for f in ledger.alive_files()} == before
+    assert len(list(ledger.lake.rglob("merged-*"))) == 1, "the winner's"
 
 
 def six_packets() -> list[pa.Table]:
@@ -217,6 +219,7 @@ def test_a_bad_file_is_one_problem_and_the_others_merge(ledger: Ledger, content:
     bad.unlink() if content is None else bad.write_bytes(content)
     with coordinate(ledger) as coordinator:
         (problem,) = merge.merge_crowds(coordinator, ledger.crowds(2))
+        assert coordinator.unfinished_merges() == []
     assert problem.startswith("packets/other/t/night=20260320: merging failed and changed nothing: ")
     assert "\n" not in problem
     assert sorted(f.rows for f in ledger.alive_files("packets")) == [3, 3, 3, 9]

@@ -99,7 +99,7 @@ def test_a_night_that_is_not_over_is_not_complete_whatever_was_seen(world: World
     assert world.why(now=CLOSES - 1).startswith(
         "the night ends 2026-03-21 00:00 UTC, and its alerts may come until 2026-03-21 06:00 UTC"
     )
-    assert world.verdict(now=CLOSES).complete
+    assert world.verdict(now=CLOSES + HOUR).complete
 
 
 def test_late_hours_are_a_setting(world: World) -> None:
@@ -277,6 +277,41 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     world.coordinator.start_partitions(begun, {0: 0})
     world.look(CLOSES, {0: 0}, "fink_b")
     assert world.verdict(named).complete
+
+
+def test_a_topic_whose_survey_nobody_knows_blocks_by_what_is_known_to_wait(world: World) -> None:
+    """Its cluster has sent alerts of another survey, which tells nothing of this topic."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    known = world.coordinator.add_generation("lsst", "fink_known", None)
+    with world.coordinator.writing() as connection:
+        seen.note_surveys(connection, known.row_id, ["lsst"])
+    world.coordinator.start_partitions(known, {0: 0})
+    unknown = world.coordinator.add_generation("lsst", "fink_new", None)
+    world.coordinator.start_partitions(unknown, {0: 0})
+    assert world.verdict().complete
+    with world.coordinator.writing() as connection:
+        seen.note_looks(connection, {(known.row_id, 0): 500}, CLOSES)
+    assert world.verdict().complete
+    with world.coordinator.writing() as connection:
+        seen.note_looks(connection, {(unknown.row_id, 0): 500}, CLOSES)
+    assert "fink_new partition 0: never seen at its end, and 500 offsets wait" in world.why()
+
+
+def test_a_look_of_the_future_tells_nothing(world: World) -> None:
+    """The clock was ahead by a day, for one run; others, with the right time, found what waits."""
+    world.drain([message(0, START + HOUR)])
+    world.look(START + 2 * HOUR, {0: 1})
+    world.look(CLOSES + 12 * HOUR, {0: 1})
+    world.search(CLOSES + 12 * HOUR, "fink_*")
+    assert "never seen at its end" in world.why(now=CLOSES)
+    rules = Rules(topics={"ztf": ("fink_*",)})
+    assert any("looked for never" in b.why for b in world.verdict(rules, CLOSES).blockers)
+    for later in (1, 2):
+        world.look(CLOSES + later * HOUR, {0: 500 + later})
+        assert f"{500 + later - 1} offsets wait" in world.why()
+    world.drain([message(n, START + 3 * HOUR) for n in range(1, 502)])
+    assert world.verdict().complete
 
 
 def test_a_pattern_that_was_not_looked_for_since_the_night_closed_blocks(world: World) -> None:

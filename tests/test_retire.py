@@ -8,7 +8,7 @@ from finkbridge import layout
 from finkbridge.layout import SegmentName
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.retire import delete_landed
-from finkbridge.values import SegmentPlan, TopicGeneration
+from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
 
 def paths(topic: str, plan: int) -> list[str]:
@@ -25,11 +25,20 @@ def paths(topic: str, plan: int) -> list[str]:
 def test_all_of_the_plans_and_nothing_else_is_deleted(tmp_path: Path) -> None:
     abandoned = [path for topic, plan in (("a", 7), ("b", 8)) for path in paths(topic, plan)]
     kept = [path for topic, plan in (("a", 70), ("a", 6), ("c", 9)) for path in paths(topic, plan)]
+    others = [
+        SegmentName("a", 2, 0, 5, 7, 0),
+        SegmentName("a", 1, 1, 5, 7, 0),
+        SegmentName("a", 1, 0, 4, 7, 0),
+    ]
+    kept += [layout.archive_path(name, 1) for name in others]  # of the same number: a lost ledger gave it
     kept += [layout.merged_path("deliveries/ztf/night=20260101", 7, 0), "deliveries/ztf/mine/notes-n7.txt"]
     for path in abandoned + kept:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    plans = [SegmentPlan(n, TopicGeneration("ztf", t, 1), (), 1) for t, n in (("a", 7), ("b", 8))]
+    plans = [
+        SegmentPlan(n, TopicGeneration("ztf", t, 1), (OffsetRange(0, 5, 6),), 1)
+        for t, n in (("a", 7), ("b", 8))
+    ]
     with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
         delete_landed(coordinator, plans)
     assert {path for path in abandoned + kept if (tmp_path / path).exists()} == set(kept)

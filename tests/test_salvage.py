@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from finkbridge import execution, layout, salvage
+from finkbridge import execution, layout, retire, salvage, sightings
 from finkbridge.broker import Watermarks
 from finkbridge.cli.outcome import complaints
 from finkbridge.drain import drain
-from finkbridge.errors import DecodeError
+from finkbridge.errors import DecodeError, LakeAccessError
 from finkbridge.execution import Execution
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
@@ -158,6 +158,68 @@ def test_files_that_are_not_whole_are_left_and_named(
     assert not files(lake).keys() & landed.keys(), "no rebuild would take them"
     assert strays(lake) == strays(lake, prune=True) == {layout.UNFINISHED}
     assert drain(settings, [other] if lose is delete else []).problems == []
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("lose", "reason"), [(expire, EXPIRED), (delete, DELETED), (recreate, RECREATED)])
+def test_what_a_run_gave_up_and_did_not_set_aside_the_next_one_does(
+    kafka: Kafka,
+    shared_data: Path,
+    lake: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lose: Callable[..., None],
+    reason: str,
+) -> None:
+    """It dies in between, or the disk is full."""
+    topic, other = real_topic(kafka, shared_data), kafka.topic("fink_other_ztf")
+    settings, names = make_settings(lake, kafka.bootstrap, topic), [other] if lose is delete else []
+    killed_at(BEFORE_COMMIT, drain, settings)
+    (damaged, *_) = sorted(path for path in data_files(lake) if path.startswith("archive/"))
+    (lake / damaged).write_bytes((lake / damaged).read_bytes()[:-1])
+    landed = files(lake)
+    lose(kafka, topic)
+
+    def refuse(*_: Any) -> Any:
+        raise LakeAccessError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retire, "_set_aside", refuse)
+        with pytest.raises(LakeAccessError):
+            drain(settings, names)
+    assert files(lake) == landed
+    told = [(f.kind, f.remedy) for f in verify(lake, None, Options()).findings if f.where in landed]
+    assert len(told) == len(landed)
+    assert all("run `finkbridge drain`, which sets it aside" in remedy for _, remedy in told)
+    (problem,) = drain(settings, names).problems
+    assert f"{len(landed)} files of plan 1, which a dead run left, are not all of it" in problem
+    assert {path: (lake / layout.UNFINISHED / path).read_bytes() for path in landed} == landed
+    assert {gap[4] for gap in gaps(lake)} == {reason}
+    assert strays(lake) == {layout.UNFINISHED}
+    assert drain(settings, names).problems == []
+
+
+@pytest.mark.kafka
+def test_a_deleted_topic_is_not_given_up_while_its_plans_wait(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, other = kafka.topic("fink_stuck_ztf"), kafka.topic("fink_other_ztf")
+    kafka.produce(topic, points(*range(4)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    killed_at(BEFORE_COMMIT, drain, settings)
+    kafka.delete(topic)
+
+    def fail(*_: Any) -> Any:
+        raise DecodeError("no rows")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(salvage, "_landed", fail)
+        patch.setattr(sightings, "SURELY_GONE_S", -1.0)
+        for _ in range(2):
+            problems = drain(settings, [other, topic]).problems
+            assert any("its topic waits and nothing was deleted" in problem for problem in problems)
+    assert gaps(lake) == []
+    assert drained(settings, other).total("salvaged") == 4
+    assert (gaps(lake), len(offsets(lake))) == ([], 4)
 
 
 @pytest.mark.kafka

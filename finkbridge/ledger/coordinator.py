@@ -63,7 +63,12 @@ class Coordinator:
             return _add_generation(connection, cluster, topic, topic_id)
 
     def begin_behind(
-        self, old: KnownGeneration, found: Resumption, plans: Sequence[SegmentPlan], reason: str
+        self,
+        old: KnownGeneration,
+        found: Resumption,
+        plans: Sequence[SegmentPlan],
+        lost_plans: Sequence[SegmentPlan],
+        reason: str,
     ) -> tuple[KnownGeneration, list[OffsetRange]]:
         """Begin a topic's next life in the middle of its log; return it, and the gaps of the old one.
 
@@ -77,9 +82,12 @@ class Coordinator:
             Where partitions begin, and which were cut: only they have lost what was seen of them.
         plans, reason
             What is given up of the old life, and why, as in `give_up`.
+        lost_plans
+            Those of them whose messages the broker no longer has, as in `abandon`.
         """
         source = old.source
         with self.writing() as connection:
+            rows.close_plans(connection, plans, lost_plans)
             lost = self._give_up(connection, plans, old, reason, found.cut)
             new = _add_generation(connection, source.cluster, source.topic, old.topic_id)
             rows.add_partitions(connection, new.row_id, found.starts, found.epochs)
@@ -143,11 +151,27 @@ class Coordinator:
         with self.writing() as connection:
             rows.forget_merges(connection, paths)
 
-    def abandon(self, plans: Iterable[SegmentPlan]) -> None:
-        """Close pending plans that will never be finished; their numbers are never used again."""
+    def abandon(self, plans: Sequence[SegmentPlan], lost: Sequence[SegmentPlan] = ()) -> None:
+        """Close pending plans that will never be finished; their numbers are never used again.
+
+        Parameters
+        ----------
+        plans
+            All of them.
+        lost
+            Those of them whose messages the broker no longer has: see `forget_lost`.
+        """
         with self.writing() as connection:
-            for plan in plans:
-                rows.close_plan(connection, plan, "abandoned")
+            rows.close_plans(connection, plans, lost)
+
+    def forget_lost(self) -> None:
+        """Note that nothing of plans whose messages are lost is left where a rebuild would find it.
+
+        Until then the ledger has them as lost (`Ledger.lost_plans`): a run may die before it has set aside
+        what they left, and the next one does so.
+        """
+        with self.writing() as connection:
+            rows.forget_lost(connection)
 
     def give_up(
         self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str
@@ -158,6 +182,7 @@ class Coordinator:
         ends where the plans do, or where the newest look saw the partition end, if that is behind it.
         """
         with self.writing() as connection:
+            rows.close_plans(connection, plans, plans)
             return self._give_up(connection, plans, generation, reason, None)
 
     def _give_up(
@@ -168,9 +193,7 @@ class Coordinator:
         reason: str,
         partitions: Collection[int] | None,
     ) -> list[OffsetRange]:
-        """Give plans up; with `partitions`, only they have lost what they had."""
-        for plan in plans:
-            rows.close_plan(connection, plan, "abandoned")
+        """Record the gaps of plans that are closed; with `partitions`, only they have lost what they had."""
         nexts = rows.next_offsets(connection, generation.row_id)
         ends: dict[int, int] = {}
         planned = [(r.partition, r.end) for plan in plans for r in plan.ranges]

@@ -81,13 +81,26 @@ def add_plans(connection: Connection, plans: Sequence[SegmentPlan], generation_i
 
 
 def close_plan(connection: Connection, plan: SegmentPlan, state: str) -> None:
-    """Close a pending plan as ``committed`` or ``abandoned``; raise CommitConflictError if it is closed."""
+    """Close a pending plan in some other state; raise CommitConflictError if it is closed."""
     p = s.plans.c
     closed = connection.execute(
         update(s.plans).where(p.number == plan.number, p.state == "pending").values(state=state)
     )
     if closed.rowcount != 1:
         raise CommitConflictError(f"plan {plan.number} is closed already: nothing was changed")
+
+
+def close_plans(connection: Connection, plans: Sequence[SegmentPlan], lost: Sequence[SegmentPlan]) -> None:
+    """Close pending plans as ``abandoned``, or as ``lost`` where the broker no longer has their messages."""
+    gone = {plan.number for plan in lost}
+    for plan in plans:
+        close_plan(connection, plan, "lost" if plan.number in gone else "abandoned")
+
+
+def forget_lost(connection: Connection) -> None:
+    """Have plans that are lost count as abandoned: what they left is set aside."""
+    p = s.plans.c
+    connection.execute(update(s.plans).where(p.state == "lost").values(state="abandoned"))
 
 
 def advance(connection: Connection, generation_id: int, done: OffsetRange) -> None:

@@ -132,8 +132,9 @@ looks = Table(
     Column("gone_at", Double),
 )
 
-# one row a planned segment; state: pending, committed, abandoned, left (a rebuild of the ledger found files
-# of it, and could not take them)
+# one row a planned segment; state: pending, committed, abandoned, lost (abandoned, as the broker has its
+# messages no more, and what it left is not set aside yet), left (a rebuild of the ledger found files of it,
+# and could not take them)
 plans = Table(
     "plans",
     metadata,

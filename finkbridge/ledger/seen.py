@@ -162,7 +162,10 @@ def _again(connection: Connection, known: Row[Any], end: int, at: float) -> dict
     if first_ms is None and 0 < known.first_offset < known.next_offset:
         first_ms = kafka_times.first_ms(connection, (known.generation_id, known.partition))
     values = {"first_ms": first_ms, "seen_at": at, "seen_end": end, "gone_at": None}
-    return {"g": known.generation_id, "p": known.partition, "reached_at": reached_at(known), **values}
+    before = reached_at(known)
+    if before is not None and max(before, known.seen_at) > at:
+        before = None  # a clock was wrong, and nobody knows which
+    return {"g": known.generation_id, "p": known.partition, "reached_at": before, **values}
 
 
 def reached_at(look: Row[Any]) -> float | None:

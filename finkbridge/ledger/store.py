@@ -161,10 +161,17 @@ class Ledger:
 
     def pending_plans(self) -> list[SegmentPlan]:
         """Plans that a run wrote and did not finish, oldest first."""
+        return self._plans("pending")
+
+    def lost_plans(self) -> list[SegmentPlan]:
+        """Plans that are given up, as the broker lost their messages, and of which files may be left."""
+        return self._plans("lost")
+
+    def _plans(self, state: str) -> list[SegmentPlan]:
         query = (
             select(s.plans, s.generations.c.cluster, s.generations.c.topic, s.generations.c.generation)
             .join(s.generations)
-            .where(s.plans.c.state == "pending")
+            .where(s.plans.c.state == state)
             .order_by(s.plans.c.number)
         )
         with self.reading() as connection:

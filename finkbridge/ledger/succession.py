@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from sqlalchemy import Connection, and_, select
 
 from finkbridge.ledger import schema as s
@@ -11,8 +13,13 @@ from finkbridge.values import TopicGeneration
 def successions(connection: Connection) -> dict[TopicGeneration, float]:
     """Return when the next life of a topic was first seen."""
     g = s.generations.c
-    rows = connection.execute(select(g.cluster, g.topic, g.generation, g.first_seen))
-    return {TopicGeneration(r.cluster, r.topic, r.generation - 1): r.first_seen for r in rows}
+    query = select(g.cluster, g.topic, g.generation, g.first_seen).order_by(g.cluster, g.topic, g.generation)
+    lives = connection.execute(query).all()
+    return {
+        TopicGeneration(old.cluster, old.topic, old.generation): new.first_seen
+        for old, new in pairwise(lives)  # the numbers of a rebuilt ledger have holes
+        if (old.cluster, old.topic) == (new.cluster, new.topic)
+    }
 
 
 def followed(connection: Connection) -> dict[tuple[int, int], int]:

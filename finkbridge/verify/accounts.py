@@ -38,7 +38,7 @@ def _plans(connection: Connection) -> _Findings:
     strange = or_(
         (p.state == "committed") & ~has_segments,
         (p.state != "committed") & has_segments,
-        p.state.not_in(("pending", "committed", "abandoned", "left")),
+        p.state.not_in(("pending", "committed", "abandoned", "lost", "left")),
     )
     for row in connection.execute(select(p.number, p.state, has_segments.label("has")).where(strange)):
         has = "segments" if row.has else "no segment"

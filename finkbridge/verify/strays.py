@@ -179,6 +179,10 @@ def _judge_number(path: str, named: DataPath, known: Known) -> Stray:
     if state == "pending":
         problem, remedy = f"plan {number} is pending", "run `finkbridge drain`, which finishes it"
         return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
+    if state == "lost":
+        problem = f"plan {number} is given up, and the broker no longer has its messages"
+        remedy = f"run `finkbridge drain`, which sets it aside in {layout.UNFINISHED}"
+        return Stray(path, Fate.WAIT, problem, remedy, may_be_under_way=True)
     if state == "committed":
         return Stray(path, Fate.PRUNE, f"plan {number} is committed, and no commit has this file", PRUNE)
     if known.held.is_committed(path, named):
@@ -196,7 +200,7 @@ def _state(path: str, named: DataPath, known: Known) -> str:
     is_within = any(r.partition == segment.partition and r.start <= segment.start < r.end for r in ranges)
     if known.is_of_other(segment) or not is_within:
         return ""
-    if plan.state == "pending" or named.table in {"deliveries", "packets"}:
+    if plan.state in {"pending", "lost"} or named.table in {"deliveries", "packets"}:
         return str(plan.state)
     return str(plan.state) if known.held.planned(path) == sorted(ranges) else ""
 

@@ -1,4 +1,4 @@
-"""What librdkafka tells a consumer that nobody reads from does not pile up, and no message is taken with it."""
+"""What librdkafka tells a consumer that nobody reads from does not pile up; no message is taken with it."""
 
 from __future__ import annotations
 

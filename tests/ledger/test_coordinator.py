@@ -284,12 +284,14 @@ def test_a_life_that_begins_behind_has_its_partitions_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(rows, "add_partitions", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            coordinator.begin_behind(generation, found, plans, "cut")
+            coordinator.begin_behind(generation, found, plans, plans[:1], "cut")
     assert everything(ledger) == before
-    new, lost = coordinator.begin_behind(generation, found, plans, "cut")
+    new, lost = coordinator.begin_behind(generation, found, plans, plans[:1], "cut")
     assert (new.source.generation, new.topic_id) == (2, "id-1")
     assert lost == [OffsetRange(0, 0, 9)]
-    assert ledger.pending_plans() == []
+    assert (ledger.pending_plans(), ledger.lost_plans()) == ([], plans[:1])
+    coordinator.forget_lost()
+    assert ledger.lost_plans() == []
     begun = ledger.partitions(new.row_id).items()
     assert {p: (row.next_offset, row.leader_epoch) for p, row in begun} == {0: (3, 7), 1: (5, None)}
     assert ledger.generations_of(new.source) == [new, generation]
@@ -304,7 +306,7 @@ def test_giving_up_records_one_gap_a_partition_with_the_hole_before_it(
     plans = [plan(coordinator, generation, span) for span in ranges]
     lost = [OffsetRange(0, 0, 9), OffsetRange(1, 5, 6)]
     assert coordinator.give_up(plans, generation, "gone") == lost
-    assert ledger.pending_plans() == []
+    assert (ledger.pending_plans(), ledger.lost_plans()) == ([], plans)
     assert {p: row.next_offset for p, row in ledger.partitions(generation.row_id).items()} == {0: 9, 1: 6}
     with ledger.reading() as connection:
         gaps = connection.execute(select(schema.gaps)).all()
@@ -417,13 +419,14 @@ def test_one_coordinator_at_a_time(open_ledger: OpenLedger) -> None:
 
 WRITES: dict[str, Callable[[Coordinator, KnownGeneration, SegmentPlan], Any]] = {
     "add_generation": lambda c, g, p: c.add_generation("ztf", "other", None),
-    "begin_behind": lambda c, g, p: c.begin_behind(g, Resumption({0: 2}), [p], "cut"),
+    "begin_behind": lambda c, g, p: c.begin_behind(g, Resumption({0: 2}), [p], [p], "cut"),
     "note_topic_id": lambda c, g, p: c.note_topic_id(g, "id-2"),
     "note_epochs": lambda c, g, p: c.note_epochs(g, {0: 1}),
     "start_partitions": lambda c, g, p: c.start_partitions(g, {7: 0}),
     "skip_numbers": lambda c, g, p: c.skip_numbers(99),
     "add_plans": lambda c, g, p: c.add_plans(g, [(OffsetRange(0, 3, 4),)], 64),
     "abandon": lambda c, g, p: c.abandon([p]),
+    "forget_lost": lambda c, g, p: c.forget_lost(),
     "give_up": lambda c, g, p: c.give_up([p], g, "gone"),
     "commit_segment": lambda c, g, p: c.commit_segment(p, [part(p)]),
     "commit_gap": lambda c, g, p: c.commit_gap(g, OffsetRange(1, 5, 6), "expired"),

@@ -62,7 +62,7 @@ def test_a_life_that_goes_on_with_a_log_that_was_cut(open_ledger: OpenLedger, *,
             second = coordinator.add_generation("ztf", "t", "id-2")
             coordinator.start_partitions(second, {0: 3, 1: 4})
         else:
-            second, _ = coordinator.begin_behind(first, Resumption({0: 3, 1: 4}, {}, {0: 3}), [], "cut")
+            second, _ = coordinator.begin_behind(first, Resumption({0: 3, 1: 4}, {}, {0: 3}), [], [], "cut")
         look(coordinator, {(second.row_id, 0): 3, (second.row_id, 1): 4}, SENT_AT + 120)
     coverage = read_coverage(ledger)
     lost = {(x.source.generation, x.range.partition): (x.range.start, x.range.end) for x in coverage.lost}
