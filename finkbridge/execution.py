@@ -21,7 +21,13 @@ from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
-from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeExpiredError
+from finkbridge.errors import (
+    FinkbridgeError,
+    LakeError,
+    NameTakenError,
+    RangeExpiredError,
+    UnreachableError,
+)
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.plan import in_lanes
@@ -87,6 +93,8 @@ class Execution:
     """Plans that are landed (or expired: None) and wait for their turn to be committed."""
     _failed: set[Key] = field(default_factory=set)
     """Topics of which a plan failed: what follows in them could not be committed."""
+    _down: set[str] = field(default_factory=set)
+    """Clusters that no longer answer: each of their topics would wait for it anew."""
 
     def __post_init__(self) -> None:
         self._attempts = Attempts(self.crew.workers, run_task, self)
@@ -109,7 +117,9 @@ class Execution:
 
     def is_wanted(self, task: Task) -> bool:
         """Whether a plan can still be committed in this run; what ends it may have ended its workers, too."""
-        return _key(task.plan) not in self._failed and not self.crew.stopping.is_set()
+        if task.plan.source.cluster in self._down or _key(task.plan) in self._failed:
+            return False
+        return not self.crew.stopping.is_set()
 
     def pieces(self, task: Task) -> Sequence[Task]:
         """Split a plan that cannot be landed."""
@@ -147,6 +157,8 @@ class Execution:
         elif is_fault(error):
             self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
         else:
+            if isinstance(error, UnreachableError):
+                self._down.add(task.plan.source.cluster)
             self._fail(task.plan, str(error))
 
     def _commit_next(self) -> bool:

@@ -94,7 +94,8 @@ def account(part: Part, topic: str, source: MessageSource) -> Account:
     ReconciliationError
         A hole proves to hold messages at a second look, or there are messages of other offsets.
     """
-    offsets = {span: _offsets(part, span) for span in part.ranges}
+    mine = _by_range(part)
+    offsets = {span: _offsets(span, messages) for span, messages in mine.items()}
     if sum(map(len, offsets.values())) != len(part.messages):
         raise ReconciliationError(
             f"{topic}: the broker gave messages that were not asked for; nothing of this segment was "
@@ -107,7 +108,7 @@ def account(part: Part, topic: str, source: MessageSource) -> Account:
             f"{topic}: a second look at the broker shows messages that the first did not; nothing of this "
             "segment was committed, the next run tries again"
         )
-    times = {span: _times(part, span) for span in part.ranges}
+    times = {span: _times(messages) for span, messages in mine.items()}
     return Account(
         present=tuple((span, len(present)) for span, present in offsets.items()),
         times=times,
@@ -127,17 +128,23 @@ def message_hash(message: Message) -> str:
     return digest.hexdigest()
 
 
-def _in(part: Part, span: OffsetRange) -> Iterator[Message]:
-    return (m for m in part.messages if m.partition == span.partition and span.start <= m.offset < span.end)
+def _by_range(part: Part) -> dict[OffsetRange, list[Message]]:
+    of_partition: dict[int, list[Message]] = {}
+    for message in part.messages:
+        of_partition.setdefault(message.partition, []).append(message)
+    return {
+        span: [m for m in of_partition.get(span.partition, ()) if span.start <= m.offset < span.end]
+        for span in part.ranges
+    }
 
 
-def _times(part: Part, span: OffsetRange) -> tuple[int | None, int | None]:
-    found = [m.timestamp_ms for m in _in(part, span) if m.timestamp_ms is not None]
+def _times(messages: Sequence[Message]) -> tuple[int | None, int | None]:
+    found = [m.timestamp_ms for m in messages if m.timestamp_ms is not None]
     return min(found, default=None), max(found, default=None)
 
 
-def _offsets(part: Part, span: OffsetRange) -> list[int]:
-    found = [m.offset for m in _in(part, span)]
+def _offsets(span: OffsetRange, messages: Sequence[Message]) -> list[int]:
+    found = [m.offset for m in messages]
     if any(a >= b for a, b in pairwise(found)):
         raise ReconciliationError(
             f"partition {span.partition}: the broker gave offsets out of order; run again"

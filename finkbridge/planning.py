@@ -14,7 +14,7 @@ from itertools import groupby
 from finkbridge import backlog, cuts, later
 from finkbridge.backlog import Look, TopicAtBroker, is_there
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError
+from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError, UnreachableError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
@@ -80,8 +80,8 @@ class Planner:
         """Return all plans of the run: what a dead run left first, then the backlog of what is asked for."""
         kept: list[SegmentPlan] = []
         waiting: dict[TopicGeneration, Waiting] = {}
-        wanted = set(asked)
-        for seen in look.topics:
+        wanted, down = set(asked), set[str]()
+        for seen in (topic for topic in look.topics if topic.cluster not in down):
             key = (seen.cluster, seen.topic)
             try:
                 generation, left = self._settle(seen, pending.get(key, []))
@@ -92,6 +92,8 @@ class Planner:
                 raise
             except FinkbridgeError as error:  # of this topic or cluster alone
                 self._report.problems.append(str(error))
+                if isinstance(error, UnreachableError):
+                    down.add(seen.cluster)  # or each of its topics would wait as long
         self._left = {plan.number for plan in kept}
         plans = kept + self._plan_new(waiting)
         for plan in plans:

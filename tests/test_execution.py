@@ -20,6 +20,7 @@ from finkbridge.errors import (
     LakeBusyError,
     LakeVersionError,
     SettingsError,
+    UnreachableError,
 )
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate, schema
@@ -385,6 +386,26 @@ def test_told_to_stop_when_all_is_done_leaves_nothing_to_tell_of(kafka: Kafka, l
 
         report = bridge.run(listener=StopsAtTheOnly())
     assert (report.succeeded, report.problems, report.total("rows")) == (True, [], 2)
+
+
+def test_a_cluster_that_goes_away_is_waited_for_once(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its topics would take as long to fail, and other clusters wait for them."""
+    topics, asked = [kafka.topic("many") for _ in range(4)], []
+    for topic in topics:
+        kafka.produce(topic, points(0))
+    settings = make_settings(lake, kafka.bootstrap, *topics)
+
+    def fail(task: Any) -> Any:
+        asked.append(task.plan.source.topic)
+        raise UnreachableError("cluster ztf: no broker answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_task", fail)
+        assert drain(settings).problems == ["cluster ztf: no broker answers"]
+    assert len(asked) == 1
+    assert drained(settings).total("rows") == 4
 
 
 def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:

@@ -44,6 +44,7 @@ class Broker:
         self._timeout_s = timeout_s
         self._series: Series | None = None
         self._lives: dict[str, TopicGeneration] = {}
+        self._ids: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -53,10 +54,13 @@ class Broker:
 
     def close(self) -> None:
         """Give all connections back; the next call would open new ones."""
-        for part in ("_bulk", "_peek", "_second_look", "_group"):
+        self._close("_bulk", "_peek", "_second_look", "_group")
+        self.__dict__.pop("_admin", None)
+
+    def _close(self, *parts: str) -> None:
+        for part in parts:
             if part in self.__dict__:
                 self.__dict__.pop(part).close()
-        self.__dict__.pop("_admin", None)
 
     @cached_property
     def _admin(self) -> ClusterAdmin:
@@ -110,8 +114,15 @@ class Broker:
         return select(patterns, there), absent
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str | None]:
-        """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none."""
-        return self._admin.topic_ids(topics)
+        """Return Kafka's id of each topic, new when it is recreated; None where the broker gives none.
+
+        Readers of single messages are opened anew where one is new, as in `read_on`.
+        """
+        found = self._admin.topic_ids(topics)
+        if any(self._ids.get(topic, topic_id) != topic_id for topic, topic_id in found.items()):
+            self._close("_peek", "_second_look")
+        self._ids |= found
+        return found
 
     def is_gone(self, topic: str) -> bool:
         """Whether the broker says of this topic that there is none; False if it forbids it, or is silent."""

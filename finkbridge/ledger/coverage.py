@@ -278,7 +278,7 @@ def _reach(
         reached_at(row),
         row.seen_at,
         row.seen_end,
-        min(ended, default=None),
+        max(min(ended), row.seen_at or 0.0) if ended else None,  # it was there when it was seen
         _passed_at(connection, row),
     )
 
