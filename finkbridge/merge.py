@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _merged(coordinator: Coordinator, candidate: Candidate, path: str) -> tuple[
         aside = place.new(".parquet")
         buckets = _sorted_buckets(candidate, lake, place, schema)
         summary = tables.Summary(candidate.style)
-        style = candidate.style.parquet
+        style = replace(candidate.style.parquet, codec="zstd")  # they are written once, and stay
         written = parquet.write(summary.watch(buckets), schema, aside, style, candidate.rows)
         place.keep(aside, path)
         place.publish()

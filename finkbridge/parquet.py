@@ -1,7 +1,7 @@
 """How finkbridge writes Parquet: measured settings, in one place.
 
-zstd 3; no dictionary but on strings of few values; BYTE_STREAM_SPLIT for floats; a bloom filter where a query
-looks one value up.
+zstd 3, or LZ4 where the time counts more; no dictionary but on strings of few values; BYTE_STREAM_SPLIT for
+floats; a bloom filter where a query looks one value up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +37,8 @@ class Style:
     """Columns with least and greatest value in the footer; None is all."""
     stored: tuple[str, ...] = ()
     """Names of leaves, at any depth, whose bytes are compressed already."""
+    codec: Literal["zstd", "lz4"] = "zstd"
+    """Of all others. LZ4 takes a quarter less time to write packets, which are a third larger then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +102,13 @@ def _options(schema: pa.Schema, style: Style, rows: int) -> dict[str, Any]:
 
 
 def _compression(schema: pa.Schema, style: Style) -> dict[str, Any]:
+    level = ZSTD_LEVEL if style.codec == "zstd" else None
     paths = [path for field in schema for path, _ in _leaves(field)] if style.stored else []
     if not any(path.rpartition(".")[2] in style.stored for path in paths):
-        return {"compression": "zstd", "compression_level": ZSTD_LEVEL}
-    codecs = {path: "none" if path.rpartition(".")[2] in style.stored else "zstd" for path in paths}
-    return {
-        "compression": codecs,
-        "compression_level": {path: ZSTD_LEVEL for path, codec in codecs.items() if codec == "zstd"},
-    }
+        return {"compression": style.codec, "compression_level": level}
+    codecs = {path: "none" if path.rpartition(".")[2] in style.stored else style.codec for path in paths}
+    levels = {path: level for path, codec in codecs.items() if codec == style.codec and level is not None}
+    return {"compression": codecs, "compression_level": levels or None}
 
 
 def _float_leaves(schema: pa.Schema) -> list[str]:

@@ -96,6 +96,7 @@ PACKETS = TableStyle(
         bloom=("_object_id",),
         split_floats=False,
         statistics=tuple(KEY_SCHEMA.names),
+        codec="lz4",  # until they are merged
     ),
 )
 

@@ -132,6 +132,10 @@ def packets(first: int, count: int) -> pa.Table:
     return keys.append_column("history", nested)
 
 
+def compression(path: Path) -> str:
+    return str(pq.read_metadata(path).row_group(0).column(0).compression)
+
+
 def merged(ledger: Ledger, most: int = 1) -> LandedFile:
     with coordinate(ledger) as coordinator:
         merge.merge_crowds(coordinator, ledger.crowds(most))
@@ -159,6 +163,9 @@ def test_rows_are_the_same_and_sorted_however_many_buckets(
     assert {f.schema_id for f in packet_files} == {file.schema_id}
     assert (file.rows, file.checksum) == (900, disk.checksum(ledger.lake / file.path))
     assert list((ledger.lake / layout.SCRATCH).iterdir()) == []
+    packet_paths = {f.path for f in packet_files} - {file.path}
+    assert {compression(ledger.lake / path) for path in packet_paths} == {"LZ4"}
+    assert compression(ledger.lake / file.path) == "ZSTD"
     groups = pq.ParquetFile(ledger.lake / file.path).num_row_groups
     assert groups == 1 if bucket_bytes == 10**9 else groups > 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +49,16 @@ def test_encodings(path: Path) -> None:
     floats = {name for name, c in found.items() if "BYTE_STREAM_SPLIT" in c.encodings}
     assert floats == {"mag", "nested.flux.list.element", "scores.key_value.value"}
     assert {name for name, c in found.items() if c.has_dictionary_page} == {"band"}
+
+
+@pytest.mark.parametrize("stored", [(), ("band",)])
+def test_compression(path: Path, stored: tuple[str, ...]) -> None:
+    for codec, named in (("lz4", "LZ4"), ("zstd", "ZSTD")):
+        parquet.write([TABLE], TABLE.schema, path, replace(STYLE, codec=codec, stored=stored), 25)
+        found = {name: c.compression for name, c in columns(path).items()}
+        assert {c for name, c in found.items() if name not in stored} == {named}
+        assert {found[name] for name in stored} <= {"UNCOMPRESSED"}
+        assert pq.ParquetFile(path).read().to_pylist() == TABLE.to_pylist()
 
 
 def test_only_what_is_looked_up_has_a_bloom_filter(path: Path) -> None:

@@ -19,6 +19,8 @@ class AlertFields:
 
     def __init__(self, alerts: pa.Table) -> None:
         self._alerts = alerts
+        self._tops: dict[str, pa.Array] = {}
+        """Fields of the alerts themselves, each as one piece: many others are inside of a few."""
         self.rows: int = alerts.num_rows
 
     def read(self, path: str, arrow_type: pa.DataType, not_computed: int | None = None) -> pa.Array:
@@ -44,9 +46,9 @@ class AlertFields:
 
     def _leaf(self, path: str) -> pa.Array | None:
         top, *steps = path.split(".")
-        if top not in self._alerts.column_names:
+        values = self._top(top)
+        if values is None:
             return None
-        values = self._alerts.column(top)
         for step in steps:
             if pt.is_struct(values.type) and values.type.get_field_index(step) >= 0:
                 values = pc.struct_field(values, [values.type.get_field_index(step)])
@@ -54,7 +56,14 @@ class AlertFields:
                 values = pc.map_lookup(values, pa.scalar(step), "first")
             else:
                 return None
-        return values.combine_chunks()
+        return values
+
+    def _top(self, name: str) -> pa.Array | None:
+        if name not in self._tops:
+            if name not in self._alerts.column_names:
+                return None
+            self._tops[name] = self._alerts.column(name).combine_chunks()
+        return self._tops[name]
 
 
 def _converted(values: pa.Array, wanted: pa.DataType) -> pa.Array | None:
