@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,9 +78,26 @@ class Raw:
     datum: bytes
 
     def record(self) -> dict[str, Any]:
-        """Decode it; a landed message was strictly checked before."""
-        found: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self.datum), self.schema.parsed, None)
+        """Decode it; a landed message was strictly checked before.
+
+        Where it has a date or a time that Python has no value for, all of them are the numbers that they are.
+        """
+        try:
+            return self._read(self.schema.parsed)
+        except Exception:  # noqa: BLE001 - each logical type of fastavro has errors of its own
+            return self._read(fastavro.parse_schema(_without_logical_types(json.loads(self.schema.text))))
+
+    def _read(self, schema: Any) -> dict[str, Any]:
+        found: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self.datum), schema, None)
         return found
+
+
+def _without_logical_types(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_logical_types(item) for item in node]
+    if isinstance(node, dict):
+        return {k: _without_logical_types(v) for k, v in node.items() if k != "logicalType"}
+    return node
 
 
 class Lookup:

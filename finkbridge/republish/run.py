@@ -217,6 +217,6 @@ def _paced(
             if left > COMMIT_S:
                 yield None
             stop.wait(left)
-            if stop.is_set():
-                return
+        if stop.is_set():
+            return
         yield message

@@ -19,13 +19,14 @@ from finkbridge import later
 from finkbridge.broker import Broker
 from finkbridge.drain import open_bridge
 from finkbridge.execution import Listener
+from finkbridge.ledger import Ledger
 from finkbridge.registry import lookups_of
 from finkbridge.settings import Settings
 from finkbridge.transfer import outdir as output
 from finkbridge.transfer.bridge import settings_of
 from finkbridge.transfer.engine import Delivering, Result, open_transfer, run_until_all
 from finkbridge.transfer.look import Sample, look, refuse_partition
-from finkbridge.transfer.proof import count_folder, count_lake, marks_of, prove
+from finkbridge.transfer.proof import Key, count_folder, count_lake, marks_of, prove
 from finkbridge.transfer.request import Request
 
 
@@ -81,6 +82,7 @@ def _into_folder(
         output.refuse_strangers(folder, topic, paths)
         output.deliver_landed(settings.lake, folder, paths)  # 3, of a dead run
         run_until_all(bridge, key, request.limit, Delivering(listener, settings.lake, folder), result)  # 2-4
+        _tell_lives(ledger, key, result)
         counted = count_folder(ledger.alive_files("export"), folder)
         result.proofs.append(prove(ledger, key, marks_of(bridge.brokers, key), counted, request.limit))  # 5
 
@@ -95,6 +97,16 @@ def _into_lake(
         ledger = bridge.coordinator.ledger
         counted = count_lake(ledger, key)
         result.proofs.append(prove(ledger, key, marks_of(bridge.brokers, key), counted, request.limit))
+
+
+def _tell_lives(ledger: Ledger, key: Key, result: Result) -> None:
+    """Tell of a topic that was made anew since its transfer began: its folder has what both had."""
+    known = ledger.generations().get(key)
+    if known is not None and (lives := known.source.generation) > 1:
+        result.notes.append(
+            f"{key[1]} was made anew since this transfer began, and the folder has the messages of all "
+            f"{lives} topics of that name: use another -outdir or --restart_from_beginning for the last alone"
+        )
 
 
 def _look(settings: Settings, request: Request) -> Sample | None:

@@ -238,6 +238,22 @@ def test_no_schema_or_no_such_partition_leaves_nothing(
     assert len(rows_in(tmp_path / "out")) == 1
 
 
+def test_a_finished_topic_that_is_made_anew_is_told_of(
+    command: Command, kafka: Kafka, real_ztf: RealAlerts
+) -> None:
+    topic = kafka.topic("ftransfer_ztf", config=KEPT)
+    words = ["transfer", "-topic", topic, "-outdir", "out"]
+    kafka.produce(topic, real_ztf.records[:10])
+    assert "was made anew" not in command.run(*words).stdout
+    kafka.recreate(topic)
+    kafka.produce(topic, real_ztf.records[:4])
+    said = command.run(*words)
+    assert "14 rows" in said.stdout
+    assert f"{topic} was made anew since this transfer began, and the folder has the messages of all 2" in (
+        said.stdout + said.stderr
+    )
+
+
 def test_messages_that_expire_meanwhile_are_a_named_difference(
     command: Command, kafka: Kafka, real_ztf: RealAlerts
 ) -> None:
