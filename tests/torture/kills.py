@@ -116,11 +116,11 @@ class Killer:
         try:
             self._await_instant(process, attack, began)
             hit = self._hit(process, attack.victim)
-            if hit:
+            self._see_it_end(process, attack, hit)
+            if hit and (attack.victim in LIVES_ON or process.poll() == -signal.SIGKILL):
                 self.tally.kills[attack.name] += 1
             else:
-                self.tally.too_late += 1
-            self._see_it_end(process, attack, hit)
+                self.tally.too_late += 1  # it had ended, or was about to
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -179,7 +179,7 @@ class Killer:
         except subprocess.TimeoutExpired:
             self._complain(f"{attack.name}: it hangs")
             return
-        expected = {-signal.SIGKILL} if hit and attack.victim not in LIVES_ON else {0, 1}
+        expected = {-signal.SIGKILL, 0} if hit and attack.victim not in LIVES_ON else {0, 1}
         if code not in expected or "Traceback" in self.lake.said.read_text(errors="replace"):
             self._complain(f"{attack.name}: exit code {code}")
         # the next command begins while they may still be there: they must not disturb it
