@@ -18,7 +18,7 @@ from finkbridge import backlog, later
 from finkbridge.backlog import Search
 from finkbridge.broker import Broker
 from finkbridge.drain import Bridge
-from finkbridge.errors import BrokerError, UnknownTopicError
+from finkbridge.errors import BrokerError, UnknownTopicError, WorkerError
 from finkbridge.execution import Silent
 from finkbridge.plan import MEAN_MESSAGE_BYTES
 from finkbridge.report import DrainReport
@@ -290,8 +290,13 @@ class Follower:
     def _drain(self, watches: Sequence[Watch]) -> None:
         """Run one batch over the clusters that answer."""
         wanted = {w.cluster: sorted(w.sight.topics) for w in watches if w.sight}
-        search = _search(watches)
-        report = self._bridge.run_on(wanted, Silent(), "follow", search)
+        try:
+            report = self._bridge.run_on(wanted, Silent(), "follow", _search(watches))
+        except WorkerError as error:  # too many processes, or too little memory, just now
+            self._bridge.close()
+            for watch in watches:
+                self._fail(watch, [str(error)])
+            return
         if report.run:
             self._batch_s = report.seconds
             self._teller.batch(report)

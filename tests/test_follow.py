@@ -19,12 +19,13 @@ from finkbridge import follow as module
 from finkbridge import layout
 from finkbridge.broker import Broker
 from finkbridge.drain import Bridge, open_bridge
-from finkbridge.errors import BrokerError
+from finkbridge.errors import BrokerError, WorkerError
 from finkbridge.follow import Drained, Lookout, Sight, Watch, follow, has_changed, is_due, waiting_bytes
 from finkbridge.ledger import Ledger, schema, seen
 from finkbridge.report import DrainReport
 from finkbridge.settings import FollowSettings, Settings
 from finkbridge.values import OffsetRange
+from finkbridge.workforce import Workforce
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     RealAlerts,
@@ -352,6 +353,25 @@ def test_a_batch_that_fails_is_told_once_and_tried_again_ever_more_rarely(
     assert tried[1] - tried[0] >= 1
     assert tried[2] - tried[1] >= 2
     assert_consistent(tmp_path / "lake")
+
+
+@pytest.mark.kafka
+def test_goes_on_when_there_was_no_process_for_a_batch(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, refusals = kafka.topic("fink_full_ztf"), iter([True, True, False])
+    kafka.produce(topic, real.records[:2])
+    submit = Workforce.submit
+
+    def refuse(self: Workforce, *args: Any) -> Any:
+        if next(refusals, False):
+            raise WorkerError("no worker process can be started (Resource temporarily unavailable)")
+        return submit(self, *args)
+
+    monkeypatch.setattr(Workforce, "submit", refuse)
+    with following(make_settings(tmp_path / "lake", kafka.bootstrap, topic, follow=quick)) as told:
+        wait_until(lambda: told.rows() == 2)
+    assert told.problems == ["no worker process can be started (Resource temporarily unavailable)"]
 
 
 @pytest.mark.kafka
