@@ -25,6 +25,7 @@ from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
 from finkbridge.planning import DELETED, EXPIRED, RECREATED
+from finkbridge.rebuild import rebuild_ledger
 from finkbridge.values import LandedPart, OffsetRange, SegmentPlan
 from finkbridge.verify import Options, verify
 from tests.support.dying import COORDINATOR, killed_at
@@ -196,6 +197,29 @@ def test_what_a_run_gave_up_and_did_not_set_aside_the_next_one_does(
     assert {gap[4] for gap in gaps(lake)} == {reason}
     assert strays(lake) == {layout.UNFINISHED}
     assert drain(settings, names).problems == []
+
+
+@pytest.mark.kafka
+def test_a_rebuild_takes_nothing_that_was_given_up_and_not_set_aside(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("fink_rebuilt_ztf")
+    kafka.produce(topic, points(*range(4)))
+    settings = make_settings(lake, kafka.bootstrap, topic)
+    killed_at(BEFORE_COMMIT, drain, settings)
+    landed = files(lake)
+    recreate(kafka, topic)
+    monkeypatch.setattr(salvage, "salvage", lambda *args: list(args[3]))  # as if they were not whole
+
+    def refuse(*_: Any) -> Any:
+        raise LakeAccessError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retire, "_set_aside", refuse)
+        with pytest.raises(LakeAccessError):
+            drain(settings)
+    rebuild_ledger(settings, replace_old=True)
+    assert {path: (lake / layout.UNFINISHED / path).read_bytes() for path in landed} == landed
 
 
 @pytest.mark.kafka

@@ -26,7 +26,7 @@ from typing import Any
 from finkbridge import layout
 from finkbridge.disk import clear_scratch
 from finkbridge.drain import Bridge
-from finkbridge.errors import NoLakeError, SettingsError
+from finkbridge.errors import LakeError, NoLakeError, SettingsError
 from finkbridge.examine import Examined, ExamineTask, examine, rejections_in, schema_in
 from finkbridge.lakefiles import data_paths
 from finkbridge.layout import DataPath
@@ -38,6 +38,7 @@ from finkbridge.rebuild import exchange
 from finkbridge.rebuild.choose import Choice, FoundPlan, choose, in_order, joined
 from finkbridge.rebuild.report import LedgerReport
 from finkbridge.rebuild.tables import RebuildReport, Watch, rebuild_tables, unwatched, zip_done
+from finkbridge.retire import set_lost_aside
 from finkbridge.settings import Settings
 from finkbridge.values import LandedPart, SegmentPlan
 
@@ -69,7 +70,9 @@ def rebuild_ledger(
     if not has_archive(settings.lake):
         raise SettingsError(f"{settings.lake} has no archive: there is nothing to make a ledger from")
     with _locked(settings):
-        if not replace_old:
+        if replace_old:
+            _finish_setting_aside(settings)
+        else:
             _refuse_to_replace(settings)
         groups, last = _parts(sorted(data_paths(settings.lake)), report)
         found = _examine_all(settings, groups, report, watch)  # 1
@@ -117,6 +120,12 @@ def _locked(settings: Settings) -> Iterator[None]:
         return
     with Ledger(settings.lake, settings.ledger_url, create=True) as ledger, held(ledger):
         yield
+
+
+def _finish_setting_aside(settings: Settings) -> None:
+    """Set aside what the old ledger, where it can be read, has given up: its messages may be there twice."""
+    with suppress(LakeError), Ledger(settings.lake, settings.ledger_url) as ledger:
+        set_lost_aside(Coordinator(ledger))
 
 
 def _refuse_to_replace(settings: Settings) -> None:
