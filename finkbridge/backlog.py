@@ -165,6 +165,17 @@ def states(seen: TopicAtBroker, nexts: Mapping[int, int]) -> Iterator[PartitionS
             yield PartitionState(partition, nexts[partition], marks.low, marks.end)
 
 
+def is_down(broker: Broker, error: Exception) -> bool:
+    """Whether a cluster answers nothing at all: what failed may be the leader of one partition alone."""
+    if not isinstance(error, UnreachableError):
+        return False
+    try:
+        broker.topics()
+    except BrokerError:
+        return True
+    return False
+
+
 def _look_at(broker: Broker, names: Sequence[str]) -> Look:
     try:
         there, absent = broker.find(names)

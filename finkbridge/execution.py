@@ -21,13 +21,7 @@ from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
-from finkbridge.errors import (
-    FinkbridgeError,
-    LakeError,
-    NameTakenError,
-    RangeExpiredError,
-    UnreachableError,
-)
+from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeExpiredError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.plan import in_lanes
@@ -157,8 +151,9 @@ class Execution:
         elif is_fault(error):
             self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
         else:
-            if isinstance(error, UnreachableError):
-                self._down.add(task.plan.source.cluster)
+            cluster = task.plan.source.cluster
+            if cluster not in self._down and backlog.is_down(self.brokers[cluster], error):
+                self._down.add(cluster)
             self._fail(task.plan, str(error))
 
     def _commit_next(self) -> bool:

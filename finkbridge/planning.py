@@ -14,7 +14,7 @@ from itertools import groupby
 from finkbridge import backlog, cuts, later
 from finkbridge.backlog import Look, TopicAtBroker, is_there
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError, UnreachableError
+from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
@@ -92,7 +92,7 @@ class Planner:
                 raise
             except FinkbridgeError as error:  # of this topic or cluster alone
                 self._report.problems.append(str(error))
-                if isinstance(error, UnreachableError):
+                if backlog.is_down(self._brokers[seen.cluster], error):
                     down.add(seen.cluster)  # or each of its topics would wait as long
         self._left = {plan.number for plan in kept}
         plans = kept + self._plan_new(waiting)

@@ -388,10 +388,11 @@ def test_told_to_stop_when_all_is_done_leaves_nothing_to_tell_of(kafka: Kafka, l
     assert (report.succeeded, report.problems, report.total("rows")) == (True, [], 2)
 
 
+@pytest.mark.parametrize("is_down", [True, False])
 def test_a_cluster_that_goes_away_is_waited_for_once(
-    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, *, is_down: bool
 ) -> None:
-    """Each of its topics would take as long to fail, and other clusters wait for them."""
+    """Each of its topics would take as long to fail. One leader that is silent is no such cluster."""
     topics, asked = [kafka.topic("many") for _ in range(4)], []
     for topic in topics:
         kafka.produce(topic, points(0))
@@ -401,10 +402,22 @@ def test_a_cluster_that_goes_away_is_waited_for_once(
         asked.append(task.plan.source.topic)
         raise UnreachableError("cluster ztf: no broker answers")
 
-    with monkeypatch.context() as patch:
+    def silent(self: Broker) -> Any:
+        raise BrokerTimeoutError("no answer")
+
+    with monkeypatch.context() as patch, open_bridge(settings) as bridge:
         patch.setattr(execution, "run_task", fail)
-        assert drain(settings).problems == ["cluster ztf: no broker answers"]
-    assert len(asked) == 1
+        planned = bridge._plan
+
+        def plan_first(*args: Any) -> Any:
+            plans = planned(*args)
+            if is_down:
+                patch.setattr(Broker, "topics", silent)
+            return plans
+
+        patch.setattr(bridge, "_plan", plan_first)
+        assert bridge.run().problems == ["cluster ztf: no broker answers"]
+    assert len(asked) == (1 if is_down else 4)
     assert drained(settings).total("rows") == 4
 
 
