@@ -14,7 +14,7 @@ from finkbridge.consumer.config import cluster_settings
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.saving import Saver, Unsaved
 from finkbridge.consumer.session import Session, Wish
-from finkbridge.errors import DecodeError, SettingsError
+from finkbridge.errors import AlertExistsError, DecodeError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -96,9 +96,10 @@ class AlertConsumer:
             advice=ADVICE,
         )
         self._session = Session(wish, _dump if dump_schema else None)
-        self._handled: list[Received] = []
-        self._waiting: list[Received] = []
-        """Taken from the broker, and not yet given out."""
+        self._fetched: list[Received] = []
+        """Taken from the broker, and not yet handled: where a call is stopped, the next one finds it here."""
+        self._given = 0
+        """How many of these, the first ones, the script has."""
         self._savers: dict[Path, Saver] = {}
         if topics:
             self._subscribe([topics] if isinstance(topics, str) else topics)
@@ -110,7 +111,7 @@ class AlertConsumer:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._handled.clear()  # it was being handled when the script failed
+            self._given = 0  # it was being handled when the script failed
         self.close()
 
     def __iter__(self) -> Iterator[Polled]:
@@ -137,24 +138,16 @@ class AlertConsumer:
             The message cannot be decoded. The next poll goes on behind it; if the script ends instead, the
             group's next consumer begins with it.
         BrokerError
-            The cluster refuses, or is not there.
+            The cluster or its schema registry refuses, or is not there. The next poll gives the alert that
+            this one would have given.
         """
-        opened = self._poll(timeout)
-        return NOTHING if opened is None else _polled(opened)
+        return next(iter(self.consume(1, timeout)), NOTHING)
 
     def consume(self, num_alerts: int = 1, timeout: float = -1) -> list[Polled]:
         """Return up to `num_alerts` alerts, fewer when the time (s) is over; see `poll`."""
-        self._conclude()
-        deadline = None if timeout < 0 else time.monotonic() + timeout
-        alerts: list[Polled] = []
-        while len(alerts) < num_alerts:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            received = self._take(num_alerts - len(alerts), left)
-            if not received:
-                break
-            if not self._open_into(alerts, received):
-                break
-        return alerts
+        found = [_polled(opened) for opened in self._gather(num_alerts, timeout)]
+        self._given = len(found)
+        return found
 
     def poll_and_write(self, outdir: str | Path, timeout: float = -1, overwrite: bool = False) -> Polled:
         """Return the next alert, saved as a file of its own; see `poll`.
@@ -171,20 +164,23 @@ class AlertConsumer:
         Raises
         ------
         AlertExistsError
-            It may not; the alert counts as not handled.
+            It may not; the next poll goes on behind the alert, which counts as not handled.
         SaveError
-            The disk refuses.
+            The disk refuses. The next poll gives the same alert.
         """
-        opened = self._poll(timeout)
-        if opened is None:
+        gathered = self._gather(1, timeout)
+        if not gathered:
             return NOTHING
+        opened = gathered[0]
         name = self._session.opener.name(opened.received, opened.schema, opened.datum)
         try:
             self._saver(Path(outdir)).save([Unsaved(name, opened.schema, opened.datum)], overwrite=overwrite)
-        except BaseException:
-            self._handled.clear()
+        except AlertExistsError:
+            del self._fetched[0]
             raise
-        return _polled(opened)
+        polled = _polled(opened)
+        self._given = 1
+        return polled
 
     def available_topics(self, service: str = "livestream") -> dict[str, int]:
         """Return the topics of a service with the number of their partitions.
@@ -219,43 +215,33 @@ class AlertConsumer:
             self._session.close()
             raise
 
-    def _poll(self, timeout: float) -> Opened | None:
+    def _gather(self, count: int, timeout: float) -> list[Opened]:
+        """Open the next messages, up to the first that cannot be; the next call tells of that one."""
         self._conclude()
-        received = self._take(1, None if timeout < 0 else timeout)
-        if not received:
-            return None
-        opened = self._open(received[0])
-        self._handled = received
+        deadline = None if timeout < 0 else time.monotonic() + timeout
+        opened: list[Opened] = []
+        while len(opened) < count:
+            if len(opened) == len(self._fetched) and not self._fetch(count - len(opened), deadline):
+                break
+            try:
+                opened.append(self._open(self._fetched[len(opened)]))
+            except DecodeError:
+                if opened:
+                    break
+                del self._fetched[0]
+                raise
         return opened
 
-    def _take(self, count: int, timeout_s: float | None) -> list[Received]:
-        if self._waiting:
-            taken, self._waiting = self._waiting[:count], self._waiting[count:]
-            return taken
-        return self._session.poller.poll(min(count, MOST_AT_ONCE), timeout_s)
-
-    def _open_into(self, alerts: list[Polled], received: list[Received]) -> bool:
-        """Open messages up to the first that cannot be, and say whether all could; what is left waits.
-
-        Where there are alerts before it, the next call tells of it.
-        """
-        for index, one in enumerate(received):
-            try:
-                opened = self._open(one)
-            except DecodeError:
-                if not alerts:
-                    self._waiting = received[index + 1 :] + self._waiting
-                    raise
-                self._waiting = received[index:] + self._waiting
-                return False
-            alerts.append(_polled(opened))
-            self._handled.append(one)
-        return True
+    def _fetch(self, count: int, deadline: float | None) -> bool:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        found = self._session.poller.poll(min(count, MOST_AT_ONCE), left)
+        self._fetched += found
+        return bool(found)
 
     def _conclude(self) -> None:
         """Take all alerts that were given out as handled."""
-        self._session.poller.done(self._handled)
-        self._handled = []
+        self._session.poller.done(self._fetched[: self._given])
+        self._fetched, self._given = self._fetched[self._given :], 0
 
     def _open(self, received: Received) -> Opened:
         opened = self._session.opener.open(received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,10 @@ from finkbridge import AlertConsumer
 from finkbridge.errors import (
     AlertExistsError,
     AuthenticationError,
+    BrokerError,
     DecodeError,
+    RegistryError,
+    SaveError,
     SettingsError,
     UnknownTopicError,
     UnreachableError,
@@ -111,6 +115,77 @@ def test_what_was_being_handled_when_the_script_failed_comes_again(kafka: Kafka,
         assert consumer.poll(WAIT_S) == failed[0]
 
 
+def failing_at(consumer: AlertConsumer, part: str, name: str, call: int, error: BaseException) -> None:
+    """Let one call of what the consumer works with fail, after it did its work."""
+    owner = getattr(consumer._session, part)
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def failing(*args: Any) -> Any:
+        found = real(*args)
+        if next(calls) == call:
+            raise error
+        return found
+
+    setattr(owner, name, failing)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BrokerError("gone")])
+def test_what_consume_took_and_never_gave_is_not_handled(
+    kafka: Kafka, config: Config, error: BaseException
+) -> None:
+    topic = filled(kafka, simulated("ztf", 5))
+    consumer = AlertConsumer([topic], config)
+    given = consumer.consume(1, WAIT_S)
+    failing_at(consumer, "opener", "open", 4, error)
+    with pytest.raises(type(error)):
+        consumer.consume(4, WAIT_S)  # it stops at the fourth of these
+    consumer.close()
+    assert offsets_read(kafka, config["group.id"], topic) == [1]
+    with AlertConsumer([topic], config) as consumer:
+        given += consumer.consume(4, WAIT_S)
+    assert len({alert["candid"] for _, alert, _ in given if alert}) == 5
+
+
+def test_after_an_error_that_is_not_the_messages_the_same_alerts_come(kafka: Kafka, config: Config) -> None:
+    topic = filled(kafka, simulated("ztf", 6))
+    with AlertConsumer([topic], config) as consumer:
+        failing_at(consumer, "opener", "open", 1, RegistryError("answers 503: try again"))
+        with pytest.raises(RegistryError):
+            consumer.poll(WAIT_S)
+        given = [consumer.poll(WAIT_S)]
+        failing_at(consumer, "opener", "open", 3, RegistryError("answers 503: try again"))
+        with pytest.raises(RegistryError):
+            consumer.consume(5, WAIT_S)
+        given += consumer.consume(5, WAIT_S)
+    assert len({alert["candid"] for _, alert, _ in given if alert}) == 6
+    assert offsets_read(kafka, config["group.id"], topic) == [6]
+
+
+def test_an_alert_that_is_not_on_disk_is_not_handled(kafka: Kafka, config: Config, tmp_path: Path) -> None:
+    topic = filled(kafka, simulated("ztf", 2))
+    consumer = AlertConsumer([topic], config)
+    failing_at(consumer, "opener", "name", 1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        consumer.poll_and_write(tmp_path, WAIT_S)
+    consumer.close()
+    assert (list(tmp_path.iterdir()), offsets_read(kafka, config["group.id"], topic)) == ([], [-1001])
+
+
+def test_where_the_disk_refuses_the_same_alert_comes_again(
+    kafka: Kafka, config: Config, tmp_path: Path
+) -> None:
+    topic = filled(kafka, simulated("ztf", 2))
+    outdir = tmp_path / "db"
+    outdir.write_text("in the way")
+    with AlertConsumer([topic], config) as consumer:
+        for _ in range(2):
+            with pytest.raises(SaveError):
+                consumer.poll_and_write(outdir, WAIT_S)
+        outdir.unlink()
+        found = [consumer.poll_and_write(outdir, WAIT_S) for _ in range(2)]
+    assert len({alert["candid"] for _, alert, _ in found if alert}) == len(list(outdir.iterdir())) == 2
+
+
 def test_iteration_goes_on_for_ever(kafka: Kafka, config: Config) -> None:
     topic = filled(kafka, simulated("lsst", 4))
     with AlertConsumer([topic], config) as consumer:
@@ -143,6 +218,7 @@ def test_a_file_is_replaced_only_if_asked(kafka: Kafka, config: Config, tmp_path
         consumer.poll_and_write(tmp_path, WAIT_S)
         with pytest.raises(AlertExistsError, match="is there already"):
             consumer.poll_and_write(tmp_path, WAIT_S)
+        assert consumer.poll_and_write(tmp_path, SHORT_S) == (None, None, None)
     with AlertConsumer([topic], config) as consumer:
         assert consumer.poll_and_write(tmp_path, WAIT_S, overwrite=True).topic == topic
     assert len(list(tmp_path.iterdir())) == 1
