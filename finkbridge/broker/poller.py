@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -98,6 +99,7 @@ class Poller:
         self._topics: tuple[str, ...] = ()
         self._missing: set[str] = set()
         self._heard = False
+        self._events: deque[RawMessage] = deque()
         self._down_since: float | None = None
         self._watch = ErrorWatch(cluster)
         forced = FORCED | {
@@ -137,11 +139,11 @@ class Poller:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = SLICE_S if deadline is None else min(SLICE_S, deadline - time.monotonic())
-            first = self._good([m] if (m := self._consumer.poll(max(left, 0.0))) is not None else [])
-            if first:
-                more = self._consumer.consume(count - 1, linger_s) if count > 1 else []
+            if not self._events:
+                self._fetch(count, max(left, 0.0), linger_s)
+            if good := self._good(count):
                 self._heard = True
-                return _received(first + self._good(more))
+                return _received(good)
             self._look()
             if deadline is not None and time.monotonic() >= deadline:
                 return []
@@ -226,12 +228,28 @@ class Poller:
         if not self._heard and not self.is_joined and time.monotonic() - self._down_since > DOWN_S:
             raise self._watch.silence("polling", answered=False)
 
-    def _good(self, raw: list[RawMessage]) -> list[RawMessage]:
-        """Return the messages; note or raise the errors among them."""
-        for event in raw:
-            if (error := event.error()) is not None:
-                self._note(event, error)
-        good = [event for event in raw if event.error() is None]
+    def _fetch(self, count: int, timeout_s: float, linger_s: float) -> None:
+        """Take messages and errors from librdkafka, which gives each but once."""
+        first = self._consumer.poll(timeout_s)
+        if first is not None:
+            self._events.append(first)
+            if count > 1:
+                self._events.extend(self._consumer.consume(count - 1, linger_s))
+
+    def _good(self, count: int) -> list[RawMessage]:
+        """Return the messages up to the next error; note or raise the errors before them.
+
+        What is behind an error that is raised stays for the next call, so no message is passed over.
+        """
+        good: list[RawMessage] = []
+        while self._events and len(good) < count:
+            error = self._events[0].error()
+            if error is None:
+                good.append(self._events.popleft())
+            elif good:
+                break
+            else:
+                self._note(self._events.popleft(), error)
         if good:
             self._watch.all_down = False
         return good
