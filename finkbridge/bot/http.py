@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
@@ -167,19 +167,21 @@ class Http:
         """Return what a service said, safe to print: short, in ASCII, without our secrets."""
         return short(self._masked(" ".join(answer.split())), QUOTED)
 
-    def _once(self, url: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool) -> Answer:
+    def _once(self, url: str, body: bytes, headers: dict[str, str], *, repeatable: bool) -> Answer:
+        sent = headers | {"Content-Length": str(len(body))}  # else what is iterated is sent in chunks
+        sending = _Sending(body)
         try:
             response = self._pool(url).request(
-                "POST", url, body=body, headers=headers, redirect=False, retries=False, preload_content=False,
+                "POST", url, body=sending, headers=sent, redirect=False, retries=False, preload_content=False,
                 timeout=Timeout(connect=CONNECT_S, read=READ_S),
             )  # fmt: skip
             try:
                 data = response.read(MOST_BYTES)
             finally:
                 response.close()
-        except _BEFORE_SENDING as error:
-            raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
         except (HTTPError, OSError) as error:
+            if isinstance(error, _BEFORE_SENDING) and not sending.has_begun:
+                raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
             raise self._unanswered(_kind(error), repeatable=repeatable) from None
         return self._judged(Answer(response.status, dict(response.headers), data), repeatable=repeatable)
 
@@ -227,6 +229,18 @@ class Http:
     def _mask_record(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self._masked(record.getMessage()), ()
         return True
+
+
+class _Sending:
+    """A body that notes when it is sent: a TLS failure (SSLError) may come before that or after it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.has_begun = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.has_begun = True
+        yield self._body
 
 
 def multipart(fields: Mapping[str, str | tuple[str, bytes, str]]) -> tuple[bytes, str]:

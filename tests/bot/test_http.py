@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
 import socket
+import ssl
+import subprocess
+import threading
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -203,3 +210,78 @@ def test_a_proxy_is_used(http: Http, chat: Chat, monkeypatch: pytest.MonkeyPatch
     (got,) = chat.got
     assert got.path == "http://chat.invalid/send"
     assert got.headers["Proxy-Authorization"] == "Basic bWU6cHdA"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost with its key, which nobody trusts yet."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    file = tmp_path / "both.pem"
+    asked = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        ["openssl", *asked.split(), "-keyout", file, "-out", tmp_path / "c.pem"],
+        check=True,
+        capture_output=True,
+    )
+    file.write_bytes(file.read_bytes() + (tmp_path / "c.pem").read_bytes())
+    return file
+
+
+class Middlebox:
+    """Takes posts by TLS, and answers them without."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("localhost", 0))
+        self.url = f"https://localhost:{self._listener.getsockname()[1]}/x"
+        self.connections = self.posts = 0
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with raw, contextlib.suppress(OSError):
+                self._take(raw)
+
+    def _take(self, raw: socket.socket) -> None:
+        with self._context.wrap_socket(raw.dup(), server_side=True) as secured:
+            got = b""
+            while not got.endswith(b"the alert"):
+                piece = secured.recv(1 << 16)
+                if not piece:
+                    return
+                got += piece
+            self.posts += 1
+            raw.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_tls_that_fails_after_the_post_is_no_answer(
+    http: Http, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with Middlebox(certificate) as box:
+        with pytest.raises(NoAnswerError, match=r"did not answer \(ssl\)"):
+            http.post(box.url, b"the alert", "text/plain")
+        assert box.posts == 1
+
+
+def test_tls_that_fails_before_the_post_is_tried_again(http: Http, certificate: Path) -> None:
+    with Middlebox(certificate) as box:
+        with pytest.raises(ChannelDownError, match=r"cannot be reached \(ssl\)"):
+            http.post(box.url, b"the alert", "text/plain")
+        assert (box.connections, box.posts) == (ATTEMPTS, 0)
