@@ -14,6 +14,7 @@ import logging
 import re
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import unquote
@@ -107,7 +108,6 @@ class Http:
         self._secrets = sorted(set(secrets), key=len, reverse=True)
         self._wait = wait
         self._first_wait_s = first_wait_s
-        self._pools: dict[str, urllib3.PoolManager] = {}
         _SERVER_LOG.addFilter(self._mask_record)
 
     def __enter__(self) -> Self:
@@ -117,10 +117,8 @@ class Http:
         self.close()
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Mask no more of what urllib3 logs."""
         _SERVER_LOG.removeFilter(self._mask_record)
-        for pool in self._pools.values():
-            pool.clear()
 
     def post(
         self, url: str, body: bytes, content_type: str, *, token: str | None = None, repeatable: bool = False,
@@ -170,15 +168,14 @@ class Http:
     def _once(self, url: str, body: bytes, headers: dict[str, str], *, repeatable: bool) -> Answer:
         sent = headers | {"Content-Length": str(len(body))}  # else what is iterated is sent in chunks
         sending = _Sending(body)
+        pool = _pool(self.service, url)
         try:
-            response = self._pool(url).request(
+            # A kept connection may be dead by the next alert, hours later: nobody would know if that came.
+            with pool, closing(pool.request(
                 "POST", url, body=sending, headers=sent, redirect=False, retries=False, preload_content=False,
                 timeout=Timeout(connect=CONNECT_S, read=READ_S),
-            )  # fmt: skip
-            try:
+            )) as response:  # fmt: skip
                 data = response.read(MOST_BYTES)
-            finally:
-                response.close()
         except (HTTPError, OSError) as error:
             if isinstance(error, _BEFORE_SENDING) and not sending.has_begun:
                 raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
@@ -203,23 +200,6 @@ class Http:
         if repeatable:
             return ChannelDownError(f"{self.service} does not answer ({why})")
         return NoAnswerError(f"{self.service} got the message and did not answer ({why})")
-
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        try:
-            parsed = parse_url(url)
-        except HTTPError:
-            parsed = None
-        if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise SettingsError(f"the address of {self.service} is none: it begins with https:// and a host")
-        proxy = (
-            None
-            if urllib.request.proxy_bypass(parsed.host)
-            else urllib.request.getproxies().get(parsed.scheme)
-        )
-        key = proxy or ""
-        if key not in self._pools:
-            self._pools[key] = _proxied(proxy) if proxy else urllib3.PoolManager()
-        return self._pools[key]
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -246,6 +226,20 @@ class _Sending:
 def multipart(fields: Mapping[str, str | tuple[str, bytes, str]]) -> tuple[bytes, str]:
     """Return a form as body and content type; a file is its name, bytes and type."""
     return urllib3.encode_multipart_formdata(fields)
+
+
+def _pool(service: str, url: str) -> urllib3.PoolManager:
+    """Return what connects to an address, through the proxy that the environment names for it."""
+    try:
+        parsed = parse_url(url)
+    except HTTPError:
+        parsed = None
+    if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise SettingsError(f"the address of {service} is none: it begins with https:// and a host")
+    if urllib.request.proxy_bypass(parsed.host):
+        return urllib3.PoolManager()
+    proxy = urllib.request.getproxies().get(parsed.scheme)
+    return _proxied(proxy) if proxy else urllib3.PoolManager()
 
 
 def _proxied(proxy: str) -> urllib3.ProxyManager:

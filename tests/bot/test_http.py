@@ -27,6 +27,7 @@ from finkbridge.errors import (
 )
 from tests.support.chat import Chat, Reply
 
+WAIT_S = 20.0
 SECRET = "123456:AAF-very_secret"
 
 
@@ -278,6 +279,32 @@ def test_tls_that_fails_after_the_post_is_no_answer(
         with pytest.raises(NoAnswerError, match=r"did not answer \(ssl\)"):
             http.post(box.url, b"the alert", "text/plain")
         assert box.posts == 1
+
+
+def test_each_post_has_a_connection_of_its_own(http: Http) -> None:
+    """As a firewall leaves one that was quiet for long: the next post would be lost in it."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    posts = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                got = b""
+                while not got.endswith(b"the alert"):
+                    got += connection.recv(1 << 16)
+                posts.append(got)
+                connection.sendall(answer)
+                connection.settimeout(WAIT_S)
+                connection.recv(1 << 16)  # who sends it another post is hung up on
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,), daemon=True)
+        serving.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert [http.post(url, b"the alert", "text/plain").status for _ in range(3)] == [200] * 3
+        serving.join(WAIT_S)
+    assert len(posts) == 3
 
 
 def test_tls_that_fails_before_the_post_is_tried_again(http: Http, certificate: Path) -> None:
