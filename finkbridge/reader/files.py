@@ -48,7 +48,8 @@ def find_files(source: Source) -> tuple[list[Path], bool]:
     """Return the files that `source` stands for, in order, and whether it is one file that is named.
 
     A folder stands for all files below it, by name, but hidden ones and those of `NO_ALERTS`. A name with
-    ``*``, ``?`` or ``[`` that is no file is a pattern; ``**`` stands for any folders.
+    ``*``, ``?`` or ``[`` that is no file is a pattern; ``**`` stands for any folders. A folder
+    that cannot be listed stands for itself, so that whoever opens it is told.
 
     Raises
     ------
@@ -95,11 +96,21 @@ def _matching(pattern: str) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
+    """Yield the files below a folder, links followed; and the folders that cannot be listed, to be named."""
+    unread: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    walk = os.walk(folder, onerror=lambda error: unread.append(Path(error.filename)), followlinks=True)
+    for place, folders, files in walk:
+        found = Path(place).stat()
+        if (found.st_dev, found.st_ino) in seen:  # by a link to what is above it, or beside it
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for name in sorted(files):
             if not name.startswith((".", "_")) and not name.endswith(NO_ALERTS):
                 yield Path(place, name)
+    yield from unread
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -58,6 +59,41 @@ def folder(real: RealAlerts, tmp_path: Path) -> Path:
     for number, datum in enumerate(real.datums):
         (tmp_path / f"{number:03d}.avro").write_bytes(container(real.key, [datum], os.urandom(16)))
     return tmp_path
+
+
+def test_a_link_to_a_folder_is_followed_once(tmp_path: Path) -> None:
+    for place in ("alerts/20260101", "elsewhere"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "alerts/20260101/a.avro").write_bytes(numbers(1))
+    (tmp_path / "elsewhere/b.avro").write_bytes(numbers(2))
+    (tmp_path / "alerts/20260102").symlink_to("../elsewhere")
+    (tmp_path / "alerts/20260103").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to("../alerts")
+    assert read(AlertReader(tmp_path / "alerts", strict=True)) == [1, 2]
+
+
+@pytest.mark.parametrize("shut", ["", "shut"])
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shut: str
+) -> None:
+    """As root may list all folders, the refusal is made."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/a.avro").write_bytes(numbers(1))
+    (tmp_path / "shut").mkdir()
+    folder, real = tmp_path / shut, os.scandir
+
+    def scandir(path: str | Path) -> Any:
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    reader = AlertReader(tmp_path)
+    assert read(reader) == ([1] if shut else [])
+    assert [(one.path, one.alerts) for one in reader.skipped] == [(folder, 0)]
+    assert "it cannot be read" in reader.skipped[0].reason
+    with pytest.raises(DecodeError, match="it cannot be read"):
+        AlertReader(tmp_path, strict=True).to_list()
 
 
 def test_dicts_are_fastavros(folder: Path, real: RealAlerts) -> None:
