@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from finkbridge import later
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.errors import DecodeError
+from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.reader.files import FileError, Source, find_files
 from finkbridge.reader.records import Schemas, datums_of, records_of
 
@@ -141,7 +141,7 @@ class AlertReader:
         """
         if objects:
             records = self.to_iterator()
-            wanted = records if columns is None else ({n: r.get(n) for n in columns} for r in records)
+            wanted = records if columns is None else _chosen(records, columns)
             frame: pd.DataFrame = later.call("finkbridge.reader.frames:frame_of_dicts", wanted)
         else:
             frame = later.call("finkbridge.reader.frames:frame_of_table", lambda: self.to_arrow(columns))
@@ -170,3 +170,13 @@ class AlertReader:
         self.skipped.append(wrong)
         if len(self.skipped) <= TOLD:
             log.warning("%s is not read: %s%s", wrong.path, wrong.reason, good)
+
+
+def _chosen(records: Iterable[dict[str, Any]], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield only some fields of records; at the end, raise where none had one of them."""
+    missing = None
+    for record in records:
+        missing = (set(columns) if missing is None else missing).difference(record)
+        yield {name: record.get(name) for name in columns}
+    if missing:
+        raise SchemaError(f"no alert has a field {min(missing)!r}")

@@ -14,6 +14,9 @@ from finkbridge.errors import DecodeError, SchemaError
 BATCH_BYTES = 64 << 20
 """Of datums that are decoded together, and are in memory beside their table."""
 
+STAND_IN = "no field"
+"""The column of a part that has none of the wanted ones: no field of Avro's has a blank in its name."""
+
 Datum = tuple[WriterSchema, bytes]
 
 
@@ -70,7 +73,7 @@ def _decode(schema: WriterSchema, datums: list[bytes], columns: Sequence[str] | 
     names = decoder.arrow_schema.names
     wanted = None if columns is None else [name for name in columns if name in names]
     if wanted is not None and not wanted:  # a table without columns would forget its rows
-        return pa.table({columns[0]: pa.nulls(len(datums))}) if columns else pa.table({})
+        return pa.table({STAND_IN: pa.nulls(len(datums))}) if columns else pa.table({})
     return decoder.decode(datums, wanted)
 
 

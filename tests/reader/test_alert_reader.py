@@ -96,6 +96,27 @@ def test_a_folder_that_cannot_be_listed_is_named(
         AlertReader(tmp_path, strict=True).to_list()
 
 
+@pytest.mark.parametrize("columns", [["magpsf"], ["x", "magpsf"], ["magpsf", "diffmaglim"]])
+def test_a_field_that_no_alert_has_is_told(tmp_path: Path, columns: list[str]) -> None:
+    (tmp_path / "a.avro").write_bytes(numbers(1, 2))
+    reader = AlertReader(tmp_path)
+    ways = (reader.to_arrow, reader.to_polars, reader.to_pandas, lambda c: reader.to_pandas(c, objects=True))
+    for way in ways:
+        with pytest.raises(SchemaError, match=f"no alert has a field '{min({*columns} - {'x'})}'"):
+            way(columns)
+
+
+def test_a_field_that_some_alerts_have_is_null_in_the_others(tmp_path: Path) -> None:
+    other = {"type": "record", "name": "o", "fields": [{"name": "y", "type": "double"}]}
+    for name, schema in (("a", POINT), ("b", other), ("c", POINT)):
+        value = {"x": 1.5} if schema is POINT else {"y": 2.5}
+        (tmp_path / name).write_bytes(container(json.dumps(schema).encode(), [encode(schema, value)]))
+    reader = AlertReader(tmp_path)
+    assert reader.to_arrow(["y"]).to_pydict() == {"y": [None, 2.5, None]}
+    assert reader.to_arrow(["y", "x"]).to_pydict() == {"y": [None, 2.5, None], "x": [1.5, None, 1.5]}
+    assert len(reader.to_pandas(["y"], objects=True)) == 3
+
+
 def test_dicts_are_fastavros(folder: Path, real: RealAlerts) -> None:
     reader = AlertReader(folder)
     assert same(reader.to_list(), real.alerts)
