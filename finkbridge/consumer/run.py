@@ -19,6 +19,8 @@ from finkbridge.errors import DecodeError
 
 BATCH = 200
 """Messages that are saved together: 11 MB of ZTF, 46 MB of LSST."""
+SHOWN = 10
+"""The same where alerts are shown: as dicts, 0.4 s and 22 MB of LSST, before the first one is a line."""
 SLICE_S = 0.5
 """Longest wait before a request to stop is seen."""
 LINGER_S = 0.1
@@ -93,8 +95,8 @@ class Loop:
         return self.counts
 
     def _wanted(self) -> int:
-        limit = self._order.limit
-        return BATCH if limit is None else min(BATCH, limit - self.counts.alerts)
+        limit, most = self._order.limit, SHOWN if self._listener.wants_alerts else BATCH
+        return most if limit is None else min(most, limit - self.counts.alerts)
 
     def _handle(self, batch: Sequence[Received]) -> None:
         while batch:
