@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import duckdb
-import fastavro
 
 from finkbridge import catalog, layout
 from finkbridge.avro.archive import read_value
 from finkbridge.avro.container import read_header, unwrap
 from finkbridge.avro.resolve import Framing
 from finkbridge.avro.schemas import WriterSchema, parse_schema
+from finkbridge.avro.single import decode_checked
 from finkbridge.errors import DecodeError, SettingsError
 from finkbridge.ledger.adopt import open_known
 from finkbridge.settings import Settings
@@ -80,24 +78,13 @@ class Raw:
     def record(self) -> dict[str, Any]:
         """Decode it; a landed message was strictly checked before.
 
-        Where it has a date or a time that Python has no value for, all of them are the numbers that they are.
+        Raises
+        ------
+        DecodeError
+            It has no value in Python.
         """
-        try:
-            return self._read(self.schema.parsed)
-        except Exception:  # noqa: BLE001 - each logical type of fastavro has errors of its own
-            return self._read(fastavro.parse_schema(_without_logical_types(json.loads(self.schema.text))))
-
-    def _read(self, schema: Any) -> dict[str, Any]:
-        found: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self.datum), schema, None)
+        found: dict[str, Any] = decode_checked(self.schema, self.datum)
         return found
-
-
-def _without_logical_types(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_without_logical_types(item) for item in node]
-    if isinstance(node, dict):
-        return {k: _without_logical_types(v) for k, v in node.items() if k != "logicalType"}
-    return node
 
 
 class Lookup:

@@ -6,7 +6,9 @@ Nothing here loads numpy, Arrow or numba: a command that shows one alert starts 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import fastavro
@@ -31,11 +33,21 @@ def decode_one(schema: WriterSchema, datum: bytes) -> Any:
         raise DecodeError("the schema has a type inside itself, or items of no bytes: only drain takes it")
     if len(datum) > MOST_BYTES:
         raise DecodeError(f"{len(datum):,} bytes are more than one alert can have")
-    stream = io.BytesIO(datum)
-    value = _read(stream, schema.parsed)
-    if left := len(datum) - stream.tell():
+    value, end = _either(datum, schema.parsed, lambda: _plain(schema))
+    if left := len(datum) - end:
         raise DecodeError(f"{left:,} trailing bytes")
     return value
+
+
+def decode_checked(schema: WriterSchema, datum: bytes) -> Any:
+    """Return a datum that was strictly checked before, whatever its size and schema.
+
+    Raises
+    ------
+    DecodeError
+        It has no value in Python.
+    """
+    return _either(datum, schema.parsed, lambda: _plain(schema))[0]
 
 
 class Prefix:
@@ -55,8 +67,8 @@ class Prefix:
         fields = schema.parsed["fields"]
         last = max((i for i, field in enumerate(fields) if field["name"] in wanted), default=-1)
         # parsed once more, as the names that it defines are no longer those of the whole
-        cut = {"type": "record", "name": schema.parsed["name"], "fields": fields[: last + 1]}
-        self._parsed = fastavro.parse_schema(cut)
+        self._cut = {"type": "record", "name": schema.parsed["name"], "fields": fields[: last + 1]}
+        self._parsed = fastavro.parse_schema(self._cut)
         self._is_safe = is_bounded(schema)
 
     def read(self, datum: bytes) -> dict[str, Any]:
@@ -69,12 +81,43 @@ class Prefix:
         """
         if not self._is_safe:
             raise DecodeError("the schema has a type inside itself, or items of no bytes")
-        found: dict[str, Any] = _read(io.BytesIO(datum), self._parsed)
+        found: dict[str, Any] = _either(
+            datum, self._parsed, lambda: fastavro.parse_schema(_without_logical(self._cut))
+        )[0]
         return found
 
 
-def _read(stream: io.BytesIO, parsed: Any) -> Any:
+def _either(datum: bytes, parsed: Any, plain: Callable[[], Any]) -> tuple[Any, int]:
+    """Return a value, and where it ends.
+
+    Python has no date of the year 60000, and no UUID of five letters, which Avro allows: where the datum
+    cannot be decoded, its logical types are left out, and numbers and texts are what they are.
+    """
     try:
-        return fastavro.schemaless_reader(stream, parsed, None)
+        return _read(datum, parsed)
+    except DecodeError:
+        with suppress(DecodeError):
+            return _read(datum, plain())
+        raise
+
+
+def _read(datum: bytes, parsed: Any) -> tuple[Any, int]:
+    stream = io.BytesIO(datum)
+    try:
+        return fastavro.schemaless_reader(stream, parsed, None), stream.tell()
     except Exception as error:  # noqa: BLE001 - hostile bytes make it raise anything
         raise DecodeError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
+
+
+@lru_cache(maxsize=16)
+def _plain(schema: WriterSchema) -> Any:
+    return fastavro.parse_schema(_without_logical(schema.parsed))
+
+
+def _without_logical(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_logical(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: value for key, value in node.items() if key != "logicalType" and not key.startswith("__")}
+    return {key: value if key == "default" else _without_logical(value) for key, value in kept.items()}

@@ -235,11 +235,12 @@ class Bot:
             return None
         try:
             raw = read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"])
+            record = raw.record()
         except DecodeError as error:
             self.listener.problem(f"no picture: {error}")
             return None
         picture: bytes = later.call(
-            "finkbridge.viewer.figure:picture", raw.record(), survey=row["survey"], topics=alert.topics
+            "finkbridge.viewer.figure:picture", record, survey=row["survey"], topics=alert.topics
         )
         return picture
 
