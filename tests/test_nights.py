@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -353,6 +354,18 @@ def test_a_recreated_topic_blocks_the_nights_in_which_it_was_not_seen(world: Wor
     assert "fink_a partition 0: last seen at its end 2026-03-20 03:00 UTC, and gone" in str(found.why)
     assert "what it got between is lost" in str(found.why)
     assert len(found.blockers) == 1
+
+
+def test_a_topic_that_is_recreated_by_a_clock_that_is_behind_blocks_the_night_it_was_last_seen_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(START + 3 * HOUR, {0: 1})
+    monkeypatch.setattr(time, "time", lambda: START - 30 * HOUR)
+    new = world.coordinator.add_generation("ztf", "fink_a", "id-2")
+    world.coordinator.start_partitions(new, {0: 0})
+    world.look(CLOSES + HOUR, {0: 0})
+    assert "fink_a partition 0: last seen at its end 2026-03-20 03:00 UTC, and gone" in world.why()
 
 
 def test_a_deleted_topic_blocks_the_night_it_went_in_and_none_after(world: World) -> None:
