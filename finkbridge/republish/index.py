@@ -61,10 +61,8 @@ class Index:
         self._files: list[Path] = []
         self._keys: dict[bytes | None, int] = {}
         self._headers: dict[tuple[int, int], Headers] = {}
-        self._bad: list[Path] = []
-        """Files of quarantine, which a negative number of a file is of, counted from the end."""
-        self._whole: tuple[int, dict[tuple[int, int], Message]] = (0, {})
-        """Messages of one such file, by partition and offset: memory for more there may not be."""
+        self._whole: dict[tuple[int, int], Message] = {}
+        """Quarantined messages, by partition and offset."""
         self._open: OrderedDict[int, mmap.mmap] = OrderedDict()
         rows = [*self._archived(ledger), *self._quarantined(ledger)]
         frame = pl.concat([pl.DataFrame(schema=_SCHEMA), *rows])
@@ -92,17 +90,10 @@ class Index:
     def _message(self, row: dict[str, Any]) -> Message:
         place = row["partition"], row["offset"]
         if row["file"] < 0:
-            return self._quarantine(row["file"])[place]
+            return self._whole[place]
         value = self._mapped(row["file"])[row["start"] : row["end"]]
         key, headers = self._key_of[row["key"]], self._headers.get(place, ())
         return Message(*place, row["timestamp_ms"], row["timestamp_type"], key, value, headers)
-
-    def _quarantine(self, number: int) -> dict[tuple[int, int], Message]:
-        if self._whole[0] != number:
-            self._whole = number, {}
-            read = (rejected.message for rejected in read_quarantine(self._bad[number]))
-            self._whole = number, {(m.partition, m.offset): m for m in read}
-        return self._whole[1]
 
     def _mapped(self, number: int) -> mmap.mmap:
         if number in self._open:
@@ -125,14 +116,15 @@ class Index:
             yield self._rows(archive.messages, number, archive.spans)
 
     def _quarantined(self, ledger: Ledger) -> Iterator[pl.DataFrame]:
-        paths = _paths(ledger, "quarantine", self.source)
-        self._bad = [p for p in paths if read_quarantine_facts(p)["cluster"] == self.source.cluster]
-        for number, path in enumerate(self._bad, -len(self._bad)):
+        for path in _paths(ledger, "quarantine", self.source):
+            if read_quarantine_facts(path)["cluster"] != self.source.cluster:
+                continue
             messages = [rejected.message for rejected in read_quarantine(path)]
-            yield self._rows(messages, number, [(0, 0)] * len(messages))
+            self._whole |= {(m.partition, m.offset): m for m in messages}
+            yield self._rows(messages, -1, [(0, 0)] * len(messages))
 
     def _rows(self, messages: Any, number: int, spans: Any) -> pl.DataFrame:
-        keys = [self._keys.setdefault(m.key, len(self._keys)) if number >= 0 else 0 for m in messages]
+        keys = [self._keys.setdefault(m.key, len(self._keys)) for m in messages]
         columns = {
             "partition": [m.partition for m in messages],
             "offset": [m.offset for m in messages],
