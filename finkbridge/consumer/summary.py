@@ -13,6 +13,7 @@ from finkbridge.consumer.opening import Opened
 
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 JD_OF_MJD_ZERO = 2400000.5
+MJD_OF_UNIX_EPOCH = 40587
 AB_ZERO_POINT_NJY = 31.4
 TIMES = ("Emitted at (UTC)", "Received at (UTC)", "Topic")
 
@@ -45,9 +46,7 @@ def summary(opened: Opened, at: datetime) -> Row:
         tai = source.get("midpointMjdTai", source.get("midPointTai"))
         return Row("lsst", _times(opened, _from_mjd(_utc(tai)), at) | _lsst(alert))
     stamp = opened.received.message.timestamp_ms
-    emitted = (
-        None if stamp is None else _moment(timedelta(milliseconds=stamp), datetime(1970, 1, 1, tzinfo=UTC))
-    )
+    emitted = None if stamp is None else _from_mjd(MJD_OF_UNIX_EPOCH + stamp / 86_400_000)
     return Row("other", _times(opened, emitted, at) | {"objectId": object_of(alert)})
 
 

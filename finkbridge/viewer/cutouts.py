@@ -118,12 +118,12 @@ def _sky(image: FitsImage) -> tuple[float | None, Vector | None, Vector | None]:
     matrix = _matrix(image)
     if matrix is None:
         return None, None, None
-    determinant = float(np.linalg.det(matrix))
-    arcsec = math.sqrt(abs(determinant)) * 3600
-    if not 1e-3 < arcsec < 1e3:
-        return None, None, None
-    east, north = (_unit(column) for column in np.linalg.inv(matrix).T)
-    return arcsec, north, east
+    with np.errstate(all="ignore"):  # a hostile header's numbers are told by what comes out
+        arcsec = math.sqrt(abs(float(np.linalg.det(matrix)))) * 3600
+        if not 1e-3 < arcsec < 1e3:
+            return None, None, None
+        east, north = (_unit(column) for column in np.linalg.inv(matrix).T)
+    return (arcsec, north, east) if np.isfinite([*east, *north]).all() else (None, None, None)
 
 
 def _matrix(image: FitsImage) -> Pixels | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from finkbridge.errors import SettingsError
+from finkbridge.errors import SaveError, SettingsError
 from finkbridge.viewer.figure import pages, rendered
 from finkbridge.viewer.html import page
 from finkbridge.viewer.view import View
@@ -27,6 +27,8 @@ def save(views: Iterable[View], path: Path) -> Iterator[Path]:
     ------
     SettingsError
         The suffix is of no format, or there is no such folder.
+    SaveError
+        The disk refuses.
     """
     suffix = path.suffix.lower()
     if suffix not in TOGETHER and suffix not in ALONE:
@@ -50,7 +52,9 @@ def _write(path: Path, data: bytes) -> Path:
     try:
         aside.write_bytes(data)
         aside.replace(path)
+    except OSError as error:
+        raise SaveError(f"{path} cannot be written: {error.strerror}: name another file") from None
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             aside.unlink()
     return path

@@ -238,7 +238,8 @@ def _place(value: float, low: float, high: float, cells: int) -> int:
 
 def _padded(values: Sequence[float], part: float) -> tuple[float, float]:
     low, high = min(values), max(values)
-    margin = part * (high - low) or 0.5
+    # of hostile numbers, so that it is more than what a float of their size rounds away
+    margin = max(part * (high - low) or 0.5, 1e-9 * max(abs(low), abs(high)))
     return low - margin, high + margin
 
 

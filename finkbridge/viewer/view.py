@@ -148,7 +148,8 @@ def position_text(ra: float | None, dec: float | None) -> str:
     """Return a position in degrees and in hours, minutes and seconds."""
     if ra is None or dec is None or not (0 <= ra < 360 and abs(dec) <= 90):
         return ""
-    sexagesimal = f"{_sixty(ra / 15, 2)} {'-' if dec < 0 else '+'}{_sixty(abs(dec), 1)}"
+    hours = _sixty(ra / 15, 2).replace("24:00:00.00", "00:00:00.00")
+    sexagesimal = f"{hours} {'-' if dec < 0 else '+'}{_sixty(abs(dec), 1)}"
     return f"RA {ra:.6f} Dec {dec:+.6f} deg ({sexagesimal})"
 
 

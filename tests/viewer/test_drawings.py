@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finkbridge.errors import SettingsError
+from finkbridge.errors import SaveError, SettingsError
 from finkbridge.text import file_stem, plain
 from finkbridge.viewer import view_of
 from finkbridge.viewer.figure import figure_of, picture
@@ -120,6 +120,15 @@ def test_one_point_has_a_day_around_it() -> None:
     assert (begin, end) == (pytest.approx(view.points[0].mjd - 0.5), pytest.approx(view.points[0].mjd + 0.5))
 
 
+@pytest.mark.parametrize("mag", [1e17, 1e20, 1e29, -1e29, -500.0])
+def test_a_magnitude_alone_is_drawn_whatever_it_is(mag: float) -> None:
+    alert = ztf()
+    alert["candidate"]["magpsf"] = mag
+    view = view_of(alert)
+    assert view.points[0].mag == mag
+    assert "bands r" in "\n".join(drawn(view))
+
+
 def test_bands_differ_in_colour_and_marker() -> None:
     assert len({b.colour for b in BANDS.values()}) == len({b.marker for b in BANDS.values()}) == len(BANDS)
     assert "v" not in {b.marker for b in BANDS.values()}
@@ -212,6 +221,10 @@ def test_a_format_or_folder_that_is_none(tmp_path: Path) -> None:
         list(save([], tmp_path / "a.jpg"))
     with pytest.raises(SettingsError, match="there is no folder"):
         list(save([], tmp_path / "absent" / "a.png"))
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(SaveError, match=r"a\.png cannot be written"):
+        list(save([view_of(ztf())], tmp_path / "a.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_texts() -> None:
@@ -220,7 +233,7 @@ def test_texts() -> None:
     assert (
         position_text(267.0006792, -5.8633869) == "RA 267.000679 Dec -5.863387 deg (17:48:00.16 -05:51:48.2)"
     )
-    assert position_text(359.9999999, 0.0) == "RA 360.000000 Dec +0.000000 deg (24:00:00.00 +00:00:00.0)"
+    assert position_text(359.9999999, 0.0) == "RA 360.000000 Dec +0.000000 deg (00:00:00.00 +00:00:00.0)"
     assert position_text(400.0, 0.0) == ""
     assert points({}, "other") == []
 

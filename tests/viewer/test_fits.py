@@ -180,6 +180,17 @@ def test_lsst_compass_follows_the_header(angle: float) -> None:
     assert science.east == pytest.approx((-cos, sin), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "values", [(1e308, 1e-5, 1e-5, 0.0), (-5e-5, 1e308, 0.0, 5e-5), (0.0, 1e-5, 1e-5, 1e308)]
+)
+def test_a_matrix_of_hostile_numbers_gives_no_compass(values: tuple[float, ...]) -> None:
+    cards = dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), values, strict=True))
+    said = header(SIMPLE="T", BITPIX=-32, NAXIS=2, NAXIS1=4, NAXIS2=4, **cards)
+    data = said + np.ones((4, 4), ">f4").tobytes()
+    (science, *_) = cutouts({"cutoutScience": data}, "lsst")
+    assert (science.arcsec, science.north, science.east) == (None, None, None)
+
+
 def test_a_matrix_that_is_none_gives_no_compass() -> None:
     cards = tuple((f"CD{n}", 0.0) for n in ("1_1", "1_2", "2_1", "2_2"))
     (science, *_) = cutouts(

@@ -1,0 +1,31 @@
+"""The row of an alert, whatever its message says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from finkbridge.avro.resolve import Framing
+from finkbridge.broker.poller import Received
+from finkbridge.consumer.opening import Opened
+from finkbridge.consumer.summary import TIMES, summary
+from finkbridge.values import Message
+from tests.avro.samples import record_of, schema_of
+
+
+@pytest.mark.parametrize(
+    ("stamp", "told"),
+    [
+        (1_774_177_612_004, "2026-03-22 11:06:52.004"),
+        (0, "1970-01-01 00:00:00.000"),
+        (2**62, None),
+        (-(2**62), None),
+        (None, None),
+    ],
+)
+def test_the_time_of_kafka_is_told_where_there_is_such_a_time(stamp: int | None, told: str | None) -> None:
+    received = Received("t", Message(0, 0, stamp, 1, None, b"", ()))
+    opened = Opened(received, schema_of(record_of()), b"", Framing.BARE, {"objectId": "ZTF1"})
+    row = summary(opened, datetime(2026, 3, 22, tzinfo=UTC))
+    assert (row.kind, row.values[TIMES[0]], row.values["objectId"]) == ("other", told, "ZTF1")
