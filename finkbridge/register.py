@@ -105,7 +105,7 @@ def complete(content: Content, survey: str, file: Path | str = "the credentials"
     return content | {
         "survey": survey,
         "username": content.get("username"),
-        "password": content.get("password"),
+        "password": content.get("password") or None,
         "servers": content.get("servers"),
         **dict.fromkeys(GROUP_KEYS, group),
         "mytopics": topics,
@@ -127,7 +127,7 @@ def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
         ``ztf`` or ``lsst``.
     said
         New values by key: ``username``, ``password``, ``group_id``, ``servers``, ``mytopics``,
-        ``maxtimeout`` (s). What is None stays as it was.
+        ``maxtimeout`` (s). What is None stays as it was; an empty password takes the old one away.
 
     Raises
     ------

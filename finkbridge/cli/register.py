@@ -93,7 +93,10 @@ def _said(options: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
 
 
 def _password(options: dict[str, Any], survey: str) -> str | None:
-    """Return a password from a file, from the environment or from a prompt; None where none is given."""
+    """Return a password from a file, from a prompt or from the environment.
+
+    None where none is given; empty where fink-client's words for none are.
+    """
     if options["password"] not in (None, "", "None", "null"):
         raise SettingsError(ON_THE_COMMAND_LINE.format(survey.upper()))
     if (file := options["password_file"]) is not None:
@@ -104,6 +107,8 @@ def _password(options: dict[str, Any], survey: str) -> str | None:
             raise SettingsError(f"cannot read the password file {file}: {reason}") from None
     if options["ask_password"]:
         return str(click.prompt("Password", hide_input=True, default="", show_default=False)) or None
+    if options["password"] is not None:
+        return ""
     layer = later.call("finkbridge.layers:read_environment", os.environ, {"FINKBRIDGE_CONFIG"})
     cluster = layer.values.get("clusters", {})
     return (cluster.get(survey, {}) if isinstance(cluster, dict) else {}).get("password")

@@ -84,6 +84,19 @@ def test_a_password_from_a_file_and_from_the_environment(command: Command) -> No
     assert "cannot read the password file none: No such file" in done.stderr
 
 
+@pytest.mark.parametrize("word", ["None", "null", ""])
+def test_fink_clients_words_for_no_password_take_the_old_one_away(command: Command, word: str) -> None:
+    (command.folder / "secret").write_text(SECRET)
+    options = ("register", "-survey", "ztf", "-username", "ME", "-group_id", "G", "-servers", "h:1")
+    command.run(*options, "--password_file", "secret")
+    command.run(*options)
+    assert content(command)["password"] == SECRET
+    command.run(*options, "-password", word)
+    assert content(command)["password"] is None
+    command.run(*options, "-password", word, "--password_file", "secret")
+    assert content(command)["password"] == SECRET
+
+
 def test_what_is_missing_is_one_line_where_nobody_can_be_asked(command: Command) -> None:
     done = command.run("register", "-survey", "ztf", code=2, stdin=subprocess.DEVNULL)
     assert done.stderr == (
