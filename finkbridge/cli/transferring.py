@@ -11,6 +11,7 @@ import click
 from finkbridge.cli import output, progress
 from finkbridge.cli.options import App
 from finkbridge.cli.stopping import stopping_in_order
+from finkbridge.errors import LakeAccessError
 from finkbridge.execution import Landed, Listener
 from finkbridge.settings import Settings
 from finkbridge.transfer.engine import Result
@@ -34,10 +35,19 @@ def run(app: App, settings: Settings, request: Request, *, as_json: bool, dump: 
     with stopping_in_order() as stop:
         with progress.watching(quiet=as_json) as listener:
             result = transfer(settings, request, Once(listener), stop.event)
-        schemas = dump_schemas(result.sample, request.topic, Path()) if dump and result.sample else ()
+        schemas = _dumped(result, request.topic) if dump else ()
         _tell(app, result, schemas, time.monotonic() - began, as_json=as_json)
         return stop.exit_code if stop.signal else int(not result.succeeded)
     return stop.exit_code
+
+
+def _dumped(result: Result, topic: str) -> tuple[Path, ...]:
+    """Write the schemas; where they cannot be, what was transferred is told all the same."""
+    try:
+        return dump_schemas(result.sample, topic, Path()) if result.sample else ()
+    except LakeAccessError as error:
+        result.problems.append(str(error))
+        return ()
 
 
 class Once:

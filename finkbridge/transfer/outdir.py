@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from errno import EXDEV
 from pathlib import Path
@@ -96,7 +96,7 @@ def deliver(outdir: Path, waiting: Mapping[str, Path]) -> None:
     Raises
     ------
     LakeAccessError
-        A file of that name is there, and ours waits to get it; or the folder cannot be written.
+        Another file of that name is there, and ours waits to get it; or the folder cannot be written.
     """
     folders: dict[Path, None] = {}
     with disk.writing(outdir):
@@ -104,12 +104,16 @@ def deliver(outdir: Path, waiting: Mapping[str, Path]) -> None:
             final = outdir / path
             if not aside.exists():
                 continue
-            if final.exists():
+            if final.exists() and not filecmp.cmp(aside, final, shallow=False):
                 raise LakeAccessError(
                     f"{final} is there already: move it away, then run again; it is not touched"
                 )
             folders |= dict.fromkeys([*disk.make_folders(final.parent), final.parent])
-            _move(aside, final)
+            if final.exists():  # copied whole by a run that was killed before it removed the first one
+                disk.sync_folder(final.parent)
+                aside.unlink()
+            else:
+                _move(aside, final)
         for folder in folders:
             disk.sync_folder(folder)
 
@@ -141,7 +145,8 @@ def _move(waiting: Path, final: Path) -> None:
     except OSError as error:
         if error.errno != EXDEV:
             raise
-        aside = final.with_name(f".{uuid.uuid4().hex}.part")  # the state is on another file system
+        # The state is on another file system. What a killed run left of the file is written over.
+        aside = final.with_name(f".{final.name}.part")
         try:
             shutil.copyfile(waiting, aside)
             disk.sync_file(aside)

@@ -182,7 +182,9 @@ def test_schemas_are_dumped_under_the_names_of_fink_client(
     arrow = pq.read_schema(tmp_path / f"arrow_schema_{ztf_topic}.metadata")
     assert arrow.names == list(real_ztf.alerts[0])
     file.write_text("mine")
-    assert "it is not touched" in command.run(*words, code=1).stderr
+    said = command.run(*words, code=1)
+    assert "3 messages = 3 rows" in said.stdout
+    assert "it is not touched" in said.stderr
     assert file.read_text() == "mine"
 
 
