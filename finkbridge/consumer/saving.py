@@ -6,6 +6,7 @@ batch. So a file of the final name is always whole, and the same alert gives the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -30,6 +31,8 @@ THREADS = 4
 UNDECODED = "undecoded"
 """Folder, in that of the alerts, of messages that cannot be opened."""
 ASIDE = ".finkbridge-saving-"
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What file systems say that have no locks: Lustre without ``-o flock``, some NFS."""
 KEPT_HEADERS = 16
 LEFT_S = 10.0
 """Age in seconds from which a folder that nobody holds is a dead saver's: a new one is not locked yet."""
@@ -65,7 +68,7 @@ class Saver:
             _clear_left_behind(folder)
             self._aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder))
             self._lock = os.open(self._aside, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock)
         self._threads = ThreadPoolExecutor(THREADS, "save")
 
     def __enter__(self) -> Self:
@@ -170,6 +173,15 @@ def _saving(folder: Path) -> Iterator[None]:
             f"alerts cannot be saved in {folder}: {reason}: make room or give access, then run again: it "
             "goes on with the first alert that is not saved"
         ) from None
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a folder of our own, where there are locks; where there are none, nobody removes it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def _clear_left_behind(folder: Path) -> None:

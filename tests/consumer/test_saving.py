@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -75,6 +77,21 @@ def test_what_a_dead_saver_left_is_removed_and_a_living_one_is_not(
         living.save([alert(1)])
         other.save([alert(2)])
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{ASIDE}a-file", "o_1.avro", "o_2.avro"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_alerts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(saving, "LEFT_S", -1.0)
+    monkeypatch.setattr("fcntl.flock", flock)
+    with Saver(tmp_path) as one, Saver(tmp_path) as other:
+        one.save([alert(1)])
+        other.save([alert(2)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o_1.avro", "o_2.avro"]
 
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:

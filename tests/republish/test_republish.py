@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from finkbridge.broker import Broker
 from finkbridge.broker.resumable import ResumableProducer
 from finkbridge.errors import UnreachableError
 from finkbridge.republish.request import Pace, Request, Selection
-from finkbridge.republish.run import republish
+from finkbridge.republish.run import _paced, republish
 from finkbridge.settings import ClusterSettings, Settings
 from finkbridge.values import Message, OffsetRange
 from tests.support.command import Command
@@ -97,6 +98,18 @@ def test_all_of_a_topic_byte_for_byte(kafka: Kafka, topic: str, settings: Settin
     again = republish(settings, request_of(topic, target))
     assert (again.succeeded, again.before, again.sent, again.hash) == (True, 34, 0, report.hash)
     assert len(read(kafka, target)) == 34
+
+
+@pytest.mark.parametrize("rate", [None, 1e6])
+def test_it_stops_between_any_two_messages(rate: float | None) -> None:
+    """Ctrl-C was heeded only where something was waited for."""
+    stop, given = threading.Event(), []
+    due = ((FIRST_MS, Message(0, offset, FIRST_MS, 1, None, b"", ())) for offset in range(100))
+    for message in _paced(due, Pace(rate=rate), stop):
+        given.append(message)
+        if len(given) == 3:
+            stop.set()
+    assert len(given) == 3
 
 
 def test_what_is_republished_drains_as_the_original(
