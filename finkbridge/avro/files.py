@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -91,7 +91,7 @@ def read_proven_header(data: mmap.mmap) -> Header:
     return header
 
 
-def hash_all(pieces: Sequence[bytes]) -> bytes:
+def hash_all(pieces: Iterable[bytes]) -> bytes:
     """Return the xxh3-128 of pieces in a row, in hex."""
     hasher = xxhash.xxh3_128()
     for piece in pieces:

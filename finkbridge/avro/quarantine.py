@@ -68,7 +68,12 @@ def write_quarantine(path: Path, rejected: Sequence[Rejected], facts: Mapping[st
 
 
 def read_quarantine(path: Path) -> list[Rejected]:
-    """Read a quarantine file back.
+    """Read a quarantine file back; see `read_places`."""
+    return [rejected for rejected, _ in read_places(path)]
+
+
+def read_places(path: Path) -> list[tuple[Rejected, tuple[int, int]]]:
+    """Read a quarantine file back, and where each message's record begins and ends in it; see `record_of`.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def read_quarantine(path: Path) -> list[Rejected]:
     """
     try:
         with mapped(path) as data:
-            return [_from_record(_decode(record)) for record in _records(data)]
+            return [(record_of(data[start:end]), (start, end)) for start, end in _spans(data)]
     except (ValueError, KeyError, EOFError) as error:
         raise DecodeError(
             f"{path}: the quarantine file is damaged: {error}; restore it from a copy"
@@ -96,12 +101,17 @@ def read_quarantine_facts(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _records(data: mmap.mmap) -> list[bytes]:
+def record_of(record: bytes) -> Rejected:
+    """Return what a record of a quarantine file says."""
+    return _from_record(_decode(record))
+
+
+def _spans(data: mmap.mmap) -> list[tuple[int, int]]:
     header = read_proven_header(data)
-    records = [data[start:end] for start, end in read_blocks(data, header)]
-    if hash_all(records) != header.metadata[RECORDS_HASH]:
+    spans: list[tuple[int, int]] = [*read_blocks(data, header)]
+    if hash_all(data[start:end] for start, end in spans) != header.metadata[RECORDS_HASH]:
         raise ContainerError("a record is not as it was written, noticed", len(data))
-    return records
+    return spans
 
 
 def _to_record(rejected: Rejected) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which messages of the lake are republished, and in which order; their bytes stay in the archive."""
+"""Which messages of the lake are republished, and in which order; their bytes stay in its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from finkbridge.avro.archive import read_archive
-from finkbridge.avro.quarantine import read_quarantine, read_quarantine_facts
+from finkbridge.avro.quarantine import read_places, read_quarantine_facts, record_of
 from finkbridge.errors import LakeError, SettingsError
 from finkbridge.frames import scan
 from finkbridge.layout import SegmentName
@@ -21,7 +21,9 @@ from finkbridge.republish.request import Selection
 from finkbridge.values import Headers, Message, TopicGeneration
 
 OPEN_FILES = 32
-"""Archive files that are mapped at the same time: a topic's partitions take turns."""
+"""Files that are mapped at the same time: a topic's partitions take turns."""
+QUARANTINED = -1
+"""In the place of a key: the message is whole in a record of a quarantine file, its key too."""
 
 _SCHEMA = {
     "partition": pl.Int32,
@@ -61,10 +63,10 @@ class Index:
         self._files: list[Path] = []
         self._keys: dict[bytes | None, int] = {}
         self._headers: dict[tuple[int, int], Headers] = {}
-        self._whole: dict[tuple[int, int], Message] = {}
-        """Quarantined messages, by partition and offset."""
         self._open: OrderedDict[int, mmap.mmap] = OrderedDict()
-        rows = [*self._archived(ledger), *self._quarantined(ledger)]
+        rows = [*self._archived(ledger)]
+        if not selection.needs_rows:  # which a message in quarantine does not have
+            rows += self._quarantined(ledger)
         frame = pl.concat([pl.DataFrame(schema=_SCHEMA), *rows])
         frame = frame.unique(
             ["partition", "offset"], keep="first", maintain_order=True
@@ -83,15 +85,15 @@ class Index:
             yield row["due_ms"], self._message(row)
 
     def close(self) -> None:
-        """Give the archive's files back."""
+        """Give the files back."""
         while self._open:
             self._open.popitem()[1].close()
 
     def _message(self, row: dict[str, Any]) -> Message:
         place = row["partition"], row["offset"]
-        if row["file"] < 0:
-            return self._whole[place]
         value = self._mapped(row["file"])[row["start"] : row["end"]]
+        if row["key"] == QUARANTINED:
+            return record_of(value).message
         key, headers = self._key_of[row["key"]], self._headers.get(place, ())
         return Message(*place, row["timestamp_ms"], row["timestamp_type"], key, value, headers)
 
@@ -113,18 +115,20 @@ class Index:
             number = len(self._files)
             self._files.append(path)
             self._headers |= {(m.partition, m.offset): m.headers for m in archive.messages if m.headers}
-            yield self._rows(archive.messages, number, archive.spans)
+            keys = [self._keys.setdefault(m.key, len(self._keys)) for m in archive.messages]
+            yield self._rows(archive.messages, number, archive.spans, keys)
 
     def _quarantined(self, ledger: Ledger) -> Iterator[pl.DataFrame]:
         for path in _paths(ledger, "quarantine", self.source):
             if read_quarantine_facts(path)["cluster"] != self.source.cluster:
                 continue
-            messages = [rejected.message for rejected in read_quarantine(path)]
-            self._whole |= {(m.partition, m.offset): m for m in messages}
-            yield self._rows(messages, -1, [(0, 0)] * len(messages))
+            number = len(self._files)
+            self._files.append(path)
+            places = read_places(path)
+            messages, spans = [rejected.message for rejected, _ in places], [span for _, span in places]
+            yield self._rows(messages, number, spans, [QUARANTINED] * len(messages))
 
-    def _rows(self, messages: Any, number: int, spans: Any) -> pl.DataFrame:
-        keys = [self._keys.setdefault(m.key, len(self._keys)) for m in messages]
+    def _rows(self, messages: Any, number: int, spans: Any, keys: list[int]) -> pl.DataFrame:
         columns = {
             "partition": [m.partition for m in messages],
             "offset": [m.offset for m in messages],

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from finkbridge.broker import Broker
 from finkbridge.broker.resumable import ResumableProducer
 from finkbridge.errors import UnreachableError
+from finkbridge.ledger.adopt import open_known
+from finkbridge.republish.index import Index
 from finkbridge.republish.request import Pace, Request, Selection
 from finkbridge.republish.run import _paced, republish
 from finkbridge.settings import ClusterSettings, Settings
@@ -110,6 +113,23 @@ def test_it_stops_between_any_two_messages(rate: float | None) -> None:
         if len(given) == 3:
             stop.set()
     assert len(given) == 3
+
+
+def test_messages_in_quarantine_stay_in_their_files(kafka: Kafka, tmp_path: Path) -> None:
+    topic, size = kafka.topic("fink_bad_ztf", 1, KEPT), 500_000
+    sent = [(b"", bytes([number]) * size) for number in range(1, 21)]
+    kafka.produce(topic, sent, 0, [FIRST_MS] * len(sent))
+    settings = make_settings(tmp_path / "lake", kafka.bootstrap, topic)
+    assert drained(settings).total("quarantined") == len(sent)
+    forget_landers()
+    with open_known(settings.lake) as ledger:
+        tracemalloc.start()
+        index = Index(ledger, Selection(topic))
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert held < 5 * size
+    assert [(message.key, message.value) for _, message in index.messages()] == sent
+    index.close()
 
 
 def test_what_is_republished_drains_as_the_original(
