@@ -25,6 +25,7 @@ from finkbridge.errors import UnknownTopicError
 from finkbridge.execution import Listener, Silent
 from finkbridge.layout import SegmentName
 from finkbridge.ledger import Ledger
+from finkbridge.registry import lookups_of
 from finkbridge.settings import Settings
 from finkbridge.transfer import outdir as output
 from finkbridge.transfer.bridge import TransferBridge
@@ -73,7 +74,8 @@ def _look(settings: Settings, request: Request) -> tuple[str, Sample | None]:
     with Broker(request.cluster, cluster, timeout_s=settings.broker_timeout_s) as broker:
         broker.match([request.topic])
         feed = _feed_of(broker, request)
-        sample = look(broker, feed, settings.decode.schema_file)
+        lookups = lookups_of(cluster, settings.decode.schema_folder)
+        sample = look(broker, feed, settings.decode.schema_file, lookups)
     if sample is not None and request.partition:
         refuse_partition(sample, feed, request.partition)
     return feed, sample

@@ -56,7 +56,10 @@ def assert_joined(folder: Path, real: RealAlerts, models: list[str], count: int)
 
 
 def run(kafka: Kafka, tmp_path: Path, topic: str, **more: Any) -> Result:
-    settings: Settings = make_settings(tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000})
+    decode = more.pop("decode", {})
+    settings: Settings = make_settings(
+        tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000}, decode=decode
+    )
     request = Request("ztf", topic, tmp_path / "out", **{"idle_s": 0.0, **more})
     result = transfer(settings, request, Silent())
     forget_landers()
@@ -72,6 +75,19 @@ def test_alerts_with_their_predictions(
     assert f"{topics[0]}: 31 messages = 31 rows" in said.stdout
     assert f"{topics[1]}: 62 messages = 62 rows" in said.stdout
     assert_joined(tmp_path / "out", real_ztf, ["cbpf", "snn"], 31)
+
+
+def test_a_feed_whose_keys_only_name_a_schema(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    kafka.delete(f"{topics[0]}_schema")
+    kafka.recreate(topics[0])
+    kafka.produce(topics[0], [(b"2.5_3.5.3", datum) for datum in real_ztf.datums], 0)
+    say(kafka, topics[1], real_ztf, "snn", range(31))
+    (tmp_path / "distribution_schema_fink_ztf_2.5_3.5.3.avsc").write_bytes(real_ztf.key)
+    result = run(kafka, tmp_path, topics[1], decode={"schema_folder": tmp_path})
+    assert result.succeeded, result.problems
+    assert_joined(tmp_path / "out", real_ztf, ["snn"], 31)
 
 
 def test_a_job_that_is_still_at_work_is_followed(
