@@ -19,6 +19,7 @@ from finkbridge.blockers import NEVER, Blocker, Night, Rules, accepted, blockers
 from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, read_coverage
+from finkbridge.ledger.kafka_times import CLOCKS_APART_S
 from finkbridge.values import UNDATED_NIGHT
 
 UNDATED = "its alerts have no time: nothing tells whether more may come"
@@ -149,11 +150,12 @@ class _Blockers:
 
 def _past(coverage: Coverage, now: float) -> Coverage:
     """Leave out looks of the future: a clock was wrong, and nobody knows what they saw when."""
+    latest = now + CLOCKS_APART_S
     reaches = (
-        reach if (reach.reached_at or NEVER) <= now else replace(reach, reached_at=None)
+        reach if (reach.reached_at or NEVER) <= latest else replace(reach, reached_at=None)
         for reach in coverage.reaches
     )
-    searched = {key: at for key, at in coverage.searched.items() if at <= now}
+    searched = {key: at for key, at in coverage.searched.items() if at <= latest}
     return replace(coverage, reaches=tuple(reaches), searched=searched)
 
 
