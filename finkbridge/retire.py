@@ -96,6 +96,8 @@ def _set_aside(lake: Path, paths: Iterable[Path]) -> None:
             while place.exists():  # a ledger that was put back from a copy gives numbers twice
                 place = place.with_name(f"{place.name}~")
             path.rename(place)
+            for folder in (place.parent, path.parent):
+                disk.sync_folder(folder)
 
 
 def left_in_lake(lake: Path, plans: Sequence[SegmentPlan]) -> dict[int, list[Path]]:

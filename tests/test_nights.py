@@ -365,7 +365,7 @@ def test_a_topic_that_is_recreated_by_a_clock_that_is_behind_blocks_the_night_it
     new = world.coordinator.add_generation("ztf", "fink_a", "id-2")
     world.coordinator.start_partitions(new, {0: 0})
     world.look(CLOSES + HOUR, {0: 0})
-    assert "fink_a partition 0: last seen at its end 2026-03-20 03:00 UTC, and gone" in world.why()
+    assert "fink_a partition 0: never seen at its end, and gone 2026-03-20 03:00 UTC" in world.why()
 
 
 def test_a_deleted_topic_blocks_the_night_it_went_in_and_none_after(world: World) -> None:

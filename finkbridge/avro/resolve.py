@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 CACHED_SCHEMAS = 32
 """Distinct schema texts kept per resolver: a topic has one, seldom two."""
 
+
+ASK_AGAIN_S = 1.0
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
@@ -117,6 +121,7 @@ class SchemaResolver:
         self._topic_schema = topic_schema
         self._topics: dict[str, WriterSchema | str] = {}
         self._lives: dict[str, TopicGeneration] = {}
+        self._again_at: dict[str, float] = {}
         self._parsed: dict[bytes, WriterSchema | str] = {}
         self._budget = budget
         self._versions = None if lookups is None else lookups.versions
@@ -136,10 +141,20 @@ class SchemaResolver:
         self._used = dict(known)
         if self._lives.setdefault(life.topic, life) != life:
             self._lives[life.topic] = life
-            self._topics.pop(life.topic, None)
+            self.forget(life.topic)
+
+    def forget(self, topic: str) -> None:
+        """Look for the schema of a topic anew: it may have been made anew, with other messages."""
+        self._topics.pop(topic, None)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
-        """Return schema and datum of a message, or the reason why it has none."""
+        """Return schema and datum of a message, or the reason why it has none.
+
+        A topic without a schema is looked at again each second: its schema topic may have come since.
+        """
+        if time.monotonic() > self._again_at.get(topic, math.inf):
+            self._again_at.pop(topic)
+            self.forget(topic)
         found = self._find(topic, message)
         if isinstance(found, str):
             return found
@@ -232,6 +247,8 @@ class SchemaResolver:
             return named
         if topic not in self._topics:
             self._topics[topic] = self._by_topic(topic)
+            if isinstance(self._topics[topic], str):
+                self._again_at[topic] = time.monotonic() + ASK_AGAIN_S
         found = self._topics[topic]
         if isinstance(found, str):
             return found + (f"; the key: {keyed}" if keyed else _hint(key, value))

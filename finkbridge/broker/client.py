@@ -14,7 +14,13 @@ from finkbridge.broker.names import is_pattern, select
 from finkbridge.broker.peek import FirstReader, epoch_ends
 from finkbridge.broker.reader import BULK, PEEK, RangeReader
 from finkbridge.broker.standing import Series
-from finkbridge.errors import GenerationError, RangeExpiredError, UnknownTopicError
+from finkbridge.errors import (
+    BrokerTimeoutError,
+    GenerationError,
+    RangeExpiredError,
+    UnknownTopicError,
+    UnreachableError,
+)
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange, TopicGeneration
 
@@ -196,7 +202,11 @@ class Broker:
         GenerationError, UnknownTopicError
             The topic ends before the range does, or is gone: recreated or deleted.
         """
-        return self._bulk.read(topic, span, self._series)
+        try:
+            yield from self._bulk.read(topic, span, self._series)
+        except (BrokerTimeoutError, UnreachableError):
+            self._close("_bulk")  # its connection may wait for an answer that never comes
+            raise
 
     def confirm_holes(self, topic: str, holes: Sequence[OffsetRange]) -> bool:
         """Whether a second look finds no message in any of the holes. Neighbours share one look.

@@ -92,6 +92,8 @@ class Poller:
         self.group = settings.group_id
         self.is_joined = False
         """Whether the group has given this member its partitions, which may be none."""
+        self.on_missing: Callable[[str], object] = lambda _: None
+        """Told each topic that the cluster does not have just now."""
         self.partitions = 0
         self._start = start
         self._on_assign = on_assign
@@ -265,6 +267,7 @@ class Poller:
             raise error_of(error, self.cluster)
 
     def _note_missing(self, topic: str, error: KafkaError) -> None:
+        self.on_missing(topic)
         if topic not in self._missing:
             self._missing.add(topic)
             LOGGER.warning("cluster %s has no topic %s now: it is read once it is there", self.cluster, topic)

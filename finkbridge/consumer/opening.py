@@ -50,6 +50,8 @@ class Opener:
         self._advice = advice
         self._on_schema = on_schema
         self._told: set[str] = set()
+        self._last: dict[tuple[str, int], int] = {}
+        """Newest offset by topic and partition."""
         self._prefixes: dict[str, tuple[Prefix, Prefix]] = {}
 
     def resolve(self, received: Received) -> Resolved:
@@ -60,6 +62,10 @@ class Opener:
         DecodeError
             There is no schema for it.
         """
+        place, offset = (received.topic, received.message.partition), received.message.offset
+        if offset <= self._last.get(place, -1):
+            self._resolver.forget(received.topic)  # it may have been made anew
+        self._last[place] = offset
         found = self._resolver.resolve(received.topic, received.message)
         if isinstance(found, str):
             raise self.refusal(received, found)

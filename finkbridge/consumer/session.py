@@ -48,6 +48,7 @@ class Session:
         self.broker = Broker(wish.cluster, wish.settings)
         self.opener = Opener(resolver, wish.advice, on_schema)
         self.poller = Poller(wish.cluster, wish.settings, wish.start, wish.on_assign)
+        self.poller.on_missing = resolver.forget
 
     def __enter__(self) -> Self:
         return self

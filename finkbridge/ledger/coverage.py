@@ -12,7 +12,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, and_, case, delet
 from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.delays import Delays, read_delays
-from finkbridge.ledger.kafka_times import sent_by
+from finkbridge.ledger.kafka_times import CLOCKS_APART_S, sent_by
 from finkbridge.ledger.seen import reached_at, searched
 from finkbridge.ledger.store import Ledger
 from finkbridge.ledger.succession import followed, successions
@@ -270,12 +270,14 @@ def _reach(
 ) -> Reach:
     source = sources[row.generation_id]
     ended = [at for at in (row.gone_at, ended_at.get(source)) if at is not None]
+    # a look behind the end is of a clock that was wrong, and so tells nothing: nobody knows which one it was
+    is_odd = bool(ended) and row.seen_at is not None and min(ended) < row.seen_at - CLOCKS_APART_S
     return Reach(
         source,
         row.partition,
         row.first_offset,
         row.next_offset,
-        reached_at(row),
+        None if is_odd else reached_at(row),
         row.seen_at,
         row.seen_end,
         max(min(ended), row.seen_at or 0.0) if ended else None,  # it was there when it was seen

@@ -104,8 +104,8 @@ def _tell_lives(ledger: Ledger, key: Key, result: Result) -> None:
     known = ledger.generations().get(key)
     if known is not None and (lives := known.source.generation) > 1:
         result.notes.append(
-            f"{key[1]} was made anew since this transfer began, and the folder has the messages of all "
-            f"{lives} topics of that name: use another -outdir or --restart_from_beginning for the last alone"
+            f"{key[1]} was made anew or cut since this transfer began, and the folder has the messages of "
+            f"its {lives} lives: use another -outdir or --restart_from_beginning for the last one alone"
         )
 
 

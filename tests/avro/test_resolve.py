@@ -13,7 +13,7 @@ import fastavro
 import pyarrow as pa
 import pytest
 
-from finkbridge.avro import codecs
+from finkbridge.avro import codecs, resolve
 from finkbridge.avro.container import encode_header, encode_long
 from finkbridge.avro.portions import portions
 from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver
@@ -234,3 +234,20 @@ def test_a_key_that_is_the_schema_is_looked_at_once(monkeypatch: pytest.MonkeyPa
     grouped = SchemaResolver().group("t", messages_of([DATUM] * 100, SCHEMA.text))
     assert len(looked) == 1
     assert [len(group.datums) for group in grouped.groups] == [100]
+
+
+def test_what_a_topic_lacked_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "ASK_AGAIN_S", 0.0)
+    texts: list[bytes | None] = [None, SCHEMA.text]
+    resolver = SchemaResolver(topic_schema=lambda _: texts.pop(0))
+    assert isinstance(resolver.resolve("t", message()), str)
+    assert resolver.resolve("t", message()) == Resolved(SCHEMA, DATUM, Framing.BARE)
+    assert resolver.resolve("t", message()) == Resolved(SCHEMA, DATUM, Framing.BARE), "and kept"
+
+
+def test_what_is_forgotten_of_a_topic_is_looked_for_again() -> None:
+    texts: list[bytes | None] = [OTHER.text, SCHEMA.text]
+    resolver = SchemaResolver(topic_schema=lambda _: texts.pop(0))
+    assert resolver.resolve("t", message()) == Resolved(OTHER, DATUM, Framing.BARE)
+    resolver.forget("t")
+    assert resolver.resolve("t", message()) == Resolved(SCHEMA, DATUM, Framing.BARE)

@@ -33,7 +33,7 @@ class Counting(RangeReader):
 def test_an_idle_reader_takes_what_it_is_told(
     kafka: Kafka, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, has_read: bool
 ) -> None:
-    monkeypatch.setattr(idle, "EVERY_S", 0.1)
+    monkeypatch.setattr(idle, "EVERY_S", 1.0)  # so that each turn has many to take
     topic = kafka.topic("idle")
     kafka.produce(topic, [(None, b"a")])
     with closing(Counting("ztf", settings, TALKATIVE, 10)) as reader:
@@ -41,9 +41,8 @@ def test_an_idle_reader_takes_what_it_is_told(
             assert len(list(reader.read(topic, OffsetRange(0, 0, 1)))) == 1
         else:
             assert not reader.is_gone(topic)
-        before, until = reader.told, time.monotonic() + 20
-        while reader.told < before + 50 and time.monotonic() < until:
-            time.sleep(0.05)
+        before = reader.told
+        time.sleep(3.5)
         assert reader.told >= before + 50
 
 
