@@ -18,6 +18,8 @@ from tests.support.kafka_server import KafkaServer, KafkaUnavailableError
 TEST_BROKER = "FINKBRIDGE_TEST_BROKER"
 """Names a broker (host:port) to test on where Java or Maven are absent."""
 ANSWER_S = 30
+LEADS_AGAIN_S = 60
+"""A broker that was frozen may have lost itself as the leader: on a busy machine it takes its time."""
 Record = tuple[bytes | None, bytes | None]
 """Key and value."""
 
@@ -147,7 +149,7 @@ class Kafka:
 
     def await_end(self, topic: str, end: int, *, partition: int = 0) -> None:
         """Wait until all below `end` can be read: Kafka's markers come after its answer."""
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + LEADS_AGAIN_S
         while self._end(topic, partition) < end:
             assert time.monotonic() < deadline, f"{topic} did not reach {end}"
             time.sleep(0.01)
@@ -161,8 +163,9 @@ class Kafka:
         try:
             return int(told.result(ANSWER_S).offset)
         except KafkaException as failure:
-            if failure.args[0].code() in ELECTING:
-                return -1  # a broker that was killed is not yet all there
+            if failure.args[0].code() in ELECTING:  # a broker that was killed is not yet all there
+                self._admin = AdminClient(self._common)  # the old one may hold on to its leader's epoch
+                return -1
             raise
 
     def start(self) -> None:
