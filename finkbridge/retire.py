@@ -89,15 +89,16 @@ def set_lost_aside(coordinator: Coordinator) -> list[str]:
 
 
 def _set_aside(lake: Path, paths: Iterable[Path]) -> None:
+    folders: dict[Path, None] = {}
     with disk.writing(lake):
         for path in paths:
             place = lake / layout.UNFINISHED / path.relative_to(lake)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            folders |= dict.fromkeys([*disk.make_folders(place.parent), place.parent, path.parent])
             while place.exists():  # a ledger that was put back from a copy gives numbers twice
                 place = place.with_name(f"{place.name}~")
             path.rename(place)
-            for folder in (place.parent, path.parent):
-                disk.sync_folder(folder)
+        for folder in folders:
+            disk.sync_folder(folder)
 
 
 def left_in_lake(lake: Path, plans: Sequence[SegmentPlan]) -> dict[int, list[Path]]:

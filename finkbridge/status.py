@@ -7,7 +7,7 @@ ledger knows.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -161,7 +161,7 @@ class _Measuring:
         known = [key for key in self._facts.generations if _is_named(key[1], names)]
         answering = self._brokers.keys() - look.silent
         topics = [self._topic(key, seen.get(key), answering) for key in sorted({*seen, *known})]
-        topics = self._with_held(self._with_times(topics))
+        topics = self._with_looks(topics)
         run = newest_run(self._ledger) if self._ledger else None
         return Status(time.time(), tuple(topics), run, tuple(dict.fromkeys(self._problems)))
 
@@ -204,55 +204,35 @@ class _Measuring:
             retention_s=retention_s,
         )
 
-    def _with_times(self, topics: Sequence[TopicStatus]) -> list[TopicStatus]:
-        """Add when the oldest message that waits was written: one look a cluster, for all partitions."""
-        first: dict[tuple[str, str, int], int | None] = {}
-        for cluster, broker in self._brokers.items():
-            lagging = {
-                (t.topic, p.partition): p.drained + p.lost
-                for t in topics
-                for p in t.partitions
-                if t.cluster == cluster and p.lag
-            }
-            try:
-                found = broker.first_timestamps_ms(lagging) if lagging else {}
-            except BrokerError as error:
-                self._problems.append(str(error))
-            else:
-                first |= {(cluster, topic, partition): ms for (topic, partition), ms in found.items()}
-        return [
-            replace(
-                t,
-                partitions=tuple(_at(p, first.get((t.cluster, t.topic, p.partition))) for p in t.partitions),
-            )
-            for t in topics
-        ]
+    def _with_looks(self, topics: Sequence[TopicStatus]) -> list[TopicStatus]:
+        """Add when the oldest messages that wait were written, and what open transactions hold back."""
+        first = self._ask(topics, Broker.first_timestamps_ms, lambda p: p.drained + p.lost if p.lag else None)
+        held = self._ask(topics, Broker.held_back, lambda p: p.end)
 
-    def _with_held(self, topics: Sequence[TopicStatus]) -> list[TopicStatus]:
-        """Add what open transactions hold back: one look a cluster."""
-        held: dict[tuple[str, str, int], int] = {}
+        def seen(topic: TopicStatus, p: PartitionStatus) -> PartitionStatus:
+            key = topic.cluster, topic.topic, p.partition
+            return replace(_at(p, first.get(key)), held=held.get(key) or 0)
+
+        return [replace(t, partitions=tuple(seen(t, p) for p in t.partitions)) for t in topics]
+
+    def _ask(
+        self,
+        topics: Sequence[TopicStatus],
+        ask: Callable[[Broker, dict[tuple[str, int], int]], Mapping[tuple[str, int], int | None]],
+        offset_of: Callable[[PartitionStatus], int | None],
+    ) -> dict[tuple[str, str, int], int | None]:
+        """Ask each cluster once of all its partitions that have such an offset."""
+        told: dict[tuple[str, str, int], int | None] = {}
         for cluster, broker in self._brokers.items():
-            ends = {
-                (t.topic, p.partition): p.end
-                for t in topics
-                for p in t.partitions
-                if t.cluster == cluster and p.end is not None
-            }
+            mine = ((t.topic, p) for t in topics if t.cluster == cluster for p in t.partitions)
+            offsets = {(topic, p.partition): at for topic, p in mine if (at := offset_of(p)) is not None}
             try:
-                found = broker.held_back(ends) if ends else {}
+                found = ask(broker, offsets) if offsets else {}
             except BrokerError as error:
                 self._problems.append(str(error))
             else:
-                held |= {(cluster, *where): count for where, count in found.items()}
-        return [
-            replace(
-                t,
-                partitions=tuple(
-                    replace(p, held=held.get((t.cluster, t.topic, p.partition), 0)) for p in t.partitions
-                ),
-            )
-            for t in topics
-        ]
+                told |= {(cluster, *where): value for where, value in found.items()}
+        return told
 
     def _drained(self, known: KnownGeneration | None) -> tuple[PartitionStatus, ...]:
         """Return what the ledger alone knows."""

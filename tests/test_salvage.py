@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -26,6 +27,7 @@ from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
 from finkbridge.planning import DELETED, EXPIRED, RECREATED
 from finkbridge.rebuild import rebuild_ledger
+from finkbridge.settings import Settings
 from finkbridge.values import LandedPart, OffsetRange, SegmentPlan
 from finkbridge.verify import Options, verify
 from tests.support.dying import COORDINATOR, killed_at
@@ -161,13 +163,19 @@ def test_files_that_are_not_whole_are_left_and_named(
     assert drain(settings, [other] if lose is delete else []).problems == []
 
 
+def give_up_on_a_full_disk(settings: Settings, names: Sequence[str] = ()) -> None:
+    """Drain, and end as what was given up is to be set aside."""
+    full = patch.object(retire, "_set_aside", side_effect=LakeAccessError("no space"))
+    with full, pytest.raises(LakeAccessError):
+        drain(settings, names)
+
+
 @pytest.mark.kafka
 @pytest.mark.parametrize(("lose", "reason"), [(expire, EXPIRED), (delete, DELETED), (recreate, RECREATED)])
 def test_what_a_run_gave_up_and_did_not_set_aside_the_next_one_does(
     kafka: Kafka,
     shared_data: Path,
     lake: Path,
-    monkeypatch: pytest.MonkeyPatch,
     lose: Callable[..., None],
     reason: str,
 ) -> None:
@@ -180,13 +188,7 @@ def test_what_a_run_gave_up_and_did_not_set_aside_the_next_one_does(
     landed = files(lake)
     lose(kafka, topic)
 
-    def refuse(*_: Any) -> Any:
-        raise LakeAccessError("no space")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(retire, "_set_aside", refuse)
-        with pytest.raises(LakeAccessError):
-            drain(settings, names)
+    give_up_on_a_full_disk(settings, names)
     assert files(lake) == landed
     told = [(f.kind, f.remedy) for f in verify(lake, None, Options()).findings if f.where in landed]
     assert len(told) == len(landed)
@@ -211,13 +213,7 @@ def test_a_rebuild_takes_nothing_that_was_given_up_and_not_set_aside(
     recreate(kafka, topic)
     monkeypatch.setattr(salvage, "salvage", lambda *args: list(args[3]))  # as if they were not whole
 
-    def refuse(*_: Any) -> Any:
-        raise LakeAccessError("no space")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(retire, "_set_aside", refuse)
-        with pytest.raises(LakeAccessError):
-            drain(settings)
+    give_up_on_a_full_disk(settings)
     rebuild_ledger(settings, replace_old=True)
     assert {path: (lake / layout.UNFINISHED / path).read_bytes() for path in landed} == landed
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 CACHED_SCHEMAS = 32
 """Distinct schema texts kept per resolver: a topic has one, seldom two."""
 
-
 ASK_AGAIN_S = 1.0
+"""How long `SchemaResolver.resolve` takes it that a topic has no schema."""
 
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
@@ -146,6 +146,7 @@ class SchemaResolver:
     def forget(self, topic: str) -> None:
         """Look for the schema of a topic anew: it may have been made anew, with other messages."""
         self._topics.pop(topic, None)
+        self._again_at.pop(topic, None)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none.
@@ -153,7 +154,6 @@ class SchemaResolver:
         A topic without a schema is looked at again each second: its schema topic may have come since.
         """
         if time.monotonic() > self._again_at.get(topic, math.inf):
-            self._again_at.pop(topic)
             self.forget(topic)
         found = self._find(topic, message)
         if isinstance(found, str):

@@ -19,7 +19,7 @@ def program() -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """End the process without taking its modules apart one by one, a quarter of a second after a drain.
+    """End the process without taking its modules apart one by one, which takes 0.16 s after a catalog.
 
     What wants to be done at the end is done. Where there is more to wait for, Python ends as it always does.
     """
