@@ -12,7 +12,13 @@ from typing import Literal
 
 from finkbridge import later
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import BrokerError, BrokerTimeoutError, UnknownTopicError, UnreachableError
+from finkbridge.errors import (
+    AuthenticationError,
+    BrokerError,
+    BrokerTimeoutError,
+    UnknownTopicError,
+    UnreachableError,
+)
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration, LedgerPartition
 from finkbridge.parts import message_hash
@@ -62,6 +68,8 @@ class Look:
     """When it began, Unix seconds UTC: what is at the brokers by then is seen."""
     untold: frozenset[tuple[str, str]] = frozenset()
     """Cluster and topic of those that are there, and of which the cluster cannot tell."""
+    refused: frozenset[str] = frozenset()
+    """Clusters that do not answer, as they refuse the credentials."""
 
     @property
     def search(self) -> Search:
@@ -112,6 +120,7 @@ def look(brokers: Mapping[str, Broker], wanted: Mapping[str, Sequence[str]]) -> 
         wanted,
         at,
         frozenset(key for found in looks for key in found.untold),
+        frozenset(cluster for found in looks for cluster in found.refused),
     )
 
 
@@ -181,7 +190,9 @@ def _look_at(broker: Broker, names: Sequence[str]) -> Look:
         there, absent = broker.find(names)
         topics, problems = _describe_each(broker, there)
     except BrokerError as error:
-        return Look(problems=(str(error),), silent=frozenset({broker.name}))
+        silent = frozenset({broker.name})
+        refused = silent if isinstance(error, AuthenticationError) else frozenset()
+        return Look(problems=(str(error),), silent=silent, refused=refused)
     return Look(
         tuple(topics),
         {(broker.name, name): error for name, error in absent.items()},

@@ -18,7 +18,7 @@ from finkbridge import backlog, later
 from finkbridge.backlog import Search
 from finkbridge.broker import Broker
 from finkbridge.drain import Bridge
-from finkbridge.errors import BrokerError, UnknownTopicError, WorkerError
+from finkbridge.errors import AuthenticationError, BrokerError, UnknownTopicError, WorkerError
 from finkbridge.execution import Silent
 from finkbridge.plan import MEAN_MESSAGE_BYTES
 from finkbridge.report import DrainReport
@@ -135,7 +135,8 @@ class Lookout:
     def _look_around(self) -> Sight:
         look = backlog.look({self._broker.name: self._broker}, {self._broker.name: self.names})
         if look.silent:
-            raise BrokerError("; ".join(look.problems))
+            kind = AuthenticationError if look.refused else BrokerError
+            raise kind("; ".join(look.problems))
         ends = {(t.topic, p): marks.end for t in look.topics for p, marks in t.watermarks.items()}
         absent = {name: str(error) for name, error in look.nowhere.items()}
         absent |= {line: line for line in look.problems}  # of single topics: the others are followed
@@ -166,6 +167,8 @@ class Watch:
     """No batch before."""
     told: set[str] = field(default_factory=set)
     """Problems that are known and last."""
+    refusal: str = ""
+    """How the cluster refused the credentials at the last look, if it did."""
     looking: Future[Sight] | None = field(default=None, repr=False)
 
     def fail(self) -> None:
@@ -223,6 +226,9 @@ def follow(bridge: Bridge, names: Sequence[str], teller: Teller) -> None:
     ------
     LakeError
         The lake cannot be written any more, or another coordinator took it over.
+    AuthenticationError
+        All clusters refuse the credentials from the first look on: waiting would not mend that. What a
+        cluster refuses later it may take again.
     """
     Follower(bridge, names, teller).run()
 
@@ -242,6 +248,7 @@ class Follower:
         ]
         self._batch_s = 0.0
         self._absent: dict[str, set[str]] = {}
+        self._was_answered = False
 
     def run(self) -> None:
         """Look and drain until told to stop."""
@@ -265,9 +272,17 @@ class Follower:
                 self._take(watch, looked.result())
             except BrokerError as error:
                 watch.sight = None
+                self._end_in_vain(watch, error)
                 self._fail(watch, [str(error)])
 
+    def _end_in_vain(self, watch: Watch, error: BrokerError) -> None:
+        """Raise if no cluster has ever answered but to refuse the credentials."""
+        watch.refusal = str(error) if isinstance(error, AuthenticationError) else ""
+        if not self._was_answered and all(w.refusal for w in self._watches):
+            raise AuthenticationError("; ".join(dict.fromkeys(w.refusal for w in self._watches)))
+
     def _take(self, watch: Watch, sight: Sight) -> None:
+        self._was_answered = True
         if watch.sight is None and watch.failures:
             watch.recover()
             self._teller.recovered(watch.cluster)

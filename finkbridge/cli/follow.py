@@ -33,7 +33,7 @@ def command(
 
     A batch closes by size or age (settings follow.batch_bytes, follow.batch_age_s). Ctrl-C or SIGTERM ends
     it within 10 s, with what is done committed; a second one at once. Exit codes: 130 or 143 when ended so;
-    1 the lake cannot be written; 2 a bad setting.
+    1 the lake cannot be written, or all clusters refuse the credentials from the start; 2 a bad setting.
     """
     options = {"drain.start": start, "workers": workers}
     context.exit(later.call("finkbridge.cli.following:run", app, topics, options, as_json=as_json))

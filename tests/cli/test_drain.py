@@ -267,11 +267,14 @@ class TestBadInput:
     def test_no_topic_named(self, command: Command, lake: dict[str, Any]) -> None:
         assert "no topics to drain: name some" in only_line(command.run("drain", code=2))
 
-    def test_wrong_password(self, kafka: Kafka, command: Command, topic: str, lake: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("name", ["drain", "follow"])
+    def test_wrong_password(
+        self, kafka: Kafka, command: Command, topic: str, lake: dict[str, Any], name: str
+    ) -> None:
         cluster = "FINKBRIDGE_CLUSTERS__ZTF__"
         secrets = {"SERVERS": kafka.sasl_bootstrap, "USERNAME": kafka.username, "PASSWORD": "wr0ng-one"}
         command.environ = {**command.environ, **{cluster + k: v for k, v in secrets.items()}}
-        done = command.run("drain", topic, code=1)
+        done = command.run(name, topic, code=1)
         assert "cluster ztf: the credentials are refused" in only_line(done)
         assert "wr0ng-one" not in done.stdout + done.stderr
         assert snapshot(command.lake) == lake
