@@ -14,8 +14,23 @@ from finkbridge.later import never_load
 
 def program() -> NoReturn:
     """Run the command line in a process of its own, and end that with the exit code."""
+    _open_streams()
     never_load("pandas")  # Arrow, DuckDB and DataFusion do if it is there, which takes 0.35 s each time
     _end(main())
+
+
+def _open_streams() -> None:
+    """Have what the standard streams are for go nowhere where the caller closed them.
+
+    Else the next file that is opened, the ledger say, gets their number, and whatever prints writes into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _end(code: int) -> NoReturn:

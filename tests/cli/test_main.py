@@ -251,6 +251,18 @@ def test_closed_output_is_silent():
     assert process.returncode == 1
 
 
+def test_streams_that_the_caller_closed_are_no_error_and_no_file(tmp_path: Path) -> None:
+    closing = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", sys.executable]
+    environ = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run([*closing, "-m", "finkbridge.cli", "config"], cwd=tmp_path, check=True, env=environ)
+    code = (
+        "from finkbridge.cli.__main__ import _open_streams; _open_streams(); import os\n"
+        "print('lost'); file = open('data', 'w'); os.write(1, b'lost'); file.write(str(file.fileno()))"
+    )
+    subprocess.run([*closing, "-c", code], cwd=tmp_path, check=True)
+    assert int((tmp_path / "data").read_text()) > 2
+
+
 def test_full_disk_on_output_is_one_line():
     full = Path("/dev/full")
     if not full.exists():
