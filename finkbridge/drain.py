@@ -43,6 +43,9 @@ B = TypeVar("B", bound="Bridge")
 PUBLISH_EVERY_S = 30.0
 """How often a long run publishes the catalog, so that readers see it grow, where nobody says otherwise."""
 
+MERGE_AGAIN_S = 600.0
+"""Pause after a merge that failed: a long run would else read a night's files for each batch, in vain."""
+
 
 def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
     """Drain everything that is at the brokers now into the lake, and end.
@@ -133,6 +136,8 @@ class Bridge:
         """Work that a dead run left may have killed it: it is not done in this process."""
         self.publish_every_s = PUBLISH_EVERY_S
         self._published = time.monotonic()
+        self._merge_at = 0.0
+        """No merging before; monotonic."""
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
@@ -208,13 +213,15 @@ class Bridge:
         return problems + self._refused
 
     def _merge(self) -> list[str]:
-        ledger, merging = self.coordinator.ledger, self.settings.merge
-        if not merging.enabled or self.stopping.is_set():
+        merging = self.settings.merge
+        if not merging.enabled or self.stopping.is_set() or time.monotonic() < self._merge_at:
             return []
-        crowds = ledger.crowds(merging.files)
+        crowds = self.coordinator.ledger.crowds(merging.files)
         problems: list[str] = (
             later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds) if crowds else []
         )
+        if problems:
+            self._merge_at = time.monotonic() + MERGE_AGAIN_S
         return problems
 
     def _publish_if_stale(self) -> None:

@@ -388,6 +388,31 @@ def test_told_to_stop_when_all_is_done_leaves_nothing_to_tell_of(kafka: Kafka, l
     assert (report.succeeded, report.problems, report.total("rows")) == (True, [], 2)
 
 
+def test_files_that_cannot_be_merged_are_left_alone_for_a_while(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bridge that follows would else read all of them with every batch."""
+    topic = kafka.topic("unmerged")
+    with open_bridge(make_settings(lake, kafka.bootstrap, topic, merge={"files": 2, "grace_s": 0})) as bridge:
+
+        def batch() -> list[str]:
+            """Return what could not be merged after one more message."""
+            kafka.produce(topic, points(0))
+            return [problem for problem in bridge.run().problems if "merging failed" in problem]
+
+        assert [batch(), batch()] == [[], []]
+        file = lake / next(path for path in alive_files(lake) if path.startswith("deliveries"))
+        content = file.read_bytes()
+        file.write_bytes(b"no parquet")
+        assert [len(batch()), len(batch())] == [1, 0]
+        file.write_bytes(content)
+        monkeypatch.setattr(bridge, "_merge_at", 0.0)
+        assert batch() == []
+    with Ledger(lake) as ledger:
+        assert ledger.crowds(2) == []
+    assert_consistent(lake)
+
+
 @pytest.mark.parametrize("is_down", [True, False])
 def test_a_cluster_that_goes_away_is_waited_for_once(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, *, is_down: bool
