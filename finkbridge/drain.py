@@ -288,7 +288,7 @@ class Bridge:
     def _plan(
         self, wanted: Wanted, planner: Planner, report: DrainReport, search: Search | None
     ) -> list[SegmentPlan]:
-        pending = planner.pending()
+        pending = planner.settler.pending()
         left = {c: [topic for cluster, topic in pending if cluster == c] for c in wanted}
         look = backlog.look(self.brokers, wanted)
         rest = {
@@ -301,7 +301,7 @@ class Bridge:
         report.problems += dict.fromkeys([*look.problems, *older.problems, *unknown])
         for cluster, topic in pending:
             if (cluster, topic) in older.absent:
-                planner.close_deleted((cluster, topic), pending[cluster, topic])
+                planner.settler.close_deleted((cluster, topic), pending[cluster, topic])
         asked = [(t.cluster, t.topic) for t in look.topics]
         search = search or look.search
         search = replace(search, untold=search.untold | look.untold)
@@ -310,7 +310,7 @@ class Bridge:
         searched = sightings.searched(whole, search, planner.generations)
         sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers, searched)
         for key in sightings.lost(self.coordinator, whole, planner.generations, self.brokers):
-            planner.give_up_deleted(key)
+            planner.settler.give_up_deleted(key)
         return plans
 
 

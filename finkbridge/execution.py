@@ -25,8 +25,9 @@ from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeE
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.plan import in_lanes
-from finkbridge.planning import Key, Planner
+from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
+from finkbridge.settling import Key, key_of
 from finkbridge.values import LandedPart, SegmentPlan
 from finkbridge.workers import Task, run_task
 from finkbridge.workforce import Workforce
@@ -111,7 +112,7 @@ class Execution:
 
     def is_wanted(self, task: Task) -> bool:
         """Whether a plan can still be committed in this run; what ends it may have ended its workers, too."""
-        if task.plan.source.cluster in self._down or _key(task.plan) in self._failed:
+        if task.plan.source.cluster in self._down or key_of(task.plan) in self._failed:
             return False
         return not self.crew.stopping.is_set()
 
@@ -186,7 +187,7 @@ class Execution:
         self._commit(task, parts)
 
     def _is_next(self, plan: SegmentPlan) -> bool:
-        ends = self._ends(*_key(plan))
+        ends = self._ends(*key_of(plan))
         return all(ends[r.partition].next_offset == r.start for r in plan.ranges)
 
     def _ends(self, cluster: str, topic: str) -> dict[int, LedgerPartition]:
@@ -194,7 +195,7 @@ class Execution:
 
     def _same_generation(self, plan: SegmentPlan) -> bool:
         """Look whether the topic was recreated during the fetch: the messages may be of either life."""
-        broker, known = self.brokers[plan.source.cluster], self.planner.generations[_key(plan)]
+        broker, known = self.brokers[plan.source.cluster], self.planner.generations[key_of(plan)]
         topic = plan.source.topic
         topic_id = broker.topic_ids([topic])[topic]
         marks = {} if topic_id and known.topic_id else broker.watermarks([topic])
@@ -220,7 +221,7 @@ class Execution:
             self.crew.listener.committed(plan, parts)
 
     def _fail(self, plan: SegmentPlan, problem: str) -> None:
-        self._failed.add(_key(plan))
+        self._failed.add(key_of(plan))
         if problem not in self.report.problems:
             self.report.problems.append(problem)
 
@@ -248,7 +249,3 @@ class Execution:
 
 def _place(plan: SegmentPlan) -> str:
     return f"{plan.source.topic}: the message at {plan.ranges[0].partition}:{plan.ranges[0].start}"
-
-
-def _key(plan: SegmentPlan) -> Key:
-    return plan.source.cluster, plan.source.topic

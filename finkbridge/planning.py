@@ -1,39 +1,29 @@
 """Step 1 of the way through the house: from what brokers and ledger say to plans that are written down.
 
-Before anything new is planned, what a dead run left is settled: its pending plans are kept and finished
-first, whatever today's limits and topics say; where their messages are gone, they are committed from the
-files that the dead run left (`finkbridge.salvage`). Only what these do not have is abandoned, and a gap is
-recorded.
+Before anything new is planned, what was before is settled (`finkbridge.settling`). A plan that cannot be
+landed as it is, is put off in favour of others of the same offsets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 
-from finkbridge import backlog, cuts, later
-from finkbridge.backlog import Look, TopicAtBroker, is_there
-from finkbridge.broker import Broker, Watermarks
-from finkbridge.errors import FinkbridgeError, GenerationError, LakeError, SalvageError
+from finkbridge import backlog, cuts
+from finkbridge.backlog import Look, TopicAtBroker
+from finkbridge.broker import Broker
+from finkbridge.errors import FinkbridgeError, GenerationError, LakeError
 from finkbridge.ledger import Coordinator
-from finkbridge.ledger.store import KnownGeneration, LedgerPartition
+from finkbridge.ledger.store import KnownGeneration
 from finkbridge.plan import MEAN_MESSAGE_BYTES, Limits, PartitionState, Waiting, expired, segments, share
 from finkbridge.plan import backlog as ranges_waiting
 from finkbridge.report import DrainReport
-from finkbridge.retire import clear_closed, delete_landed, greatest_number, set_lost_aside
+from finkbridge.retire import delete_landed, greatest_number
 from finkbridge.settings import Settings
-from finkbridge.values import MESSAGE_BYTES, LastMessage, OffsetRange, SegmentPlan, TopicGeneration, covers
-
-EXPIRED = "expired at the broker before it was drained"
-RECREATED = "the topic was recreated before it was drained"
-CUT = "the broker lost messages of it before they were drained"
-DELETED = "the topic was deleted before it was drained"
+from finkbridge.settling import EXPIRED, Key, Settler, key_of, nexts_of
+from finkbridge.values import MESSAGE_BYTES, SegmentPlan, TopicGeneration
 
 SPLIT_INTO = 4
 """Pieces of a plan that kills its worker: more of them find the message sooner, and leave more files."""
-
-Key = tuple[str, str]
-"""Cluster and topic."""
 
 
 class Planner:
@@ -62,17 +52,11 @@ class Planner:
         self._ledger = coordinator.ledger
         self._brokers = brokers
         self._settings = settings.drain
-        self._whole_settings = settings
         self._report = report
         self._means = self._ledger.mean_message_bytes()
-        self.generations = self._ledger.generations()
+        self.settler = Settler(coordinator, brokers, settings, report)
+        self.generations = self.settler.generations
         self._left: set[int] = set()
-
-    def pending(self) -> dict[Key, list[SegmentPlan]]:
-        """Return what a dead run left, by cluster and topic; finish setting aside what it gave up."""
-        self._report.problems += set_lost_aside(self._coordinator)
-        plans = sorted(self._ledger.pending_plans(), key=lambda p: (_key(p), p.number))
-        return {key: list(mine) for key, mine in groupby(plans, _key)}
 
     def plan(
         self, look: Look, asked: Iterable[Key], pending: Mapping[Key, list[SegmentPlan]]
@@ -84,7 +68,7 @@ class Planner:
         for seen in (topic for topic in look.topics if topic.cluster not in down):
             key = (seen.cluster, seen.topic)
             try:
-                generation, left = self._settle(seen, pending.get(key, []))
+                generation, left = self.settler.settle(seen, pending.get(key, []))
                 kept += left
                 if key in wanted:
                     waiting[generation.source] = self._waiting(seen, generation, left)
@@ -102,31 +86,7 @@ class Planner:
 
     def estimated_bytes(self, plan: SegmentPlan) -> float:
         """Return the bytes that a plan will fetch, by the mean message of its topic so far."""
-        return self._mean(self.generations[_key(plan)]) * sum(r.offsets for r in plan.ranges)
-
-    def close_deleted(self, key: Key, plans: Sequence[SegmentPlan]) -> None:
-        """Close the plans of a topic that is no more, if the broker says so of this very topic."""
-        cluster, topic = key
-        if self._brokers[cluster].is_gone(topic):
-            try:
-                left = self._salvaged(plans, self.generations[key], {}, DELETED)
-            except SalvageError as error:
-                self._report.problems.append(str(error))
-            else:
-                self._give_up(left, self.generations[key], DELETED)
-            return
-        self._report.problems.append(
-            f"cluster {cluster} does not list {topic}, nor does it say that it was deleted: what was planned "
-            "of it waits; check the user's rights on it"
-        )
-
-    def give_up_deleted(self, key: Key) -> None:
-        """Record what was seen of a topic that is surely no more, and never landed, as lost.
-
-        Not while plans of it wait to be closed: what a dead run landed of them may be committed yet.
-        """
-        if not any(_key(plan) == key for plan in self._ledger.pending_plans()):
-            self._give_up([], self.generations[key], DELETED)
+        return self._mean(self.generations[key_of(plan)]) * sum(r.offsets for r in plan.ranges)
 
     def replan(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan whose messages expired meanwhile off, record the gap, and plan what is still there."""
@@ -143,9 +103,9 @@ class Planner:
             for r in plan.ranges
         ]
         self._report.replanned(plan)
-        if not self._salvaged([plan], generation, marks, EXPIRED):
+        if not self.settler.salvaged([plan], generation, marks, EXPIRED):
             return []
-        self._abandon([plan], gone=[plan])
+        self.settler.abandon([plan], gone=[plan])
         self._record_gaps(generation, states)
         rest = tuple(ranges_waiting(states))
         made = self._coordinator.add_plans(generation, [rest] if rest else [], plan.byte_limit)
@@ -160,8 +120,8 @@ class Planner:
 
     def again(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of one of the same offsets, which is landed anew."""
-        self._abandon([plan])
-        return self._coordinator.add_plans(self.generations[_key(plan)], [plan.ranges], plan.byte_limit)
+        self.settler.abandon([plan])
+        return self._coordinator.add_plans(self.generations[key_of(plan)], [plan.ranges], plan.byte_limit)
 
     def rename(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off whose names are taken by other files, in favour of one with a number of its own.
@@ -173,112 +133,18 @@ class Planner:
             return self.again(plan)
         self._coordinator.abandon([plan])
         self._coordinator.skip_numbers(greatest_number(self._ledger.lake, plan.source.topic))
-        return self._coordinator.add_plans(self.generations[_key(plan)], [plan.ranges], plan.byte_limit)
+        return self._coordinator.add_plans(self.generations[key_of(plan)], [plan.ranges], plan.byte_limit)
 
     def split(self, plan: SegmentPlan) -> list[SegmentPlan]:
         """Put a plan off in favour of smaller ones of the same offsets, which land or fail by themselves."""
-        generation = self.generations[_key(plan)]
-        self._abandon([plan])
+        generation = self.generations[key_of(plan)]
+        self.settler.abandon([plan])
         self._report.replanned(plan)
         piece = -(-sum(r.offsets for r in plan.ranges) // SPLIT_INTO)
         made = self._coordinator.add_plans(generation, segments(plan.ranges, piece, 1.0), plan.byte_limit)
         for new in made:
             self._report.planned(new)
         return made
-
-    def _settle(
-        self, seen: TopicAtBroker, left: list[SegmentPlan]
-    ) -> tuple[KnownGeneration, list[SegmentPlan]]:
-        """Return the topic's generation, a new one if it was recreated, and the pending plans that stand."""
-        key = (seen.cluster, seen.topic)
-        known = self.generations.get(key)
-        if known is not None and backlog.same_generation(
-            self._brokers[seen.cluster], seen, known, self._ledger
-        ):
-            self.generations[key] = known = self._with_topic_id(known, seen.topic_id)
-            self.generations[key] = present = self._resume(seen, known, left)
-            return present, self._keep(seen, known, left) if present is known else []
-        if known is not None:
-            left = self._salvaged(left, known, {}, RECREATED, seen)
-            self._give_up(left, known, RECREATED)
-        self.generations[key] = self._coordinator.add_generation(seen.cluster, seen.topic, seen.topic_id)
-        return self.generations[key], []
-
-    def _resume(
-        self, seen: TopicAtBroker, known: KnownGeneration, left: Sequence[SegmentPlan]
-    ) -> KnownGeneration:
-        """Return the life that a topic goes on in: a new one where its log was cut."""
-        if seen.topic_id is None:
-            return known  # then `same_generation` has looked at the messages
-        found = cuts.resume(self._brokers[seen.cluster], seen, known, self._ledger, left)
-        if not found.cut:
-            self._coordinator.note_epochs(known, found.epochs)
-            return known
-        marks = {
-            p: mark._replace(end=min(mark.end, found.cut.get(p, mark.end)))
-            for p, mark in seen.watermarks.items()
-        }
-        rest = self._salvaged(left, known, marks, CUT, seen)
-        if len(rest) < len(left):
-            return self._resume(seen, known, rest)  # the lake has more of the older life now
-        gone = [plan for plan in left if not is_there(plan, marks)]
-        new, lost = self._coordinator.begin_behind(known, found, left, gone, CUT)
-        self._clear_given_up(known, left, gone, lost)
-        where = ", ".join(f"partition {p} from offset {at} on" for p, at in sorted(found.cut.items()))
-        self._report.problems.append(
-            f"cluster {seen.cluster}: the broker lost messages it had: {seen.topic} {where}; what gets their "
-            f"offsets is drained as generation {new.source.generation}, and the lake keeps what it has; ask "
-            "the cluster's owner what else was lost"
-        )
-        return new
-
-    def _with_topic_id(self, known: KnownGeneration, topic_id: str | None) -> KnownGeneration:
-        """Write an id down when it is first seen: a broker may begin to give them."""
-        if known.topic_id is not None or topic_id is None:
-            return known
-        return self._coordinator.note_topic_id(known, topic_id)
-
-    def _keep(
-        self, seen: TopicAtBroker, generation: KnownGeneration, left: list[SegmentPlan]
-    ) -> list[SegmentPlan]:
-        """Return the pending plans if all of them can still be done; else abandon them, to plan afresh."""
-        left = self._salvaged(left, generation, seen.watermarks, EXPIRED)
-        nexts = _nexts_of(self._ledger.partitions(generation.row_id))
-        if not _stand(left, seen, nexts):
-            self._abandon(left, [plan for plan in left if not is_there(plan, seen.watermarks)])
-            return []
-        if left:
-            self._report.topic(generation.source).lag = sum(r.offsets for plan in left for r in plan.ranges)
-        return left
-
-    def _salvaged(
-        self,
-        plans: Sequence[SegmentPlan],
-        generation: KnownGeneration,
-        marks: Mapping[int, Watermarks],
-        reason: str,
-        next_life: TopicAtBroker | None = None,
-    ) -> list[SegmentPlan]:
-        """Return the pending plans of a life that were not committed from their own files.
-
-        That is done where the broker, by the marks that it has of this life, cannot give them again. Where
-        the life is over, what was landed may be of the next one.
-        """
-        if all(is_there(plan, marks) for plan in plans):
-            return list(plans)
-        broker = self._brokers[generation.source.cluster]
-
-        def is_later(last: LastMessage) -> bool | None:
-            return next_life is not None and backlog.is_of(broker, next_life, last)
-
-        loss = later.call("finkbridge.salvage:Loss", generation, marks, reason, is_later)
-        who = self._coordinator, self._whole_settings, self._report
-        left: list[SegmentPlan] = later.call("finkbridge.salvage:salvage", *who, plans, loss)
-        return left
-
-    def _abandon(self, plans: Sequence[SegmentPlan], gone: Sequence[SegmentPlan] = ()) -> None:
-        self._coordinator.abandon(plans, gone)  # first: it refuses where another coordinator has the lake
-        self._report.problems += clear_closed(self._coordinator, plans, gone)
 
     def _mean(self, generation: KnownGeneration) -> float:
         return max(1.0, self._means.get(generation.row_id, MEAN_MESSAGE_BYTES))
@@ -311,7 +177,7 @@ class Planner:
 
     def _nexts(self, seen: TopicAtBroker, generation: KnownGeneration) -> dict[int, int]:
         """Return each partition's end in the lake; one never seen before gets its start written down."""
-        known = _nexts_of(self._ledger.partitions(generation.row_id))
+        known = nexts_of(self._ledger.partitions(generation.row_id))
         new = [p for p in seen.watermarks if p not in known]
         if not new:
             return known
@@ -339,46 +205,3 @@ class Planner:
                     f"and the lake has it up to {state.next}: its leader may not show all yet, or the broker "
                     "lost messages it had; run again, and ask the cluster's owner if it stays so"
                 )
-
-    def _give_up(self, plans: Sequence[SegmentPlan], generation: KnownGeneration, reason: str) -> None:
-        """Record what was planned or seen of a life that is over, and never landed, as lost."""
-        lost = self._coordinator.give_up(plans, generation, reason)
-        self._clear_given_up(generation, plans, plans, lost)
-
-    def _clear_given_up(
-        self,
-        generation: KnownGeneration,
-        plans: Sequence[SegmentPlan],
-        gone: Sequence[SegmentPlan],
-        lost: Iterable[OffsetRange],
-    ) -> None:
-        """Delete what plans left that were given up, but for those that are gone, and tell what is lost."""
-        self._report.problems += clear_closed(self._coordinator, plans, gone)
-        for gap in lost:
-            self._report.lost(generation.source, gap)
-
-
-def _nexts_of(partitions: Mapping[int, LedgerPartition]) -> dict[int, int]:
-    return {p: row.next_offset for p, row in partitions.items()}
-
-
-def _stand(plans: Sequence[SegmentPlan], seen: TopicAtBroker, nexts: Mapping[int, int]) -> bool:
-    """Whether pending plans follow each other from the lake's end, and the broker has their messages.
-
-    A run that died while it replanned may have left a hole before them, which no commit would ever fill.
-    """
-    for partition, mine in groupby(sorted(r for plan in plans for r in plan.ranges), lambda r: r.partition):
-        ranges = list(mine)
-        whole = OffsetRange(partition, ranges[0].start, ranges[-1].end)
-        marks = seen.watermarks.get(partition)
-        if marks is None or whole.start != nexts.get(partition):
-            return False
-        if whole.start < marks.low or whole.end > marks.end:
-            return False
-        if not covers(ranges, whole):
-            return False
-    return True
-
-
-def _key(plan: SegmentPlan) -> Key:
-    return plan.source.cluster, plan.source.topic

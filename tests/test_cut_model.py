@@ -26,8 +26,9 @@ from finkbridge.errors import BrokerTimeoutError
 from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger
 from finkbridge.ledger import schema as s
-from finkbridge.planning import CUT, Planner
+from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
+from finkbridge.settling import CUT
 from finkbridge.values import Message, OffsetRange
 from finkbridge.verify.offsets import check_offsets
 from tests.support.offline import TIME_MS, Given, point, settings_of
@@ -145,7 +146,7 @@ class World:
         planner = Planner(coordinator, brokers, settings, report)
         seen = TopicAtBroker("ztf", "t", "id", broker.marks)
         look = Look((seen,), wanted={"ztf": ["t"]}, at=TIME_MS / 1000)
-        plans = planner.plan(look, [("ztf", "t")], planner.pending())
+        plans = planner.plan(look, [("ztf", "t")], planner.settler.pending())
         self.shown |= {sent for plan in plans for r in plan.ranges for sent in broker.sent(r)}
         sightings.note(coordinator, look, planner.generations, report.topics, brokers, {})
         if report.topics:

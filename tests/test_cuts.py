@@ -15,9 +15,9 @@ from finkbridge.drain import drain
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import read_coverage
-from finkbridge.planning import CUT
 from finkbridge.rebuild import rebuild_ledger
 from finkbridge.settings import DrainSettings
+from finkbridge.settling import CUT
 from tests.support.command import Command
 from tests.support.dying import COORDINATOR, killed_at
 from tests.support.kafka import Kafka

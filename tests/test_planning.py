@@ -16,9 +16,9 @@ from finkbridge.drain import drain, open_bridge
 from finkbridge.errors import BrokerError, CommitConflictError
 from finkbridge.execution import Execution
 from finkbridge.ledger import Coordinator, Ledger, coordinate, schema, seen
-from finkbridge.planning import DELETED, EXPIRED, RECREATED
 from finkbridge.report import TopicReport
 from finkbridge.settings import Settings
+from finkbridge.settling import DELETED, EXPIRED, RECREATED
 from tests.support.kafka import Kafka
 from tests.support.lake import (
     assert_consistent,

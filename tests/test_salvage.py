@@ -25,9 +25,9 @@ from finkbridge.execution import Execution
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
-from finkbridge.planning import DELETED, EXPIRED, RECREATED
 from finkbridge.rebuild import rebuild_ledger
 from finkbridge.settings import Settings
+from finkbridge.settling import DELETED, EXPIRED, RECREATED
 from finkbridge.values import LandedPart, OffsetRange, SegmentPlan
 from finkbridge.verify import Options, verify
 from tests.support.dying import COORDINATOR, killed_at
