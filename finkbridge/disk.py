@@ -22,6 +22,11 @@ READ_BYTES = 1 << 20
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What file systems say that know no second name of a file."""
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "ceph", "lustre"}
+)
+"""Whose locks SQLite cannot trust."""
+
 
 class Staging:
     """Files of one part, before they are in their place.
@@ -225,3 +230,17 @@ def make_folders(folder: Path) -> list[Path]:
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
     return [new.parent for new in missing]
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that holds `path`; empty where the system does not tell."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.is_file():
+        return ""
+    at, best, kind = path.resolve(), -1, ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        _, folder, found, *_ = line.split()
+        where = Path(folder.replace("\\040", " "))
+        if at.is_relative_to(where) and len(where.parts) >= best:
+            best, kind = len(where.parts), found
+    return kind

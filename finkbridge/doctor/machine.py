@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import func, select, text
 
+from finkbridge.disk import NETWORK_FILE_SYSTEMS, file_system
 from finkbridge.doctor.findings import Finding
 from finkbridge.errors import NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.adopt import has_archive, is_blank
-from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
 from finkbridge.settings import Loaded, Settings
 from finkbridge.verify import check_ledger
 

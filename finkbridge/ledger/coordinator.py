@@ -20,8 +20,9 @@ from finkbridge import layout
 from finkbridge.errors import CommitConflictError
 from finkbridge.ledger import identity, landed, locks, rows, seen
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.database import translated
 from finkbridge.ledger.reconcile import reconcile
-from finkbridge.ledger.store import KnownGeneration, Ledger, translated
+from finkbridge.ledger.store import KnownGeneration, Ledger
 from finkbridge.values import (
     KnownSchema,
     LandedFile,

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 
 from finkbridge import layout
 from finkbridge.errors import LakeAccessError, LakeBusyError
-from finkbridge.ledger.store import Ledger, translated
+from finkbridge.ledger.database import translated
+from finkbridge.ledger.store import Ledger
 
 ADVISORY_LOCK = 0x66696E6B  # "fink": one ledger a database
 

@@ -9,9 +9,9 @@ from errno import EXDEV
 from pathlib import Path
 
 from finkbridge import disk, layout
+from finkbridge.disk import NETWORK_FILE_SYSTEMS, file_system
 from finkbridge.errors import LakeAccessError
 from finkbridge.layout import SegmentName
-from finkbridge.ledger.store import NETWORK_FILE_SYSTEMS, file_system
 
 DEEPEST = 3
 """Levels of folders below the output folder: year, month and day."""

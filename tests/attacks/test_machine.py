@@ -64,7 +64,7 @@ def test_locked(world: World, when: str) -> None:
     """Ledger locked by another program for longer than the busy timeout"""
     topic = world.topic()
     assert world.run("drain", topic, "--max-messages", "3").code == 0
-    constants = {"finkbridge.ledger.store:BUSY_TIMEOUT_S": 0.5}
+    constants = {"finkbridge.ledger.database:BUSY_TIMEOUT_S": 0.5}
     with closing(sqlite3.connect(world.lake / "ledger.db", check_same_thread=False)) as other:
         other.isolation_level = None
 

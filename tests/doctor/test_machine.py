@@ -14,7 +14,7 @@ from finkbridge import layout
 from finkbridge.doctor import machine
 from finkbridge.doctor.findings import Finding, limited
 from finkbridge.ledger import Ledger, coordinate
-from finkbridge.ledger.store import RESTORE
+from finkbridge.ledger.database import RESTORE
 from finkbridge.settings import Settings, load_settings
 from tests.support.offline import fill, messages_of, point
 

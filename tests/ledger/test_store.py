@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger, coordinate
-from finkbridge.ledger.store import translated
+from finkbridge.ledger.database import translated
 from finkbridge.settings import Settings
 
 NOBODY = 65534
