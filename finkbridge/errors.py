@@ -7,6 +7,7 @@ range, a rejected message) are values, not errors.
     |-- SettingsError            a bad setting, credentials file or argument
     |-- BrokerError              the Kafka side
     |   |-- AuthenticationError  the cluster refuses the credentials
+    |   |   `-- ForbiddenError   it knows the user, who has no right to this
     |   |-- UnreachableError     no broker of the cluster answers
     |   |-- UnknownTopicError    no such topic
     |   |-- BrokerTimeoutError   the cluster answered before, and then stopped
@@ -55,6 +56,10 @@ class BrokerError(FinkbridgeError):
 
 class AuthenticationError(BrokerError):
     """The cluster refuses the credentials."""
+
+
+class ForbiddenError(AuthenticationError):
+    """The cluster knows the user, who has no right to do this."""
 
 
 class UnreachableError(BrokerError):

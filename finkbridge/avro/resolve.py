@@ -15,7 +15,7 @@ from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.unfold import columns_of
 from finkbridge.avro.versions import SchemaFolder, is_version_key
-from finkbridge.errors import DecodeError, SchemaError
+from finkbridge.errors import DecodeError, ForbiddenError, SchemaError
 from finkbridge.values import Message, TopicGeneration
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
     The sources, in this order: the user's `override`; the header of a value that is itself a container file;
-    the message key, where it is the schema's JSON; what the registry of the `lookups` has for the id that the
-    value begins with; the file that the key names in their folder of `versions`; what
-    `topic_schema` finds for the topic, asked until there is one.
+    the message key, where it is the schema's JSON; the file that the key names in the `lookups`' folder of
+    `versions`; what `topic_schema` finds for the topic, asked until there is one; what the registry has for
+    the id that the value begins with. That is the last, as any datum may begin like such an id.
     """
 
     def __init__(
@@ -127,6 +127,8 @@ class SchemaResolver:
         self._versions = None if lookups is None else lookups.versions
         self._registry = None if lookups is None else lookups.registry
         self._numbered: dict[int, bytes] = {}
+        self._framed: set[str] = set()
+        """Topics whose schemas are in the registry: nobody waits for another of theirs."""
         self._named: dict[tuple[bytes, str], list[bytes]] = {}
         self._used: dict[str, int] = {}
         """Columns of the schemas that are known or new in the plan, by fingerprint."""
@@ -147,13 +149,14 @@ class SchemaResolver:
         """Look for the schema of a topic anew: it may have been made anew, with other messages."""
         self._topics.pop(topic, None)
         self._again_at.pop(topic, None)
+        self._framed.discard(topic)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none.
 
         A topic without a schema is looked at again each second: its schema topic may have come since.
         """
-        if time.monotonic() > self._again_at.get(topic, math.inf):
+        if topic not in self._framed and time.monotonic() > self._again_at.get(topic, math.inf):
             self.forget(topic)
         found = self._find(topic, message)
         if isinstance(found, str):
@@ -164,20 +167,21 @@ class SchemaResolver:
         except ValueError as error:
             return f"the container file in the value: {error}"
 
-    def _registered(self, message: Message, value: bytes) -> int | None:
-        """Return the schema id that a value begins with; a key that is the schema tells more."""
-        if self._registry is None or value[0] != 0 or len(value) <= REGISTRY_HEADER_BYTES:
-            return None
-        return None if _is_json(message.key) else int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
+    def _by_registry(self, topic: str, message: Message, value: bytes) -> WriterSchema | str | None:
+        """Return what the registry has for the id that a value begins with; None where that is none.
 
-    def _by_number(self, number: int) -> WriterSchema | str:
+        A key that is the schema tells more.
+        """
+        if self._registry is None or _is_json(message.key) or (number := _number_of(value)) is None:
+            return None
         text = self._numbered.get(number)
-        if text is None and self._registry is not None:
+        if text is None:
             text = self._registry(number)
         if text is None:
-            return f"no writer schema: the registry has none of the id {number}"
+            return f"the registry has none of the id {number}"
         if len(self._numbered) < CACHED_SCHEMAS:
             self._numbered[number] = text
+        self._framed.add(topic)
         found = self._parse(text)
         return f"the registry's schema {number}: {found}" if isinstance(found, str) else found
 
@@ -188,7 +192,7 @@ class SchemaResolver:
         """
         self._met.clear()
         self._named.clear()
-        if isinstance(self._topics.get(topic), str):
+        if topic not in self._framed and isinstance(self._topics.get(topic), str):
             del self._topics[topic]
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
         rejected: list[tuple[int, str]] = []
@@ -226,15 +230,31 @@ class SchemaResolver:
             return "null value" if value is None else "empty value"
         header = _container_header(value)
         if header is not None:
-            schema = self._override or self._parse(header.metadata["avro.schema"])
-            framing = Framing.CONTAINER
-            if isinstance(schema, str):
-                return f"the container file in the value: {schema}"
-        elif (number := self._registered(message, value)) is not None:
-            schema, framing = self._override or self._by_number(number), Framing.REGISTRY
-        else:
-            schema, framing = self._override or self._by_key(topic, message.key, value), Framing.BARE
-        return schema if isinstance(schema, str) else (schema, framing)
+            return self._contained(header)
+        if self._override is not None:
+            return self._override, self._framing(topic, message, value)
+        schema = self._by_key(topic, message.key, value)
+        if isinstance(schema, WriterSchema):
+            return schema, Framing.BARE
+        registered = self._by_registry(topic, message, value)
+        if isinstance(registered, WriterSchema):
+            return registered, Framing.REGISTRY
+        return schema + (f"; {registered}" if registered else _hint(message.key, value))
+
+    def _contained(self, header: Header) -> tuple[WriterSchema, Framing] | str:
+        """Return the schema of a value that is a container file."""
+        schema = self._override or self._parse(header.metadata["avro.schema"])
+        if isinstance(schema, str):
+            return f"the container file in the value: {schema}"
+        return schema, Framing.CONTAINER
+
+    def _framing(self, topic: str, message: Message, value: bytes) -> Framing:
+        """Return how a value holds a datum of the user's schema, which the registry need not know."""
+        registered = self._by_registry(topic, message, value)
+        if registered is None or self._override is None:
+            return Framing.BARE
+        is_framed = isinstance(registered, WriterSchema) or not _fits(self._override, value)
+        return Framing.REGISTRY if is_framed else Framing.BARE
 
     def _is_final(self, key: bytes | None) -> bool:
         return _is_json(key) or (self._versions is None and self._registry is None)
@@ -251,7 +271,7 @@ class SchemaResolver:
                 self._again_at[topic] = time.monotonic() + ASK_AGAIN_S
         found = self._topics[topic]
         if isinstance(found, str):
-            return found + (f"; the key: {keyed}" if keyed else _hint(key, value))
+            return found + (f"; the key: {keyed}" if keyed else "")
         return found
 
     def _by_version(self, topic: str, key: bytes, value: bytes) -> WriterSchema | str | None:
@@ -268,7 +288,12 @@ class SchemaResolver:
         return next(iter([*fitting, *found]), None)
 
     def _by_topic(self, topic: str) -> WriterSchema | str:
-        text = self._topic_schema(topic)
+        try:
+            text = self._topic_schema(topic)
+        except ForbiddenError:  # as some clusters say of any topic that is not there
+            if self._registry is None:
+                raise
+            text = None
         if text is None:
             return f"no writer schema: neither in the key, nor in {topic}_schema, nor given with --schema"
         found = self._parse(text)
@@ -334,14 +359,21 @@ def _fits(schema: WriterSchema, datum: bytes) -> bool:
     return True
 
 
+def _number_of(value: bytes) -> int | None:
+    """Return the identifier of a schema in a registry that a value begins with; None where it has none."""
+    if value[0] != 0 or len(value) <= REGISTRY_HEADER_BYTES:
+        return None
+    number = int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
+    return number if number <= LARGEST_ID else None
+
+
 def _hint(key: bytes | None, value: bytes) -> str:
     """Return what else may name a schema, as an addition to a reason."""
+    if _is_json(key):
+        return ""
     if key is not None and is_version_key(key):
         return f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
-    if value[0] == 0 and len(value) > REGISTRY_HEADER_BYTES:
-        number = int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
-        if number > LARGEST_ID:  # it is no identifier, and the value no registry's
-            return ""
+    if (number := _number_of(value)) is not None:
         return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
     return ""
 

@@ -12,6 +12,7 @@ from finkbridge.errors import (
     AuthenticationError,
     BrokerError,
     BrokerTimeoutError,
+    ForbiddenError,
     UnknownTopicError,
     UnreachableError,
 )
@@ -85,7 +86,7 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
     ),
     (
         FORBIDDEN,
-        AuthenticationError,
+        ForbiddenError,
         "no right to do this ({said}): ask the cluster's owner for access, or leave the topic out",
     ),
     (

@@ -10,7 +10,7 @@ import pytest
 from finkbridge.avro.portions import portions
 from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
 from finkbridge.avro.versions import SchemaFolder
-from finkbridge.errors import RegistryError, SettingsError
+from finkbridge.errors import ForbiddenError, RegistryError, SettingsError
 from tests.avro.samples import encode, messages_of, record_of, schema_of
 from tests.avro.test_resolve import message
 
@@ -98,7 +98,10 @@ def test_the_registry_is_asked_once_an_id() -> None:
 
 def test_an_id_that_the_registry_does_not_know() -> None:
     found = registry([]).resolve("t", message(b"\0\0\0\0\x05" + DATUM))
-    assert found == "no writer schema: the registry has none of the id 5"
+    assert str(found).startswith(
+        "no writer schema: neither in the key, nor in t_schema, nor given with --schema"
+    )
+    assert str(found).endswith("; the registry has none of the id 5")
 
 
 def test_a_registry_that_is_down_is_an_error_and_no_quarantine() -> None:
@@ -115,6 +118,57 @@ def test_a_key_that_is_the_schema_tells_more_than_a_zero_byte() -> None:
     asked: list[int] = []
     assert registry(asked).resolve("t", message(zero, SCHEMA.text)) == Resolved(SCHEMA, zero, Framing.BARE)
     assert asked == []
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_a_registry_is_not_asked_for_what_a_schema_topic_or_a_folder_has(tmp_path: Path, down: bool) -> None:
+    """Any datum may begin like an id: real alerts do."""
+
+    def schema(_: int) -> bytes | None:
+        if down:
+            raise RegistryError("down")
+        return OTHER.text
+
+    (tmp_path / f"{KEY.decode()}.avsc").write_bytes(SCHEMA.text)
+    zero = encode(SCHEMA, {"a": 0, "b": "more than five"})
+    for keyed in (KEY, None, b"7"):
+        lookups = Lookups(SchemaFolder(tmp_path), schema)
+        resolver = SchemaResolver(topic_schema=lambda _: SCHEMA.text, lookups=lookups)
+        assert resolver.resolve("t", message(zero, keyed)) == Resolved(SCHEMA, zero, Framing.BARE)
+        (group,) = resolver.group("t", [message(zero, keyed)] * 2).groups
+        assert (group.schema, group.framing, group.datums) == (SCHEMA, Framing.BARE, [zero] * 2)
+
+
+def test_a_topic_of_a_registry_is_not_asked_for_a_schema_again_and_again() -> None:
+    asked: list[str] = []
+    lookups = Lookups(registry=lambda _: SCHEMA.text)
+    resolver = SchemaResolver(topic_schema=asked.append, lookups=lookups)
+    for _ in range(3):
+        resolver.group("t", [message(WIRE)])
+        assert resolver.resolve("t", message(WIRE)) == Resolved(SCHEMA, DATUM, Framing.REGISTRY)
+    assert asked == ["t"]
+    resolver.forget("t")
+    resolver.group("t", [message(WIRE)])
+    assert asked == ["t", "t"]
+
+
+def test_a_schema_topic_that_may_not_be_read_is_none_where_there_is_a_registry() -> None:
+    """A cluster with rights says that of any topic which is not there."""
+
+    def forbidden(_: str) -> bytes | None:
+        raise ForbiddenError("no right")
+
+    lookups = Lookups(registry=lambda _: SCHEMA.text)
+    resolver = SchemaResolver(topic_schema=forbidden, lookups=lookups)
+    assert resolver.resolve("t", message(WIRE)) == Resolved(SCHEMA, DATUM, Framing.REGISTRY)
+    with pytest.raises(ForbiddenError):
+        SchemaResolver(topic_schema=forbidden).resolve("t", message(WIRE))
+
+
+def test_the_users_schema_takes_a_bare_datum_that_begins_like_an_id() -> None:
+    zero = encode(SCHEMA, {"a": 0, "b": "more than five"})
+    resolver = SchemaResolver(override=SCHEMA, lookups=Lookups(registry=lambda _: None))
+    assert resolver.resolve("t", message(zero)) == Resolved(SCHEMA, zero, Framing.BARE)
 
 
 def test_without_a_registry_no_value_is_taken_for_its_format() -> None:

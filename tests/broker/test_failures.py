@@ -11,6 +11,7 @@ from finkbridge.errors import (
     AuthenticationError,
     BrokerError,
     BrokerTimeoutError,
+    ForbiddenError,
     UnknownTopicError,
     UnreachableError,
 )
@@ -27,7 +28,7 @@ def test_a_leader_that_is_being_elected_is_waited_for() -> None:
     ("code", "kind"),
     [
         (KafkaError._AUTHENTICATION, AuthenticationError),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, AuthenticationError),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ForbiddenError),
         (KafkaError._TRANSPORT, UnreachableError),
         (KafkaError._RESOLVE, UnreachableError),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, UnknownTopicError),
