@@ -26,7 +26,7 @@ from finkbridge.disk import clear_scratch
 from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
-from finkbridge.ledger.adopt import has_archive, refuse_if_lost
+from finkbridge.ledger.adopt import has_archive, refuse_if_lost, refuse_to_begin
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges, skip_used_numbers
@@ -105,6 +105,7 @@ def open_as(kind: type[B], settings: Settings, first: Sequence[str] | None = Non
         }
         if first is not None and _is_new(settings):
             _refuse_in_vain(brokers, settings.wanted(first))
+        refuse_to_begin(settings.lake, settings.ledger_url)
         ledger = stack.enter_context(Ledger(settings.lake, settings.ledger_url, create=True))
         coordinator = stack.enter_context(coordinate(ledger))
         refuse_if_lost(ledger)

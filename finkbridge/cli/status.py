@@ -120,7 +120,9 @@ def run_line(run: RunStatus | None, now: float) -> str:
     if run.state == "dead":
         return f"last run: {run.kind} of {_utc(run.started_at)} died; the next one finishes it first"
     ended = run.ended_at or run.started_at
-    done = f"{run.summary.get('messages', 0):,} messages in {human_duration(ended - run.started_at)}"
+    done = "its report is damaged: run finkbridge verify"
+    if "messages" in run.summary:
+        done = f"{run.summary['messages']:,} messages in {human_duration(ended - run.started_at)}"
     problems = "; ".join(run.summary.get("problems", ()))
     line = f"last run: {run.kind}, {human_duration(now - ended)} ago ({_utc(ended)}), {run.state}, {done}"
     return f"{line}: {problems}" if problems else line

@@ -94,6 +94,12 @@ def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
             )
 
 
+def refuse_to_begin(lake: Path, url: str | None = None) -> None:
+    """Raise LakeAccessError where the file of the ledger is gone: a new one would know of nothing."""
+    if url is None and not (lake / layout.LEDGER).is_file() and has_archive(lake):
+        raise LakeAccessError(_lost(lake))
+
+
 def open_known(lake: Path, url: str | None = None) -> Ledger:
     """Open a lake's ledger to read what is in the lake.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Row, func, inspect, select
+from sqlalchemy import Connection, LargeBinary, Row, Select, cast, func, inspect, select
 
 from finkbridge.errors import (
     LakeError,
@@ -194,10 +194,24 @@ class Ledger:
             return {row.schema_id: row.content for row in connection.execute(query)}
 
     def last_run(self) -> dict[str, Any] | None:
-        """Newest run of drain or follow, with its summary; None if there was none."""
+        """Newest run of drain or follow, with its summary; None if there was none.
+
+        A summary that is damaged is empty: it is a report, and stops nobody.
+        """
         with self.reading() as connection:
-            row = connection.execute(select(s.runs).order_by(s.runs.c.id.desc()).limit(1)).first()
-        return None if row is None else {**row._asdict(), "summary": json.loads(row.summary)}
+            row = connection.execute(self._runs().order_by(s.runs.c.id.desc()).limit(1)).first()
+        return None if row is None else {**row._asdict(), "summary": _report(row.summary) or {}}
+
+    def damaged_reports(self) -> list[int]:
+        """Return the runs whose summaries nobody can read."""
+        with self.reading() as connection:
+            return [row.id for row in connection.execute(self._runs()) if _report(row.summary) is None]
+
+    def _runs(self) -> Select[Any]:
+        """Read runs, with summaries as bytes where damaged text could not even be fetched."""
+        columns = [column for column in s.runs.c if column is not s.runs.c.summary]
+        summary = cast(s.runs.c.summary, LargeBinary) if self.is_sqlite else s.runs.c.summary
+        return select(*columns, summary.label("summary"))
 
     def _create(self) -> None:
         if inspect(self.engine).has_table(s.meta.name):
@@ -224,6 +238,16 @@ class Ledger:
         if not self.is_sqlite:
             with self.engine.connect() as connection:
                 identity.refuse_other(connection, self.lake)
+
+
+def _report(text: bytes | str) -> dict[str, Any] | None:
+    """Return the summary of a run; None where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_one = isinstance(found, dict) and isinstance(found.get("problems", []), list)
+    return found if is_one and isinstance(found.get("messages", 0), int) else None
 
 
 def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:

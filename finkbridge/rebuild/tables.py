@@ -27,7 +27,7 @@ from finkbridge.drain import Bridge
 from finkbridge.errors import DecodeError, FinkbridgeError, LakeError
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import rebuilt as r
-from finkbridge.ledger.adopt import refuse_if_lost
+from finkbridge.ledger.adopt import refuse_if_lost, refuse_to_begin
 from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
@@ -88,6 +88,7 @@ def holding(settings: Settings, *, to_rebuild: bool = False) -> Iterator[Bridge]
         Another coordinator has the lake, its ledger is lost, or its tables are missing and nobody is about
         `to_rebuild` them.
     """
+    refuse_to_begin(settings.lake, settings.ledger_url)
     with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
         refuse_if_lost(ledger, to_rebuild=to_rebuild)
         clear_scratch(settings.lake)

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from finkbridge import later, layout
 from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.adopt import has_archive
 from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
@@ -88,9 +89,10 @@ def verify(
         with Ledger(lake, url) as ledger:
             _verify(ledger, options, report, watcher or Unwatched())
     except NoLakeError:
-        if not (lake / layout.LEDGER).is_file() or url is not None:
+        is_there = (lake / layout.LEDGER).is_file()
+        if url is not None or not (is_there or has_archive(lake)):
             raise
-        report.add(_lost("is empty"))
+        report.add(_lost("is empty" if is_there else "is gone"))
     except LakeAccessError as error:
         if url is not None or options.prune:
             raise
@@ -130,6 +132,8 @@ def check_ledger(ledger: Ledger) -> Iterator[Finding]:
         yield from check_database(ledger)
         with ledger.reading() as connection:
             yield from check_offsets(connection)
+        for run in ledger.damaged_reports():
+            yield Finding("counts", f"run {run}", "its report is damaged", RESTORE_LEDGER)
         with ledger.reading() as connection:
             if tables_missing(connection):
                 yield NO_TABLES

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import finkbridge
+from finkbridge import layout
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Ledger
 from tests.support.command import Command
@@ -42,7 +43,7 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> Command:
 
 
 def test_every_command_says_that_the_ledger_is_lost(command: Command) -> None:
-    before = data_files(command.lake)
+    before, was_there = data_files(command.lake), (command.lake / layout.LEDGER).exists()
     for words in COMMANDS:
         done = command.run(*words, code=1)
         assert "has an archive and its ledger is lost" in done.stderr, (words, done)
@@ -50,6 +51,9 @@ def test_every_command_says_that_the_ledger_is_lost(command: Command) -> None:
         assert done.stdout == "", words
     with pytest.raises(LakeAccessError, match="its ledger is lost"):
         finkbridge.scan("deliveries", command.lake)
+    (finding,) = command.json("verify", code=1)["findings"][:1]
+    assert "rebuild --ledger" in finding["remedy"]
     assert data_files(command.lake) == before
+    assert (command.lake / layout.LEDGER).exists() == was_there, "a new one would look like an old copy"
     command.run("rebuild", "--ledger")
     assert '"count_star()": 4' in command.run("sql", COMMANDS[2][1], "--json").stdout

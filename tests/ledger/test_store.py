@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,11 +16,13 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import OperationalError
 
+from finkbridge import layout
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger.database import translated
 from finkbridge.settings import Settings
+from finkbridge.verify.run import check_ledger
 
 NOBODY = 65534
 
@@ -91,3 +94,25 @@ def test_an_error_of_the_disk_says_when_it_is_full(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises(LakeAccessError, match=advice), translated(tmp_path):
         raise OperationalError("", None, sqlite3.OperationalError("disk I/O error"))
+
+
+@pytest.mark.parametrize(
+    "report", ["", "{x", "[]", "7", "null", '{"problems": 7}', '{"messages": "7"}', b"{\xff", "[" * 100_000]
+)
+def test_a_damaged_report_of_a_run_stops_nothing_and_is_found(tmp_path: Path, report: str | bytes) -> None:
+    with Ledger(tmp_path / "lake", create=True) as ledger:
+        with coordinate(ledger) as coordinator:
+            runs = [coordinator.start_run("drain") for _ in range(2)]
+            for run in runs:
+                coordinator.end_run(run, "succeeded", {"messages": 1, "problems": []})
+        assert ledger.damaged_reports() == []
+        assert (ledger.last_run() or {})["summary"] == {"messages": 1, "problems": []}
+        with closing(sqlite3.connect(tmp_path / "lake" / layout.LEDGER)) as db, db:
+            change = "UPDATE runs SET summary = CAST(? AS TEXT) WHERE id = ?"
+            db.execute(change, (report if isinstance(report, bytes) else report.encode(), runs[-1]))
+        assert ledger.damaged_reports() == [runs[-1]]
+        assert (ledger.last_run() or {})["summary"] == {}
+        (finding,) = check_ledger(ledger)
+        assert (finding.where, finding.problem) == (f"run {runs[-1]}", "its report is damaged")
+        with coordinate(ledger) as coordinator:
+            assert not coordinator.is_after_death()
