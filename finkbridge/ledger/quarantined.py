@@ -194,8 +194,12 @@ def _query(connection: Connection, selection: Selection) -> Select[Any]:
         query = query.where(q.state == selection.state)
     if selection.topics:
         known = connection.execute(select(g.id, g.topic)).all()
-        patterns = selection.topics
-        query = query.where(q.generation_id.in_([k.id for k in known if _matches(k.topic, patterns)]))
+        lives = [k.id for k in known if _matches(k.topic, selection.topics)]
+        if not lives:
+            raise SettingsError(
+                f"the lake has no topic {' or '.join(selection.topics)}: see finkbridge status"
+            )
+        query = query.where(q.generation_id.in_(lives))
     if selection.named:
         query = query.where(or_(*map(_is_named, selection.named)))
     return query

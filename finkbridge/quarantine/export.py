@@ -23,8 +23,9 @@ def export(entry: Entry, rejected: Rejected, folder: Path) -> list[Path]:
     SettingsError
         A file of one of the names is there.
     """
-    message = rejected.message
-    stem = layout.message_stem(entry.source.topic, entry.source.generation, entry.partition, entry.offset)
+    message, source = rejected.message, entry.source
+    stem = layout.message_stem(source.topic, source.generation, entry.partition, entry.offset)
+    stem = f"{source.cluster}-{stem}"  # two clusters may have a topic of one name
     contents = {".value": message.value, ".key": message.key, ".json": _rest(entry, rejected)}
     given = {folder / f"{stem}{suffix}": data for suffix, data in contents.items() if data is not None}
     folder.mkdir(parents=True, exist_ok=True)
