@@ -191,7 +191,7 @@ def _look_at(broker: Broker, names: Sequence[str]) -> Look:
         topics, problems = _describe_each(broker, there)
     except BrokerError as error:
         silent = frozenset({broker.name})
-        refused = silent if isinstance(error, AuthenticationError) else frozenset()
+        refused = silent if type(error) is AuthenticationError else frozenset()  # rights may be given yet
         return Look(problems=(str(error),), silent=silent, refused=refused)
     return Look(
         tuple(topics),

@@ -139,6 +139,8 @@ class Bridge:
         self._published = time.monotonic()
         self._merge_at = 0.0
         """No merging before; monotonic."""
+        self._unmerged: list[str] = []
+        """What could not be merged when that was tried last."""
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
@@ -215,15 +217,15 @@ class Bridge:
 
     def _merge(self) -> list[str]:
         merging = self.settings.merge
-        if not merging.enabled or self.stopping.is_set() or time.monotonic() < self._merge_at:
+        if not merging.enabled or self.stopping.is_set():
             return []
-        crowds = self.coordinator.ledger.crowds(merging.files)
-        problems: list[str] = (
-            later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds) if crowds else []
-        )
-        if problems:
-            self._merge_at = time.monotonic() + MERGE_AGAIN_S
-        return problems
+        if time.monotonic() >= self._merge_at:
+            crowds = self.coordinator.ledger.crowds(merging.files)
+            self._unmerged = (
+                later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds) if crowds else []
+            )
+            self._merge_at = time.monotonic() + (MERGE_AGAIN_S if self._unmerged else 0)
+        return list(self._unmerged)
 
     def _publish_if_stale(self) -> None:
         with self.coordinator.ledger.reading() as connection:

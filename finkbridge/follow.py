@@ -277,7 +277,7 @@ class Follower:
 
     def _end_in_vain(self, watch: Watch, error: BrokerError) -> None:
         """Raise if no cluster has ever answered but to refuse the credentials."""
-        watch.refusal = str(error) if isinstance(error, AuthenticationError) else ""
+        watch.refusal = str(error) if type(error) is AuthenticationError else ""
         if not self._was_answered and all(w.refusal for w in self._watches):
             raise AuthenticationError("; ".join(dict.fromkeys(w.refusal for w in self._watches)))
 

@@ -23,8 +23,9 @@ from finkbridge import surveys
 from finkbridge.avro.archive import Archive, read_archive
 from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
+from finkbridge.avro.parser import Budget
 from finkbridge.avro.portions import portions, unfolding
-from finkbridge.avro.resolve import Budget, Framing, Lookups, SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed

@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from finkbridge.values import TopicGeneration
+
 LEDGER = "ledger.db"
 LOCK = "ledger.lock"
 LAKE_ID = "lake.id"
@@ -221,10 +223,13 @@ def landed_path(file: str) -> str:
     return f"{LANDED}/{file.rpartition('/')[2]}"
 
 
-def message_stem(topic: str, generation: int, partition: int, offset: int) -> str:
-    """Name of a file outside of the lake that has one message, without its suffix."""
-    safe = re.sub(r"[^A-Za-z0-9._~-]", "_", short_topic(topic))
-    return f"{safe}-g{generation}-p{partition:05d}-o{offset:019d}"
+def message_stem(source: TopicGeneration, partition: int, offset: int) -> str:
+    """Name of a file outside of the lake that has one message, without its suffix.
+
+    The cluster is in it, as two clusters may have a topic of one name; no cluster's name has a dot.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._~-]", "_", f"{source.cluster}.{short_topic(source.topic)}")
+    return f"{safe}-g{source.generation}-p{partition:05d}-o{offset:019d}"
 
 
 def scratch_path(random: str, suffix: str) -> str:

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
-from finkbridge.avro.schemas import WriterSchema, fingerprint_of, parse_schema
+from finkbridge.avro.parser import CACHED_SCHEMAS, Budget, Parser
+from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
-from finkbridge.avro.unfold import columns_of
 from finkbridge.avro.versions import SchemaFolder, is_version_key
-from finkbridge.errors import DecodeError, ForbiddenError, SchemaError
+from finkbridge.errors import DecodeError, ForbiddenError
 from finkbridge.values import Message, TopicGeneration
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-CACHED_SCHEMAS = 32
-"""Distinct schema texts kept per resolver: a topic has one, seldom two."""
-
 ASK_AGAIN_S = 1.0
 """How long `SchemaResolver.resolve` takes it that a topic has no schema."""
-
-MAX_TEXT_BYTES = 16 << 20
-"""Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
-
-_REQUEUE = "requeue the message if it is wanted"
-
-MOST_OF_BUDGET = 0.25
-"""Share of a topic's columns that one schema may have: no single message takes them from all that follow."""
 
 
 class Framing(StrEnum):
@@ -92,15 +81,6 @@ class Lookups:
     """By the id at the begin of the value: gives the schema's text, or None where there is none."""
 
 
-class Budget(NamedTuple):
-    """How much a topic's life may bring."""
-
-    schemas: int | None = None
-    """Writer schemas; None: as many as it likes, and their texts are not bounded either."""
-    columns: int | None = None
-    """Columns of these together, nested ones counted."""
-
-
 class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
@@ -122,25 +102,24 @@ class SchemaResolver:
         self._topics: dict[str, WriterSchema | str] = {}
         self._lives: dict[str, TopicGeneration] = {}
         self._again_at: dict[str, float] = {}
-        self._parsed: dict[bytes, WriterSchema | str] = {}
-        self._budget = budget
+        self._parser = Parser(budget)
         self._versions = None if lookups is None else lookups.versions
         self._registry = None if lookups is None else lookups.registry
         self._numbered: dict[int, bytes] = {}
-        self._framed: set[str] = set()
-        """Topics whose schemas are in the registry: nobody waits for another of theirs."""
+        self._unknown: set[int] = set()
+        """Ids that the registry does not have, as of a moment ago."""
+        self._framings: dict[str, Framing] = {}
+        """By topic, what a value that fitted has shown; of a framed one nobody waits for a schema topic."""
+        self._forbidden: dict[str, ForbiddenError] = {}
+        """Topics whose schema topics may not be read."""
         self._named: dict[tuple[bytes, str], list[bytes]] = {}
-        self._used: dict[str, int] = {}
-        """Columns of the schemas that are known or new in the plan, by fingerprint."""
-        self._met: set[bytes] = set()
-        """Texts of the schemas of the batch."""
 
     def begin(self, life: TopicGeneration, known: Mapping[str, int]) -> None:
         """Begin to count new schemas: those whose fingerprints are not among the known ones.
 
         What was found for the topic in another life of it holds no more: its messages may be other ones.
         """
-        self._used = dict(known)
+        self._parser.begin_life(known)
         if self._lives.setdefault(life.topic, life) != life:
             self._lives[life.topic] = life
             self.forget(life.topic)
@@ -149,17 +128,20 @@ class SchemaResolver:
         """Look for the schema of a topic anew: it may have been made anew, with other messages."""
         self._topics.pop(topic, None)
         self._again_at.pop(topic, None)
-        self._framed.discard(topic)
+        self._framings.pop(topic, None)
+        self._forbidden.pop(topic, None)
 
     def resolve(self, topic: str, message: Message) -> Resolved | str:
         """Return schema and datum of a message, or the reason why it has none.
 
         A topic without a schema is looked at again each second: its schema topic may have come since.
         """
-        if topic not in self._framed and time.monotonic() > self._again_at.get(topic, math.inf):
+        if not self._is_framed(topic) and time.monotonic() > self._again_at.get(topic, math.inf):
             self.forget(topic)
+            self._unknown.clear()
         found = self._find(topic, message)
         if isinstance(found, str):
+            self._refuse_in_the_dark(topic, is_known=self._is_framed(topic))
             return found
         schema, framing = found
         try:
@@ -167,32 +149,48 @@ class SchemaResolver:
         except ValueError as error:
             return f"the container file in the value: {error}"
 
+    def _is_framed(self, topic: str) -> bool:
+        return self._framings.get(topic) is Framing.REGISTRY
+
+    def _refuse_in_the_dark(self, topic: str, *, is_known: bool) -> None:
+        """Raise that a schema topic may not be read, unless others of the topic are read without it.
+
+        Then it is not needed, and a message without a schema is a bad one.
+        """
+        if topic in self._forbidden and not is_known:
+            raise self._forbidden[topic].with_traceback(None)
+
     def _by_registry(self, topic: str, message: Message, value: bytes) -> WriterSchema | str | None:
-        """Return what the registry has for the id that a value begins with; None where that is none.
+        """Return what the registry has for the id that a value begins with; None where there is neither.
 
         A key that is the schema tells more.
         """
         if self._registry is None or _is_json(message.key) or (number := _number_of(value)) is None:
             return None
         text = self._numbered.get(number)
-        if text is None:
+        if text is None and number not in self._unknown and len(self._unknown) < CACHED_SCHEMAS:
             text = self._registry(number)
         if text is None:
-            return f"the registry has none of the id {number}"
+            self._unknown.add(number)
+            return None
         if len(self._numbered) < CACHED_SCHEMAS:
             self._numbered[number] = text
-        self._framed.add(topic)
-        found = self._parse(text)
-        return f"the registry's schema {number}: {found}" if isinstance(found, str) else found
+        found = self._parser.parse(text)
+        if isinstance(found, str):
+            return f"the registry's schema {number}: {found}"
+        if topic not in self._framings and _fits(found, value[REGISTRY_HEADER_BYTES:]):
+            self._framings[topic] = Framing.REGISTRY
+        return found
 
     def group(self, topic: str, messages: Sequence[Message]) -> Grouped:
         """Part a batch of messages by writer schema and framing.
 
         A topic without a schema is looked at again each time: its schema topic may have come since.
         """
-        self._met.clear()
+        self._parser.begin_batch()
         self._named.clear()
-        if topic not in self._framed and isinstance(self._topics.get(topic), str):
+        self._unknown.clear()
+        if not self._is_framed(topic) and isinstance(self._topics.get(topic), str):
             del self._topics[topic]
         groups: dict[tuple[WriterSchema, Framing], tuple[list[int], list[bytes]]] = {}
         rejected: list[tuple[int, str]] = []
@@ -218,6 +216,8 @@ class SchemaResolver:
             key = message.key if is_bare and self._is_final(message.key) else None
             if is_bare and value:
                 datums.append(value)
+        if rejected:
+            self._refuse_in_the_dark(topic, is_known=bool(groups))
         made = (
             SchemaGroup(s, f, later.call("numpy:array", i, "int64"), d) for (s, f), (i, d) in groups.items()
         )
@@ -239,28 +239,52 @@ class SchemaResolver:
         registered = self._by_registry(topic, message, value)
         if isinstance(registered, WriterSchema):
             return registered, Framing.REGISTRY
-        return schema + (f"; {registered}" if registered else _hint(message.key, value))
+        if topic not in self._forbidden:
+            self._framings.pop(topic, None)  # so that its schema topic is looked for again
+        return registered or schema + self._hint(message.key, value)
 
     def _contained(self, header: Header) -> tuple[WriterSchema, Framing] | str:
         """Return the schema of a value that is a container file."""
-        schema = self._override or self._parse(header.metadata["avro.schema"])
+        schema = self._override or self._parser.parse(header.metadata["avro.schema"])
         if isinstance(schema, str):
             return f"the container file in the value: {schema}"
         return schema, Framing.CONTAINER
 
     def _framing(self, topic: str, message: Message, value: bytes) -> Framing:
-        """Return how a value holds a datum of the user's schema, which the registry need not know."""
-        registered = self._by_registry(topic, message, value)
-        if registered is None or self._override is None:
+        """Return how a value holds a datum of the user's schema, which the registry need not know.
+
+        A value that fits tells of its topic; none is asked twice.
+        """
+        if self._registry is None or self._override is None or _is_json(message.key):
             return Framing.BARE
-        is_framed = isinstance(registered, WriterSchema) or not _fits(self._override, value)
-        return Framing.REGISTRY if is_framed else Framing.BARE
+        if _number_of(value) is None:
+            return Framing.BARE
+        if topic not in self._framings:
+            if _fits(self._override, value):
+                self._framings[topic] = Framing.BARE
+            elif _fits(self._override, value[REGISTRY_HEADER_BYTES:]):
+                self._framings[topic] = Framing.REGISTRY
+        return self._framings.get(topic, Framing.BARE)
+
+    def _hint(self, key: bytes | None, value: bytes) -> str:
+        """Return what else may name a schema, as an addition to a reason."""
+        if _is_json(key):
+            return ""
+        if key is not None and is_version_key(key):
+            return (
+                f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
+            )
+        if (number := _number_of(value)) is None:
+            return ""
+        if self._registry is not None:
+            return f"; the registry has none of the id {number}"
+        return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
 
     def _is_final(self, key: bytes | None) -> bool:
         return _is_json(key) or (self._versions is None and self._registry is None)
 
     def _by_key(self, topic: str, key: bytes | None, value: bytes) -> WriterSchema | str:
-        keyed = self._parse(key) if key is not None and _is_json(key) else None
+        keyed = self._parser.parse(key) if key is not None and _is_json(key) else None
         if isinstance(keyed, WriterSchema):
             return keyed
         if key is not None and (named := self._by_version(topic, key, value)) is not None:
@@ -283,61 +307,25 @@ class SchemaResolver:
                 self._named.clear()
             self._named[key, topic] = self._versions.texts(key, topic)
         texts = self._named[key, topic]
-        found = [self._parse(text) for text in texts]
+        found = [self._parser.parse(text) for text in texts]
         fitting = [s for s in found if isinstance(s, WriterSchema) and (len(found) == 1 or _fits(s, value))]
         return next(iter([*fitting, *found]), None)
 
     def _by_topic(self, topic: str) -> WriterSchema | str:
+        self._forbidden.pop(topic, None)
         try:
             text = self._topic_schema(topic)
-        except ForbiddenError:  # as some clusters say of any topic that is not there
+        except ForbiddenError as error:  # as clusters with rights say of any topic that is not there
             if self._registry is None:
                 raise
-            text = None
+            text, self._forbidden[topic] = None, error
+        if topic in self._forbidden:
+            where = f"{topic}_schema may not be read"
+            return f"no writer schema: neither in the key, nor given with --schema, and {where}"
         if text is None:
             return f"no writer schema: neither in the key, nor in {topic}_schema, nor given with --schema"
-        found = self._parse(text)
+        found = self._parser.parse(text)
         return f"the schema of {topic}_schema: {found}" if isinstance(found, str) else found
-
-    def _parse(self, text: bytes) -> WriterSchema | str:
-        """Parse a text that was not seen lately; the oldest of those remembered makes room."""
-        if text not in self._met and (refusal := self._refusal(text)):
-            return refusal
-        found = self._parsed.pop(text, None)
-        if found is None:
-            try:
-                found = parse_schema(text)
-            except SchemaError as error:
-                found = str(error)
-        self._parsed[text] = found
-        while len(self._parsed) > CACHED_SCHEMAS or _size(self._parsed) > MAX_TEXT_BYTES:
-            del self._parsed[next(iter(self._parsed))]
-        return self._spend(found) if isinstance(found, WriterSchema) else found
-
-    def _spend(self, schema: WriterSchema) -> WriterSchema | str:
-        """Take a schema from the budget, or return why there is too little left."""
-        if self._budget.schemas is None:
-            return schema
-        self._met.add(schema.text)
-        if schema.fingerprint not in self._used:
-            columns, most = columns_of(schema.simple), self._budget.columns
-            if most is not None and columns > most * MOST_OF_BUDGET:
-                return f"{columns} columns, more than one schema may have (decode.max_columns): {_REQUEUE}"
-            if most is not None and sum(self._used.values()) + columns > most:
-                return f"more than {most} columns of writer schemas in one topic: {_REQUEUE}"
-            self._used[schema.fingerprint] = columns
-        return schema
-
-    def _refusal(self, text: bytes) -> str:
-        """Return why a schema that the batch has not had yet is not even parsed; empty if it is."""
-        most = self._budget.schemas
-        if most is None:
-            return ""
-        if _size(self._met) + len(text) > MAX_TEXT_BYTES:
-            return f"more than {MAX_TEXT_BYTES} bytes of writer schemas in one segment: {_REQUEUE}"
-        if len(self._used) >= most and fingerprint_of(text) not in self._used:
-            return f"more than {most} writer schemas in one topic: {_REQUEUE}"
-        return ""
 
 
 def datum_of(value: bytes, framing: Framing) -> bytes:
@@ -365,21 +353,6 @@ def _number_of(value: bytes) -> int | None:
         return None
     number = int.from_bytes(value[1:REGISTRY_HEADER_BYTES])
     return number if number <= LARGEST_ID else None
-
-
-def _hint(key: bytes | None, value: bytes) -> str:
-    """Return what else may name a schema, as an addition to a reason."""
-    if _is_json(key):
-        return ""
-    if key is not None and is_version_key(key):
-        return f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
-    if (number := _number_of(value)) is not None:
-        return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
-    return ""
-
-
-def _size(texts: Iterable[bytes]) -> int:
-    return sum(map(len, texts))
 
 
 def _container_header(value: bytes) -> Header | None:

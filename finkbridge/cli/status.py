@@ -120,7 +120,7 @@ def run_line(run: RunStatus | None, now: float) -> str:
     if run.state == "dead":
         return f"last run: {run.kind} of {_utc(run.started_at)} died; the next one finishes it first"
     ended = run.ended_at or run.started_at
-    done = "its report is damaged: run finkbridge verify"
+    done = "its report says nothing"
     if "messages" in run.summary:
         done = f"{run.summary['messages']:,} messages in {human_duration(ended - run.started_at)}"
     problems = "; ".join(run.summary.get("problems", ()))

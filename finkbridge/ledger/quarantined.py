@@ -195,10 +195,8 @@ def _query(connection: Connection, selection: Selection) -> Select[Any]:
     if selection.topics:
         known = connection.execute(select(g.id, g.topic)).all()
         lives = [k.id for k in known if _matches(k.topic, selection.topics)]
-        if not lives:
-            raise SettingsError(
-                f"the lake has no topic {' or '.join(selection.topics)}: see finkbridge status"
-            )
+        if none := [name for name in selection.topics if not any(_matches(k.topic, [name]) for k in known)]:
+            raise SettingsError(f"the lake has no topic {' or '.join(none)}: see finkbridge status")
         query = query.where(q.generation_id.in_(lives))
     if selection.named:
         query = query.where(or_(*map(_is_named, selection.named)))

@@ -246,8 +246,11 @@ def _report(text: bytes | str) -> dict[str, Any] | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    is_one = isinstance(found, dict) and isinstance(found.get("problems", []), list)
-    return found if is_one and isinstance(found.get("messages", 0), int) else None
+    if not isinstance(found, dict) or not isinstance(found.get("messages", 0), int):
+        return None
+    problems = found.get("problems", [])
+    is_list = isinstance(problems, list) and all(isinstance(problem, str) for problem in problems)
+    return found if is_list else None
 
 
 def _plan(connection: Connection, row: Row[Any]) -> SegmentPlan:

@@ -24,8 +24,7 @@ def export(entry: Entry, rejected: Rejected, folder: Path) -> list[Path]:
         A file of one of the names is there.
     """
     message, source = rejected.message, entry.source
-    stem = layout.message_stem(source.topic, source.generation, entry.partition, entry.offset)
-    stem = f"{source.cluster}-{stem}"  # two clusters may have a topic of one name
+    stem = layout.message_stem(source, entry.partition, entry.offset)
     contents = {".value": message.value, ".key": message.key, ".json": _rest(entry, rejected)}
     given = {folder / f"{stem}{suffix}": data for suffix, data in contents.items() if data is not None}
     folder.mkdir(parents=True, exist_ok=True)

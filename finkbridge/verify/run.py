@@ -41,6 +41,10 @@ from finkbridge.verify.strays import Stray, find_strays, prune
 SETTLE_S = 1.0
 """Between two looks at what a running coordinator may be about to delete."""
 
+FORGET_REPORT = (
+    "nothing rests on it, and it is forgotten after 30 days; look at the disk, which may have more"
+)
+
 NO_TABLES = Finding(
     "rows", "deliveries and packets", "are not made yet, as the ledger was made anew", REBUILD
 )
@@ -110,7 +114,7 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
     if any(finding.kind == "ledger" for finding in report.findings):
         report.add("the files were not looked at, as the ledger does not tell which there are")
         return
-    if not report.findings:  # holes that are no JSON, say
+    if all(finding.remedy == FORGET_REPORT for finding in report.findings):  # else holes are no JSON, say
         with ledger.reading() as connection:
             report.spans += read_spans(connection)
     damaged = _check_files(ledger, options.scope, report, watcher)  # 3
@@ -133,7 +137,7 @@ def check_ledger(ledger: Ledger) -> Iterator[Finding]:
         with ledger.reading() as connection:
             yield from check_offsets(connection)
         for run in ledger.damaged_reports():
-            yield Finding("counts", f"run {run}", "its report is damaged", RESTORE_LEDGER)
+            yield Finding("counts", f"run {run}", "its report is damaged", FORGET_REPORT)
         with ledger.reading() as connection:
             if tables_missing(connection):
                 yield NO_TABLES

@@ -152,23 +152,64 @@ def test_a_topic_of_a_registry_is_not_asked_for_a_schema_again_and_again() -> No
     assert asked == ["t", "t"]
 
 
-def test_a_schema_topic_that_may_not_be_read_is_none_where_there_is_a_registry() -> None:
-    """A cluster with rights says that of any topic which is not there."""
+def test_a_schema_topic_that_may_not_be_read_is_not_needed_where_a_registry_has_the_schema() -> None:
+    """A cluster with rights says that of any topic which is not there; a bad message then is one."""
 
     def forbidden(_: str) -> bytes | None:
         raise ForbiddenError("no right")
 
-    lookups = Lookups(registry=lambda _: SCHEMA.text)
+    lookups = Lookups(registry=lambda number: SCHEMA.text if number == 1001 else None)
     resolver = SchemaResolver(topic_schema=forbidden, lookups=lookups)
     assert resolver.resolve("t", message(WIRE)) == Resolved(SCHEMA, DATUM, Framing.REGISTRY)
-    with pytest.raises(ForbiddenError):
-        SchemaResolver(topic_schema=forbidden).resolve("t", message(WIRE))
+    assert "t_schema may not be read" in str(resolver.resolve("t", message(b"rubbish")))
+    grouped = resolver.group("t", [message(b"rubbish"), message(WIRE)])
+    assert (len(grouped.groups), [index for index, _ in grouped.rejected]) == (1, [0])
+    for unsure in (SchemaResolver(topic_schema=forbidden), SchemaResolver(None, forbidden, lookups=lookups)):
+        for _ in range(2):
+            with pytest.raises(ForbiddenError):
+                unsure.resolve("t", message(b"rubbish"))
+            with pytest.raises(ForbiddenError):
+                unsure.group("t", [message(b"rubbish")])
 
 
-def test_the_users_schema_takes_a_bare_datum_that_begins_like_an_id() -> None:
+@pytest.mark.parametrize("down", [True, False])
+def test_the_users_schema_needs_no_registry_and_shows_what_is_bare(down: bool) -> None:
+    def schema(_: int) -> bytes | None:
+        if down:
+            raise RegistryError("down")
+        return SCHEMA.text
+
+    zero = encode(SCHEMA, {"a": 0, "b": "abc\x02\x12ninechars"})
+    assert encode(SCHEMA, {"a": 1, "b": "ninechars"}) == zero[5:], "it fits whole, and behind five bytes"
+    resolver = SchemaResolver(override=SCHEMA, lookups=Lookups(registry=schema))
+    assert resolver.resolve("bare", message(zero)) == Resolved(SCHEMA, zero, Framing.BARE)
+    assert resolver.resolve("framed", message(b"\0\0\0\0\1rubbish")).framing is Framing.BARE  # type: ignore[union-attr]
+    for _ in range(2):
+        assert resolver.resolve("framed", message(WIRE)) == Resolved(SCHEMA, DATUM, Framing.REGISTRY)
+    assert resolver.resolve("framed", message(DATUM)) == Resolved(SCHEMA, DATUM, Framing.BARE)
+
+
+def test_one_value_that_begins_like_a_known_id_tells_nothing_of_its_topic() -> None:
+    """The schema topic may come later; and ids that nobody knows are not asked for again and again."""
+    texts: list[bytes] = []
+    asked: list[int] = []
+
+    def known(number: int) -> bytes | None:
+        asked.append(number)
+        return OTHER.text if number == 1001 else None
+
+    resolver = SchemaResolver(
+        topic_schema=lambda _: texts[0] if texts else None, lookups=Lookups(registry=known)
+    )
     zero = encode(SCHEMA, {"a": 0, "b": "more than five"})
-    resolver = SchemaResolver(override=SCHEMA, lookups=Lookups(registry=lambda _: None))
-    assert resolver.resolve("t", message(zero)) == Resolved(SCHEMA, zero, Framing.BARE)
+    accident = b"\0\0\0\x03\xe9 of another schema"
+    (group,) = resolver.group("t", [message(accident)]).groups
+    assert (group.schema, group.framing) == (OTHER, Framing.REGISTRY)
+    assert len(resolver.group("t", [message(zero)] * 9).rejected) == 9
+    assert len(asked) == 2
+    texts.append(SCHEMA.text)
+    (group,) = resolver.group("t", [message(zero), message(accident)]).groups
+    assert (group.schema, group.framing) == (SCHEMA, Framing.BARE)
 
 
 def test_without_a_registry_no_value_is_taken_for_its_format() -> None:

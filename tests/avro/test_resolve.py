@@ -15,8 +15,9 @@ import pytest
 
 from finkbridge.avro import codecs, resolve
 from finkbridge.avro.container import encode_header, encode_long
+from finkbridge.avro.parser import CACHED_SCHEMAS
 from finkbridge.avro.portions import portions
-from finkbridge.avro.resolve import CACHED_SCHEMAS, Framing, Resolved, SchemaResolver
+from finkbridge.avro.resolve import Framing, Resolved, SchemaResolver
 from finkbridge.avro.schemas import parse_schema
 from finkbridge.values import Message
 from tests.avro.samples import encode, messages_of, record_of, schema_of
@@ -44,7 +45,7 @@ def test_the_key_is_the_schema():
 def test_equal_keys_are_parsed_once(monkeypatch):
     parsed = []
     monkeypatch.setattr(
-        "finkbridge.avro.resolve.parse_schema", lambda text: parsed.append(text) or parse_schema(text)
+        "finkbridge.avro.parser.parse_schema", lambda text: parsed.append(text) or parse_schema(text)
     )
     resolver = SchemaResolver()
     for _ in range(3):
@@ -56,7 +57,7 @@ def test_no_more_schemas_are_kept_than_said():
     resolver = SchemaResolver()
     for i in range(3 * CACHED_SCHEMAS):
         resolver.resolve("t", message(key=json.dumps(record_of(**{f"f{i}": "int"})).encode()))
-    assert len(resolver._parsed) == CACHED_SCHEMAS
+    assert len(resolver._parser._parsed) == CACHED_SCHEMAS
 
 
 def test_the_override_beats_key_and_container():

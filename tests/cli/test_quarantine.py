@@ -82,23 +82,31 @@ def test_show(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_export(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = run(capsys, "quarantine", "export", "t:0:4", "t:0:3", "--to", "out")
-    stem = tmp_path / "out" / "ztf-t-g1-p00000-o0000000000000000004"
-    assert stem.with_suffix(".value").read_bytes() == RECORDS[4][1]
-    assert stem.with_suffix(".key").read_bytes() == HOSTILE
-    rest = json.loads(stem.with_suffix(".json").read_bytes())
+    stem = str(tmp_path / "out" / "ztf.t-g1-p00000-o0000000000000000004")
+    assert Path(stem + ".value").read_bytes() == RECORDS[4][1]
+    assert Path(stem + ".key").read_bytes() == HOSTILE
+    rest = json.loads(Path(stem + ".json").read_bytes())
     assert rest["headers"] == [{"name": "h", "base64": "/w=="}]
     assert (rest["offset"], rest["topic"], rest["timestamp_type"]) == (4, "t", 1)
     assert sorted(p.name.rpartition("o000000000000000000")[2] for p in (tmp_path / "out").iterdir()) == [
         "3.json", "3.key", "4.json", "4.key", "4.value"
     ]  # fmt: skip
     assert len(said.splitlines()) == 5
-    stem.with_suffix(".key").unlink()
+    Path(stem + ".key").unlink()
     before = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     run(capsys, "quarantine", "export", "t:0:4", "--to", "out", code=2)
     assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
     run(capsys, "quarantine", "export", code=2)
     for name in ("list", "export", "requeue", "accept"):
-        run(capsys, "quarantine", name, "--topic", "fink_*", code=2)
+        run(capsys, "quarantine", name, "--topic", "t", "--topic", "fink_*", code=2)
+
+
+def test_export_of_two_clusters(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both have a topic of the name, and a bad message at the same place."""
+    fill(lake, {"t": messages_of(RECORDS)}, cluster="lsst")
+    run(capsys, "quarantine", "export", "--topic", "t", "--to", "out")
+    names = sorted(p.name for p in (tmp_path / "out").glob("*o0000000000000000004.value"))
+    assert [name.partition(".")[0] for name in names] == ["lsst", "ztf"]
 
 
 def test_requeue_and_accept(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def test_the_last_run_in_a_line(state: str, said: str) -> None:
     assert "60 s ago" not in run_line(run, NOW)
     assert run_line(None, NOW) == "no run yet"
     damaged = RunStatus("drain", NOW - 100, NOW - 40, "succeeded", {})
-    assert "its report is damaged" in run_line(damaged, NOW)
+    assert "its report says nothing" in run_line(damaged, NOW)
 
 
 @pytest.mark.kafka

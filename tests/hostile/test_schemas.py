@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from finkbridge.avro.resolve import Budget, SchemaResolver
+from finkbridge.avro.parser import Budget
+from finkbridge.avro.resolve import SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.unfold import columns_of
 from finkbridge.values import Message, TopicGeneration
@@ -113,4 +114,4 @@ def test_texts_that_are_kept_are_bounded_by_their_bytes() -> None:
     resolver = SchemaResolver()
     for i in range(12):
         resolver.resolve("t", message(b"{" + bytes([65 + i]) * 3_000_000))
-    assert sum(map(len, resolver._parsed)) <= 16 << 20
+    assert sum(map(len, resolver._parser._parsed)) <= 16 << 20

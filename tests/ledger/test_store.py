@@ -20,6 +20,7 @@ from finkbridge import layout
 from finkbridge.errors import LakeAccessError, SettingsError
 from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger.adopt import refuse_to_begin
 from finkbridge.ledger.database import translated
 from finkbridge.settings import Settings
 from finkbridge.verify.run import check_ledger
@@ -97,7 +98,19 @@ def test_an_error_of_the_disk_says_when_it_is_full(
 
 
 @pytest.mark.parametrize(
-    "report", ["", "{x", "[]", "7", "null", '{"problems": 7}', '{"messages": "7"}', b"{\xff", "[" * 100_000]
+    "report",
+    [
+        "",
+        "{x",
+        "[]",
+        "7",
+        "null",
+        '{"problems": 7}',
+        '{"problems": [7]}',
+        '{"messages": "7"}',
+        b"{\xff",
+        "[" * 100_000,
+    ],
 )
 def test_a_damaged_report_of_a_run_stops_nothing_and_is_found(tmp_path: Path, report: str | bytes) -> None:
     with Ledger(tmp_path / "lake", create=True) as ledger:
@@ -116,3 +129,14 @@ def test_a_damaged_report_of_a_run_stops_nothing_and_is_found(tmp_path: Path, re
         assert (finding.where, finding.problem) == (f"run {runs[-1]}", "its report is damaged")
         with coordinate(ledger) as coordinator:
             assert not coordinator.is_after_death()
+
+
+def test_a_lake_whose_ledger_is_elsewhere_has_not_lost_it(tmp_path: Path) -> None:
+    (tmp_path / "archive" / "t").mkdir(parents=True)
+    (tmp_path / "archive" / "t" / "a.avro").touch()
+    with pytest.raises(LakeAccessError, match="its ledger is lost"):
+        refuse_to_begin(tmp_path)
+    (tmp_path / layout.LAKE_ID).touch()
+    refuse_to_begin(tmp_path)
+    with pytest.raises(LakeAccessError, match="set `ledger`"):
+        Ledger(tmp_path, create=True)

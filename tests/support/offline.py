@@ -61,10 +61,14 @@ def generation_of(coordinator: Coordinator, topic: str, cluster: str = "ztf") ->
 
 
 def plan_of(
-    coordinator: Coordinator, topic: str, ranges: Sequence[OffsetRange], byte_limit: int = 10**9
+    coordinator: Coordinator,
+    topic: str,
+    ranges: Sequence[OffsetRange],
+    byte_limit: int = 10**9,
+    cluster: str = "ztf",
 ) -> SegmentPlan:
     """Write a plan down, beginning the topic and its partitions if they are new."""
-    known = generation_of(coordinator, topic)
+    known = generation_of(coordinator, topic, cluster)
     started = coordinator.ledger.partitions(known.row_id)
     new = {r.partition: r.start for r in ranges if r.partition not in started}
     coordinator.start_partitions(known, new)
@@ -78,6 +82,7 @@ def fill(
     offsets: int = 10,
     byte_limit: int = 10**9,
     url: str | None = None,
+    cluster: str = "ztf",
 ) -> None:
     """Drain given messages into a lake, in plans of so many offsets of one partition, and publish."""
     with Ledger(lake, url, create=True) as ledger, coordinate(ledger) as coordinator:
@@ -85,11 +90,11 @@ def fill(
             lander = Lander(lake, Given(messages))
             for partition in sorted({m.partition for m in messages}):
                 mine = [m.offset for m in messages if m.partition == partition]
-                known = ledger.partitions(generation_of(coordinator, topic).row_id)
+                known = ledger.partitions(generation_of(coordinator, topic, cluster).row_id)
                 start = known[partition].next_offset if partition in known else min(mine)
                 for at in range(start, max(mine) + 1, offsets):
                     span = OffsetRange(partition, at, min(at + offsets, max(mine) + 1))
-                    plan = plan_of(coordinator, topic, [span], byte_limit)
+                    plan = plan_of(coordinator, topic, [span], byte_limit, cluster)
                     coordinator.commit_segment(plan, lander.land(plan))
         catalog.publish(coordinator)
 
