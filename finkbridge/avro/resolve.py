@@ -168,7 +168,11 @@ class SchemaResolver:
         if self._registry is None or _is_json(message.key) or (number := _number_of(value)) is None:
             return None
         text = self._numbered.get(number)
-        if text is None and number not in self._unknown and len(self._unknown) < CACHED_SCHEMAS:
+        # a topic of bare datums would have it asked for each of them
+        is_asked = number not in self._unknown and (
+            self._is_framed(topic) or len(self._unknown) < CACHED_SCHEMAS
+        )
+        if text is None and is_asked:
             text = self._registry(number)
         if text is None:
             self._unknown.add(number)
@@ -200,9 +204,8 @@ class SchemaResolver:
         for index, message in enumerate(messages):
             value = message.value
             if key is not None and message.key == key and value and value[:4] != MAGIC:
-                indices.append(
-                    index
-                )  # as the message before: the common case, in 0.2 us where the key is shared
+                # as the message before: the common case, in 0.2 us where the key is shared
+                indices.append(index)
                 datums.append(value)
                 continue
             found = self._find(topic, message)

@@ -41,9 +41,7 @@ from finkbridge.verify.strays import Stray, find_strays, prune
 SETTLE_S = 1.0
 """Between two looks at what a running coordinator may be about to delete."""
 
-FORGET_REPORT = (
-    "nothing rests on it, and it is forgotten after 30 days; look at the disk, which may have more"
-)
+FORGET_REPORT = "nothing rests on it, and it is forgotten after 30 days; look at the disk: it may have more"
 
 NO_TABLES = Finding(
     "rows", "deliveries and packets", "are not made yet, as the ledger was made anew", REBUILD
