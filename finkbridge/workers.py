@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -124,7 +124,9 @@ def context() -> ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
-    # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded
+    resource_tracker.ensure_running()  # the server would start it, which lets SIGINT through again
+    # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded,
+    # and workers, which inherit what is blocked, never do
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile

@@ -57,28 +57,39 @@ def test_server_waits_where_little_is_asked(
     assert started == []
 
 
-def test_ctrl_c_does_not_reach_a_server_that_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["starts", "loads", "works"])
+def test_ctrl_c_does_not_reach_the_server_nor_its_workers(tmp_path: Path, when: str) -> None:
     code = (
-        "import sys, time; from multiprocessing import forkserver; from finkbridge import workers;"
-        "workers._PRELOAD[:] = ['slow_module']; workers.context(); print('started', flush=True);"
-        "time.sleep(1);"
-        "print(workers.open_executor(1).submit(int, '7').result())"
+        "import signal; signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "import pathlib, sys, time; from finkbridge import workers\n"
+        "if __name__ == '__main__':\n"
+        "    workers._PRELOAD[:] = ['slow_module']; workers.context()\n"
+        "    print('starts', flush=True)\n"
+        "    while not pathlib.Path('loading').exists(): time.sleep(0.01)\n"
+        "    print('loads', flush=True)\n"
+        "    executor = workers.open_executor(1)\n"
+        "    work = executor.submit(exec, \"print('works', flush=True); import time; time.sleep(1)\")\n"
+        "    print(work.result(), executor.submit(int, '7').result(), flush=True)\n"
+        "    workers.stop_executor(executor)"
     )
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.5)\n")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "slow_module.py").write_text("import time\nopen('loading', 'w').close()\ntime.sleep(1)\n")
     process = subprocess.Popen(
-        [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, lambda *_: None); {code}"],
-        env=environment,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
+    for line in process.stdout:
+        if line == f"{when}\n":
+            break
+    time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    out, err = process.communicate(timeout=20)
-    assert (out, err, process.returncode) == ("7\n", "", 0)
+    out, err = process.communicate(timeout=60)
+    assert (out.splitlines()[-1], err, process.returncode) == ("None 7", "", 0)
 
 
 def test_a_lake_that_is_a_file_is_not_the_servers_to_tell(
