@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,7 @@ from finkbridge.avro.resolve import SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.broker.client import Broker
 from finkbridge.broker.poller import OnAssign, Place, Poller
+from finkbridge.consumer.beginning import refuse_later_than_all
 from finkbridge.consumer.opening import Opener
 from finkbridge.errors import UnknownTopicError
 from finkbridge.registry import lookups_of
@@ -47,6 +49,7 @@ class Session:
         resolver = SchemaResolver(override, self._topic_schema, lookups=lookups)
         self.broker = Broker(wish.cluster, wish.settings)
         self.opener = Opener(resolver, wish.advice, on_schema)
+        self._start = wish.start
         self.poller = Poller(wish.cluster, wish.settings, wish.start, wish.on_assign)
         self.poller.on_missing = resolver.forget
 
@@ -63,10 +66,14 @@ class Session:
         ------
         UnknownTopicError
             None of them is there.
+        SettingsError
+            It is to begin at a time that is behind all their messages; the group stays where it is.
         """
         found, absent = self.broker.find(topics)
         if not found:
             raise next(iter(absent.values()), _nothing_matches(self.broker.name, topics))
+        if isinstance(self._start, datetime):
+            refuse_later_than_all(self.broker, found, self._start)
         self.poller.subscribe([*found, *absent])  # what is not there may come yet
 
     def close(self) -> None:

@@ -147,6 +147,31 @@ def test_an_offset_behind_the_end_skips_nothing(kafka: Kafka, command: Command, 
     assert f"{topic} partition 1 ends at 3, before 4: it goes on where the group is" in done.stderr
 
 
+def test_a_time_behind_all_messages_skips_nothing(kafka: Kafka, command: Command, group: str) -> None:
+    topic = kafka.topic("fink_t", 2, config={"retention.ms": "-1"})
+    day_ms = 1767225600000  # 2026-01-01
+    kafka.produce(topic, simulated("ztf", 4), partition=0, timestamps=[day_ms + n for n in range(4)])
+    kafka.produce(topic, simulated("ztf", 2), partition=1, timestamps=[day_ms + 60_000] * 2)
+    command.run("consumer", topic, "-limit", "2", "-start_at", "earliest")
+    before = offsets_read(kafka, group, topic, 2)
+    done = command.run("consumer", topic, "-start_at", "2027-01-01T02:00+02:00", *QUIET, code=2)
+    assert done.stderr == (
+        "finkbridge: error: -start_at 2027-01-01T00:00:00Z is behind all messages (the newest is of "
+        "2026-01-01T00:01:00Z), and the group stays where it is: say an earlier time, or latest\n"
+    )
+    assert offsets_read(kafka, group, topic, 2) == before
+    done = command.run("consumer", topic, "-start_at", "2026-01-01T00:01Z", "-limit", "2", "--format", "json")
+    assert {json.loads(line)["partition"] for line in done.stdout.splitlines()} == {1}
+    assert offsets_read(kafka, group, topic, 2) == [4, 2]
+
+
+def test_any_time_is_one_to_begin_at_where_no_message_is(kafka: Kafka, command: Command) -> None:
+    topic = kafka.topic("fink_t")
+    with command.start("consumer", topic, "-start_at", "2027-01-01", *QUIET) as running:
+        running.await_text("No alerts received in the last 2 seconds")
+        running.end(signal.SIGINT)
+
+
 @pytest.mark.parametrize("where", ["yesterday", "-5", "2026-13-01"])
 def test_a_bad_start_is_one_line(command: Command, where: str) -> None:
     done = command.run("consumer", "t", f"--start_at={where}", code=2)
