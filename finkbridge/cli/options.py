@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from finkbridge.errors import SettingsError
 from finkbridge.text import LONGEST_LINE, printable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MASK = "********"
+SURVEYS = ("ztf", "lsst")
+"""Those that Fink has; a cluster of the settings may have any name."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,31 @@ pass_app = click.make_pass_decorator(App, ensure=True)
 """Give a command the `App` as its first argument."""
 
 
+def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a file, also where a value need not be one (``-``, a pattern)."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_folder(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a folder."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def complete_survey(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the surveys; the names of other clusters are taken too."""
+    return [CompletionItem(name) for name in SURVEYS if name.startswith(incomplete)]
+
+
+def complete_cluster(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the clusters of the settings; nothing where these cannot be read."""
+    try:
+        module = importlib.import_module("finkbridge.settings")
+        clusters = module.load_settings(context.find_root().params.get("config")).settings.clusters
+    except Exception:  # noqa: BLE001 - somebody is typing: the command itself will say what is wrong
+        return []
+    return [CompletionItem(name) for name in sorted(clusters) if name.startswith(incomplete)]
+
+
 def _keep_lake(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.ensure_object(App).lake = value
@@ -72,6 +100,7 @@ def lake_option(function: F) -> F:
         metavar="DIR",
         expose_value=False,
         callback=_keep_lake,
+        shell_complete=complete_folder,
         help="Folder of the lake.",
     )(function)
 
@@ -94,6 +123,7 @@ def survey_option(function: F) -> F:
         "-survey",
         "--survey",
         metavar="NAME",
+        shell_complete=complete_survey,
         help="ztf or lsst, or another cluster of the settings; not needed where there is one only.",
     )(function)
 

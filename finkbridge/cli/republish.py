@@ -7,18 +7,25 @@ import sys
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, json_option, lake_option, pass_app
+from finkbridge.cli.options import App, complete_cluster, json_option, lake_option, pass_app
 from finkbridge.republish.request import Pace, Request, Selection, parse_offsets
 
 
 @click.command(name="republish")
 @click.argument("topic")
 @click.option("--to", "target", required=True, metavar="TOPIC", help="Where to; made when it is not there.")
-@click.option("--cluster", metavar="NAME", help="The target's, of the settings.")
+@click.option(
+    "--cluster", metavar="NAME", shell_complete=complete_cluster, help="The target's, of the settings."
+)
 @click.option(
     "--servers", metavar="HOST:PORT", help="The target's, in place of --cluster; no password is sent."
 )
-@click.option("--from-cluster", metavar="NAME", help="Where TOPIC was drained from, if several have it.")
+@click.option(
+    "--from-cluster",
+    metavar="NAME",
+    shell_complete=complete_cluster,
+    help="Where TOPIC was drained from, if several have it.",
+)
 @click.option(
     "--generation", type=click.IntRange(min=1), metavar="N", help="Life of TOPIC (default: newest)."
 )

@@ -11,7 +11,7 @@ import click
 
 from finkbridge import later
 from finkbridge.cli import output
-from finkbridge.cli.options import App, json_option, lake_option, pass_app
+from finkbridge.cli.options import App, complete_file, json_option, lake_option, pass_app
 from finkbridge.errors import SettingsError
 
 MOST = 20
@@ -22,6 +22,7 @@ STANDARD_OUTPUT = "-"
 @click.argument("name", metavar="ID", required=False)
 @click.option(
     "-avro", "--avro", is_flag=False, flag_value=STANDARD_OUTPUT, metavar="[FILE]",
+    shell_complete=complete_file,
     help="Write the alerts as an Avro container file; a folder: a file each; nothing or -: standard output.",
 )  # fmt: skip
 @click.option(

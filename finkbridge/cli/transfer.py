@@ -9,14 +9,20 @@ from typing import Literal
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, json_option, lake_option, pass_app
+from finkbridge.cli.options import App, complete_survey, json_option, lake_option, pass_app
 
 FORMATS = ("parquet", "avro")
 PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
 
 
 @click.command(name="transfer")
-@click.option("-survey", "--survey", metavar="NAME", help="ztf or lsst (default: as the topic's name says).")
+@click.option(
+    "-survey",
+    "--survey",
+    metavar="NAME",
+    shell_complete=complete_survey,
+    help="ztf or lsst (default: as the topic's name says).",
+)
 @click.option("-topic", "--topic", required=True, metavar="TOPIC", help="From the page of your job.")
 @click.option(
     "-outdir",

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, lake_option, pass_app
+from finkbridge.cli.options import App, complete_file, lake_option, pass_app
 from finkbridge.errors import SettingsError
 
 MOST = 10
@@ -23,7 +23,7 @@ MOST = 10
 
 @click.command(name="viewer")
 @click.option(
-    "-filename", "--filename", "-f", "files", multiple=True, metavar="PATH",
+    "-filename", "--filename", "-f", "files", multiple=True, metavar="PATH", shell_complete=complete_file,
     help="Avro file (.gz too), folder or pattern; repeat.",
 )  # fmt: skip
 @click.option(
