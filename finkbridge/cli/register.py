@@ -100,11 +100,7 @@ def _password(options: dict[str, Any], survey: str) -> str | None:
     if options["password"] not in (None, "", "None", "null"):
         raise SettingsError(ON_THE_COMMAND_LINE.format(survey.upper()))
     if (file := options["password_file"]) is not None:
-        try:
-            return str(file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")) or None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise SettingsError(f"cannot read the password file {file}: {reason}") from None
+        return _first_line(file)
     if options["ask_password"]:
         return str(click.prompt("Password", hide_input=True, default="", show_default=False)) or None
     if options["password"] is not None:
@@ -112,6 +108,20 @@ def _password(options: dict[str, Any], survey: str) -> str | None:
     layer = later.call("finkbridge.layers:read_environment", os.environ, {"FINKBRIDGE_CONFIG"})
     cluster = layer.values.get("clusters", {})
     return (cluster.get(survey, {}) if isinstance(cluster, dict) else {}).get("password")
+
+
+def _first_line(file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SettingsError(f"cannot read the password file {file}: {reason}") from None
+    if not password:
+        raise SettingsError(
+            f"the first line of the password file {file} is empty: write the password there, or leave "
+            "--password_file out (-password None takes a password away)"
+        )
+    return password
 
 
 def _ask_missing(said: dict[str, Any], known: dict[str, Any], *, may_ask: bool) -> None:

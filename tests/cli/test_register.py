@@ -84,6 +84,20 @@ def test_a_password_from_a_file_and_from_the_environment(command: Command) -> No
     assert "cannot read the password file none: No such file" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["", "\n", f"\r\n{SECRET}\n"])
+def test_an_empty_password_file_is_refused_and_changes_nothing(command: Command, text: str) -> None:
+    (command.folder / "secret").write_text(SECRET)
+    options = ("register", "-survey", "ztf", "-username", "ME", "-group_id", "G", "-servers", "h:1")
+    command.run(*options, "--password_file", "secret")
+    (command.folder / "empty").write_text(text)
+    done = command.run(*options, "-maxtimeout", "5", "--password_file", "empty", code=2)
+    assert done.stderr == (
+        "finkbridge: error: the first line of the password file empty is empty: write the password there, or "
+        "leave --password_file out (-password None takes a password away)\n"
+    )
+    assert (content(command)["password"], content(command)["maxtimeout"]) == (SECRET, 10)
+
+
 @pytest.mark.parametrize("word", ["None", "null", ""])
 def test_fink_clients_words_for_no_password_take_the_old_one_away(command: Command, word: str) -> None:
     (command.folder / "secret").write_text(SECRET)
