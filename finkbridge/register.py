@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from finkbridge.broker.names import is_pattern, may_be_topic
 from finkbridge.credentials import load_yaml, topics_in
@@ -145,10 +146,47 @@ def register(folder: Path, survey: str, said: Mapping[str, Any]) -> Path:
     missing = [key for key in NEEDED if not content.get(key)]
     if missing:
         raise SettingsError(f"{survey}: no {' and no '.join(missing)}: add -{' and -'.join(missing)}")
-    _check(content, [topic for topic in given.get("mytopics", ()) if topic not in before.get("mytopics", ())])
+    check(content, before)
     file = credentials_file(folder, survey)
     write_private(file, yaml.safe_dump(complete(content, survey), sort_keys=False, allow_unicode=True))
     return file
+
+
+def check(said: Mapping[str, Any], before: Content) -> None:
+    """Refuse what all commands would refuse: the file that is there may be one that works.
+
+    Parameters
+    ----------
+    said
+        Values by key, as for `register`; what is None or left out is no fault.
+    before
+        What the file says, whose topics are not looked at again.
+
+    Raises
+    ------
+    SettingsError
+        A value is none that any command would take.
+    """
+    values = {setting: said.get(key) for setting, key in OPTIONS.items()}
+    try:
+        ClusterSettings.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        _refuse_first(
+            [e for e in error.errors(include_url=False, include_input=False) if e["type"] != "missing"]
+        )
+    known = before.get("mytopics", ())
+    for topic in said.get("mytopics") or ():
+        if topic not in known and not may_be_topic(topic):
+            raise SettingsError(
+                f"{topic!r} is no name of a topic: those have letters, digits, dots, _ and -: nothing is "
+                "written"
+            )
+
+
+def _refuse_first(errors: Sequence[ErrorDetails]) -> None:
+    for error in errors[:1]:
+        reason = error["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"-{OPTIONS[str(error['loc'][0])]}: {reason}: nothing is written") from None
 
 
 def add_topics(folder: Path, survey: str, topics: Sequence[str]) -> list[str]:
@@ -198,21 +236,6 @@ def _before(folder: Path, survey: str, given: Content) -> Content:
             raise
     LOGGER.warning("the credentials of %s were damaged, and are written anew: the old file is kept", survey)
     return {}
-
-
-def _check(content: Content, topics: Sequence[str]) -> None:
-    """Refuse what all commands would refuse: the file that is there may be one that works."""
-    values = {setting: content.get(key) for setting, key in OPTIONS.items()}
-    try:
-        ClusterSettings.model_validate({k: v for k, v in values.items() if v is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"-{OPTIONS[str(first['loc'][0])]}: {reason}: nothing is written") from None
-    if (bad := next((topic for topic in topics if not may_be_topic(topic)), None)) is not None:
-        raise SettingsError(
-            f"{bad!r} is no name of a topic: those have letters, digits, dots, _ and -: nothing is written"
-        )
 
 
 def _replace(file: Path, data: bytes) -> None:

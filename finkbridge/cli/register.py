@@ -75,7 +75,10 @@ def command(app: App, /, more: Sequence[str], **options: Any) -> None:
     folder = _folder(app, tmp=options["tmp"])
     known = later.call(f"{module}:known_content", folder, survey)
     said = _said(options, more) | {"password": _password(options, survey)}
-    _ask_missing(said, known, may_ask=not known or options["survey"] is None)
+    later.call(f"{module}:check", said, known)
+    _ask_missing(
+        said, known, may_ask=not known or options["survey"] is None, password=_asks_password(options)
+    )
     file = later.call(f"{module}:register", folder, survey, said)
     click.echo(f"credentials of {survey} are in {file}")
     if options["verbose"]:
@@ -93,16 +96,16 @@ def _said(options: dict[str, Any], more: Sequence[str]) -> dict[str, Any]:
 
 
 def _password(options: dict[str, Any], survey: str) -> str | None:
-    """Return a password from a file, from a prompt or from the environment.
+    """Return a password from a file or from the environment; None where it is asked for, or none is given.
 
-    None where none is given; empty where fink-client's words for none are.
+    It is empty where fink-client's words for none are.
     """
     if options["password"] not in (None, "", "None", "null"):
         raise SettingsError(ON_THE_COMMAND_LINE.format(survey.upper()))
     if (file := options["password_file"]) is not None:
         return _first_line(file)
     if options["ask_password"]:
-        return str(click.prompt("Password", hide_input=True, default="", show_default=False)) or None
+        return None
     if options["password"] is not None:
         return ""
     layer = later.call("finkbridge.layers:read_environment", os.environ, {"FINKBRIDGE_CONFIG"})
@@ -124,18 +127,36 @@ def _first_line(file: Path) -> str:
     return password
 
 
-def _ask_missing(said: dict[str, Any], known: dict[str, Any], *, may_ask: bool) -> None:
-    if not (may_ask and sys.stdin.isatty()):
-        return
-    for key, question in ASKED.items():
-        if said[key] is not None:
-            continue
-        before = known.get(key)
-        default = (
-            ",".join(before) if isinstance(before, list) else before or ("" if key == "mytopics" else None)
-        )
-        answer = str(click.prompt(question, default=default))
-        said[key] = answer.replace(",", " ").split() if key == "mytopics" else answer
+def _asks_password(options: dict[str, Any]) -> bool:
+    return options["ask_password"] and options["password_file"] is None
+
+
+def _ask_missing(said: dict[str, Any], known: dict[str, Any], *, may_ask: bool, password: bool) -> None:
+    """Ask for what is not said, in the order of fink-client's file."""
+    may_ask = may_ask and sys.stdin.isatty()
+    for key in ASKED:
+        if may_ask and said[key] is None:
+            said[key] = _answer(key, known)
+        if password and key == "username":
+            said["password"] = (
+                str(click.prompt("Password", hide_input=True, default="", show_default=False)) or None
+            )
+
+
+def _answer(key: str, known: dict[str, Any]) -> Any:
+    """Ask for one value until it can be one."""
+
+    def checked(text: str) -> Any:
+        answer = text.replace(",", " ").split() if key == "mytopics" else text
+        try:
+            later.call("finkbridge.register:check", {key: answer}, known)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
+        return answer
+
+    before = known.get(key)
+    default = ",".join(before) if isinstance(before, list) else before or ("" if key == "mytopics" else None)
+    return click.prompt(ASKED[key], default=default, value_proc=checked)
 
 
 def _asked(question: str, option: str) -> str:

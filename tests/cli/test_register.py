@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -121,15 +122,15 @@ def test_what_is_missing_is_one_line_where_nobody_can_be_asked(command: Command)
     assert "which survey? add -survey ztf or -survey lsst" in done.stderr
 
 
-def test_it_asks_on_a_terminal(command: Command) -> None:
+def converse(command: Command, *arguments: str, answers: Sequence[str] = ()) -> tuple[int, str]:
+    """Answer each question on a terminal; return the exit code and what was said."""
     ours, theirs = pty.openpty()
-    words = [FINKBRIDGE, "register", "--ask_password"]
     with subprocess.Popen(
-        words, stdin=theirs, stdout=theirs, stderr=theirs, env=command.environ, cwd=command.folder
-    ) as process:
+        [FINKBRIDGE, "register", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=command.environ, cwd=command.folder,
+    ) as process:  # fmt: skip
         os.close(theirs)
-        said = b""
-        answers = iter(["ztf", SECRET, "ME", "G", "h:1", "fink_a,fink_b"])
+        said, left = b"", iter(answers)
         deadline = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -137,11 +138,23 @@ def test_it_asks_on_a_terminal(command: Command) -> None:
             except OSError:
                 break
             if said.endswith(b": "):
-                os.write(ours, next(answers).encode() + b"\n")
+                os.write(ours, next(left).encode() + b"\n")
                 said += b"|"
-        assert process.wait(10) == 0, said
+        code = process.wait(10)
     os.close(ours)
-    assert SECRET.encode() not in said
+    assert not list(left), said
+    return code, said.decode()
+
+
+def test_it_asks_on_a_terminal(command: Command) -> None:
+    answers = ["ztf", "ME", SECRET, "G", "h:1", "fink_a,fink_b"]
+    code, said = converse(command, "--ask_password", answers=answers)
+    assert code == 0, said
+    asked = [line.partition("|")[0] for line in said.splitlines() if "|" in line]
+    assert [line.partition(" ")[0].rstrip(":") for line in asked] == [
+        "Survey", "Username", "Password", "Group", "Servers", "Topics"
+    ]  # fmt: skip
+    assert SECRET not in said
     assert content(command) | {"topics": 0} == content(command) | {
         "topics": 0,
         "username": "ME",
@@ -150,6 +163,29 @@ def test_it_asks_on_a_terminal(command: Command) -> None:
         "servers": "h:1",
         "mytopics": ["fink_a", "fink_b"],
     }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [(("-servers", "nonsense"), "write host:port"), (("-mytopics", "no/topic"), "no name of a")],
+)
+def test_what_is_said_is_looked_at_before_anything_is_asked(
+    command: Command, wrong: tuple[str, str], why: str
+) -> None:
+    code, said = converse(command, "-survey", "ztf", "--ask_password", *wrong)
+    assert code == 2
+    assert said.startswith("finkbridge: error: ")
+    assert why in said
+    assert said.count("\n") == 1
+    assert not (command.folder / ".finkclient").exists()
+
+
+def test_an_answer_that_cannot_be_is_asked_for_again(command: Command) -> None:
+    answers = ["ME", "G", "nonsense", "h:1", "no/topic", ""]
+    code, said = converse(command, "-survey", "ztf", answers=answers)
+    assert code == 0, said
+    assert "Error: -servers: write host:port, several with commas between" in said
+    assert (content(command)["servers"], content(command)["mytopics"]) == ("h:1", [])
 
 
 def test_the_file_is_private_whatever_the_umask(command: Command) -> None:
