@@ -136,6 +136,15 @@ def _check_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _check_registry(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s@][^\s@]*", value):
+        raise ValueError(
+            "write an address that begins with https:// or http://, without user and password: where it "
+            "wants them, set schema_registry_auth to user:password"
+        )
+    return value
+
+
 def _kafka_text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -163,4 +172,5 @@ ClusterName = Annotated[str, AfterValidator(_check_cluster_name)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(_check_ledger)]
 KafkaKeys = Annotated[dict[str, str | SecretStr], BeforeValidator(_hide_kafka_secrets)]
 Url = Annotated[str, AfterValidator(_check_url)]
+RegistryUrl = Annotated[str, AfterValidator(_check_registry)]
 Cron = Annotated[str, AfterValidator(_check_cron)]

@@ -43,6 +43,7 @@ from finkbridge.setting_types import (
     LedgerUrl,
     Name,
     Patterns,
+    RegistryUrl,
     Servers,
     Start,
     Url,
@@ -86,7 +87,7 @@ class ClusterSettings(_Values):
     topics: Patterns = ()
     """Names and patterns (``fink_*_ztf``) of the topics to drain when a command names none. No pattern stands
     for Fink's counting topics (``fink_ztf_YYYYMMDD``) nor for ``<topic>_schema``; their names do."""
-    schema_registry: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    schema_registry: RegistryUrl | None = None
     """URL of a schema registry (Confluent's interface), where values begin with a zero byte and a schema's
     id, as in Rubin's own stream. None: no value is taken for such."""
     schema_registry_auth: SecretStr | None = None

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr
 
+from finkbridge.consumer.config import cluster_settings
 from finkbridge.errors import RegistryError, SettingsError
 from finkbridge.registry import Registry, lookups_of
 from finkbridge.settings import ClusterSettings, load_settings, secret_values
@@ -73,12 +74,32 @@ def test_an_answer_that_is_none(body: bytes) -> None:
             thread.join()
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "file:///etc/passwd", f"http://me:{SECRET}@x", "x"])
-def test_urls_that_are_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "file:///etc/passwd",
+        "x",
+        "http://",
+        "http://a b",
+        f"http://me:{SECRET}@x",
+        f"me:{SECRET}@x",
+    ],
+)
+def test_urls_that_are_refused_in_words(url: str) -> None:
+    why = (
+        "write an address that begins with https:// or http://, without user and password: where it wants "
+        "them, set schema_registry_auth to user:password"
+    )
     environ = {"FINKBRIDGE_CLUSTERS__ZTF__SERVERS": "a:1", "FINKBRIDGE_CLUSTERS__ZTF__SCHEMA_REGISTRY": url}
-    with pytest.raises(SettingsError, match="schema_registry") as caught:
+    with pytest.raises(SettingsError) as caught:
         load_settings(environ=environ)
-    assert SECRET not in str(caught.value)
+    assert str(caught.value) == (
+        f"clusters.ztf.schema_registry (FINKBRIDGE_CLUSTERS__ZTF__SCHEMA_REGISTRY): {why}"
+    )
+    with pytest.raises(SettingsError) as caught:
+        cluster_settings({"servers": "a:1", "group_id": "g", "schema.registry.url": url})
+    assert str(caught.value) == f"the consumer's config: schema_registry: {why}"
 
 
 def test_its_password_is_a_secret() -> None:
