@@ -40,7 +40,7 @@ MOST = 10
 )
 @click.option(
     "-save", "--save", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Write a .png, .svg, .pdf or .html file.",
+    help="Write a .png, .svg, .pdf or .html file, in the place of one that is there.",
 )  # fmt: skip
 @click.option("-text", "--text", is_flag=True, help="Draw in the terminal, though there is a window.")
 @lake_option
