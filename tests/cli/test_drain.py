@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,47 @@ def test_signal_ends_it_in_time_though_the_broker_is_frozen(
     rows = delivered(command.lake)
     assert len(rows) == len(set(rows)) == total
     assert_consistent(command.lake)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGKILL, 1.5)])
+def test_workers_end_with_their_coordinator_and_say_nothing(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, number: int, after_s: float
+) -> None:
+    topic = kafka.topic("fink_stopped_ztf", partitions=2)
+    for partition in range(2):
+        kafka.produce(topic, real.records * 4, partition=partition)
+    command = Command(tmp_path, kafka.bootstrap, FINKBRIDGE_DRAIN__SEGMENT_BYTES="500kB")
+    with command.start("drain", topic, "--workers", "2") as running:
+        running.await_text("offsets to drain")
+        time.sleep(after_s)  # while workers start, and while they work
+        group = running.process.pid
+        if number == signal.SIGINT:
+            os.killpg(group, number)  # as a terminal does
+        else:
+            running.process.kill()
+        assert running.process.wait(20) in {130, -number}
+        assert_gone(group)
+    said = [line for line in running.err.read_text().splitlines() if "offsets" not in line]
+    if number == signal.SIGINT:
+        assert said.pop(0) == "finkbridge: ending in order; once more to end at once"
+        assert all(line.startswith("finkbridge: problem: the run was told to stop: ") for line in said)
+    else:
+        assert said == []
+    assert command.json("drain", topic)["succeeded"]
+    rows = delivered(command.lake)
+    assert len(rows) == len(set(rows)) == 2 * 4 * len(real.records)
+
+
+def assert_gone(group: int, within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"processes of group {group} live on")
 
 
 @pytest.mark.kafka
