@@ -72,7 +72,7 @@ def figure_of(view: View, figure: Figure | None = None) -> Figure:
     figure.suptitle(view.title, fontsize=13, weight="bold", parse_math=False)
     for column, cutout in enumerate(view.cutouts[:3]):
         draw_cutout(figure.add_subplot(grid[0, column]), cutout, view)
-    draw_lightcurve(figure.add_subplot(grid[1, :]), view)
+    draw_lightcurve(figure.add_subplot(grid[1 if view.cutouts else slice(None), :]), view)
     lines = "\n".join(_wrapped(view.lines)).replace("+-", "\u00b1")
     figure.supxlabel(lines, fontsize=8, color="#444444", parse_math=False)
     return figure

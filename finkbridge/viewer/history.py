@@ -15,6 +15,9 @@ from finkbridge.surveys.times import is_observation_time, mjd_of_jd, utc_of_tai
 MAX_POINTS = 200_000
 """Of one light curve: a hundred times the longest history."""
 
+ELASTICC_NJY = 10 ** ((31.4 - 27.5) / 2.5)
+"""nJy of a unit of ELAsTiCC's fluxes, whose magnitudes are 27.5 - 2.5 log10(flux)."""
+
 LARGEST = 1e30
 """Of a number that is one: an axis to the ends of what floats hold has no ticks."""
 
@@ -39,7 +42,7 @@ class Point(NamedTuple):
 
 def points(alert: Mapping[str, Any], survey: str) -> list[Point]:
     """Return the light curve that an alert carries, in order of time; entries without a time are left out."""
-    read = {"ztf": _ztf, "lsst": _lsst}.get(survey)
+    read = {"ztf": _ztf, "lsst": _lsst, "other": _elasticc}.get(survey)
     found = [] if read is None else [p for p in read(alert) if p is not None]
     return sorted(found, key=lambda p: p.mjd)[-MAX_POINTS:]
 
@@ -80,6 +83,29 @@ def _lsst(alert: Mapping[str, Any]) -> Iterator[Point | None]:
         yield _lsst_point(entry, "history")
     for entry in _records(alert, "prvDiaForcedSources"):
         yield _lsst_point(entry, "forced")
+
+
+def _elasticc(alert: Mapping[str, Any]) -> Iterator[Point | None]:
+    yield _elasticc_point(_record(alert, "diaSource"), "alert")
+    for entry in _records(alert, "prvDiaSources"):
+        yield _elasticc_point(entry, "history")
+    for entry in _records(alert, "prvDiaForcedSources"):
+        yield _elasticc_point(entry, "forced")
+
+
+def _elasticc_point(entry: Mapping[str, Any], kind: str) -> Point | None:
+    """Return a point as of LSST: its alerts have the same under older names, and fluxes of another unit."""
+    flux, flux_err = number(entry.get("psFlux")), number(entry.get("psFluxErr"))
+    band = entry.get("filterName")
+    return _lsst_point(
+        {
+            "midpointMjdTai": entry.get("midPointTai"),
+            "band": band.lower() if isinstance(band, str) else None,  # Y is LSST's y
+            "psfFlux": None if flux is None else flux * ELASTICC_NJY,
+            "psfFluxErr": None if flux_err is None else flux_err * ELASTICC_NJY,
+        },
+        kind,
+    )
 
 
 def _lsst_point(entry: Mapping[str, Any], kind: str) -> Point | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -13,20 +14,38 @@ from finkbridge.settings import Settings
 from finkbridge.viewer.history import MAX_POINTS, Point, band_name
 from finkbridge.viewer.view import View, view_of
 
+log = logging.getLogger(__name__)
+
 
 def of_files(source: Source, limit: int | None = None) -> Iterator[View]:
-    """Yield the alerts of files, the first `limit` of them.
+    """Yield the alerts of files, the first `limit` of them; what has nothing to draw is counted in the log.
 
     Raises
     ------
     SettingsError
-        There is no such file, or no alert in it.
+        There is no such file, no alert in it, or none that has anything to draw.
     """
-    number = 0
-    for number, alert in enumerate(islice(AlertReader(source), limit), 1):  # noqa: B007 - its last value tells
-        yield view_of(alert)
-    if not number:
+    drawn = empty = 0
+    first = ""
+    for alert in islice(AlertReader(source), limit):
+        view = view_of(alert)
+        if view.is_empty:
+            first = first or f"{view.title}, {view.source_id}"
+            empty += 1
+        else:
+            drawn += 1
+            yield view
+    if not drawn and not empty:
         raise SettingsError(f"there is no alert in {source}: name an Avro file, or a folder of them")
+    if empty:
+        said = (
+            f"nothing to draw in {empty:,} of {drawn + empty:,} alerts (the first: {first}): neither image "
+            "nor light curve, as in those of multi-messenger and counting topics; read their fields with "
+            "finkbridge.AlertReader, in the lake with finkbridge sql (packets_other)"
+        )
+        if not drawn:
+            raise SettingsError(said)
+        log.warning("%s", said)
 
 
 def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:

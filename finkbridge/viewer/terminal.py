@@ -47,8 +47,9 @@ def drawn(view: View, columns: int = 80, *, colours: bool = False) -> Iterator[s
     yield view.title
     yield from (line for text in view.lines for line in _folded(text, columns))
     yield ""
-    yield from _cutout_lines(view.cutouts, columns, colours=colours)
-    yield ""
+    if view.cutouts:
+        yield from _cutout_lines(view.cutouts, columns, colours=colours)
+        yield ""
     yield from _curve_lines(view, columns, colours=colours)
 
 
@@ -227,7 +228,7 @@ def _key(view: View, marks: Sequence[Mark], columns: int, *, colours: bool) -> I
         said.append("capital: fainter than the template")
     if "v" in texts:
         said.append("v 5-sigma limit")
-    if "." in texts and view.survey == "lsst":
+    if "." in texts and view.survey != "ztf":
         said.append(". forced photometry")
     yield from _folded("   ".join(said), columns)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from finkbridge.consumer.names import identity, object_of
 from finkbridge.surveys import survey_of_record
 from finkbridge.surveys.times import is_observation_time, utc_of_tai
 from finkbridge.text import plain
-from finkbridge.viewer.cutouts import Cutout, cutouts
+from finkbridge.viewer.cutouts import Cutout, cutouts, stamps
 from finkbridge.viewer.history import Point, number, points
 
 LONGEST = 60
@@ -31,7 +32,7 @@ _OBJECT: dict[str, Paths] = {
     ),
 }
 _SOURCE: dict[str, Paths] = {"ztf": ("candid",), "lsst": ("diaSourceId",)}
-_RECORD = {"ztf": "candidate", "lsst": "diaSource"}
+_RECORD = {"ztf": "candidate", "lsst": "diaSource", "other": "diaSource"}
 _FACTS: dict[str, dict[str, Paths]] = {
     "ztf": {
         "class": ("finkclass",),
@@ -67,6 +68,7 @@ class View:
     facts: tuple[tuple[str, str], ...]
     """Name and value."""
     cutouts: tuple[Cutout, ...]
+    """Three, or none of an alert of another schema that has none."""
     points: tuple[Point, ...]
     """In order of time."""
 
@@ -79,6 +81,11 @@ class View:
             if p.kind == "alert" and self.mjd is not None and abs(p.mjd - self.mjd) < 1e-6
         ]
         return mine[0] if mine else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw: neither image nor measurement."""
+        return not self.cutouts and not self.points
 
     @property
     def title(self) -> str:
@@ -125,13 +132,12 @@ def view_of(
     came = ", ".join(topics)
     return View(
         survey,
-        _text(alert, _OBJECT.get(survey, ())) or "no object",
-        _text(alert, _SOURCE.get(survey, ())) or "without a number",
+        *_names(alert, survey),
         _time(where),
         number(where.get("ra")),
-        number(where.get("dec")),
+        number(where.get("dec", where.get("decl"))),
         (*_facts(alert, survey), *((("topics", plain(came, 200)),) if came else ())),
-        tuple(cutouts(alert, survey)),
+        () if survey == "other" and not stamps(alert, survey) else tuple(cutouts(alert, survey)),
         tuple(own if lightcurve is None else lightcurve),
     )
 
@@ -172,13 +178,23 @@ def _sixty(value: float, digits: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:0{digits}d}"
 
 
+def _names(alert: Mapping[str, Any], survey: str) -> tuple[str, str]:
+    """Return the object and what tells its alerts apart, as `finkbridge consumer` names files by them."""
+    if survey in _OBJECT:
+        found = _text(alert, _OBJECT[survey]), _text(alert, _SOURCE[survey])
+    else:
+        found = plain(object_of(alert) or "", LONGEST), plain(" ".join(identity(alert)[1:]), LONGEST)
+    return found[0] or "no object", found[1] or "without a number"
+
+
 def _facts(alert: Mapping[str, Any], survey: str) -> list[tuple[str, str]]:
     found = ((name, _text(alert, paths)) for name, paths in _FACTS.get(survey, {}).items())
     return [(name, value) for name, value in found if value]
 
 
 def _time(record: Mapping[str, Any]) -> float | None:
-    jd, tai = number(record.get("jd")), number(record.get("midpointMjdTai"))
+    jd = number(record.get("jd"))
+    tai = number(record.get("midpointMjdTai", record.get("midPointTai")))
     if jd is not None:
         return jd - 2400000.5
     return None if tai is None else float(utc_of_tai(tai))  # type: ignore[arg-type]  # numpy takes a number

@@ -25,6 +25,25 @@ def header(**cards: object) -> bytes:
     return "".join([*lines, "END".ljust(80)]).ljust(2880).encode()
 
 
+def elasticc(**more: Any) -> dict[str, Any]:
+    """Return a small alert of ELAsTiCC: LSST's fields under older names, and no image."""
+    source = {
+        "diaSourceId": 1494043,
+        "diaObjectId": 747,
+        "midPointTai": 60674.0512,
+        "filterName": "Y",
+        "ra": 49.0,
+        "decl": -41.0,
+        "psFlux": 100.0,
+        "psFluxErr": 10.0,
+    }
+    earlier = source | {"diaSourceId": 1494025, "midPointTai": 60597.1192, "filterName": "g", "psFlux": -50.0}
+    alert = {"alertId": 12, "diaSource": source, "prvDiaSources": [earlier], "prvDiaForcedSources": [earlier]}
+    return (
+        alert | {"diaObject": {"diaObjectId": 747}, "cutoutDifference": None, "cutoutTemplate": None} | more
+    )
+
+
 def ztf(**more: Any) -> dict[str, Any]:
     """Return a small ZTF alert."""
     candidate = {

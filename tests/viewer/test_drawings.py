@@ -24,7 +24,7 @@ from finkbridge.viewer.style import BANDS
 from finkbridge.viewer.terminal import drawn
 from finkbridge.viewer.view import position_text, utc_text
 from tests.support.lake import RealAlerts, real_alerts
-from tests.viewer.alerts import HOSTILE, ztf
+from tests.viewer.alerts import HOSTILE, elasticc, ztf
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -112,6 +112,31 @@ def test_lsst_fluxes_have_forced_photometry_and_zero(real_lsst: RealAlerts) -> N
     assert (low, high) == flux_range(view.points)
     assert "forced" in {text.get_text() for text in curve.get_legend().get_texts()}
     assert curve.get_ylabel() == "Difference flux (nJy)"
+
+
+def test_elasticc_has_a_light_curve_and_names() -> None:
+    view = view_of(elasticc())
+    assert (view.survey, view.title, view.source_id) == ("other", "747", "1494043")
+    assert (view.ra, view.dec, view.cutouts, view.is_empty) == (49.0, -41.0, (), False)
+    assert [(p.kind, p.band) for p in view.points] == [("history", "g"), ("forced", "g"), ("alert", "y")]
+    assert view.current is view.points[-1]
+    # as is known of the challenge: a flux of 1 is 27.5 mag
+    assert view.current.mag == pytest.approx(22.5)
+    assert view.current.flux == pytest.approx(10 ** ((31.4 - 22.5) / 2.5))
+    assert view.current.flux_err == pytest.approx(view.current.flux / 10)
+    assert view.points[0].is_positive is False
+    text = "\n".join(drawn(view))
+    assert "not in the alert" not in text
+    assert "bands g y   @ this alert" in text
+    assert len(figure_of(view).axes) == 1  # the curve: no place for images
+    assert picture(elasticc()).startswith(PNG)
+
+
+@pytest.mark.parametrize("broken", [None, 7, [], {"midPointTai": "x"}, {"midPointTai": 6e4, "psFlux": "?"}])
+def test_broken_elasticc_is_drawn_all_the_same(broken: Any) -> None:
+    alert = elasticc(diaSource=broken, prvDiaSources=[broken])
+    assert list(drawn(view_of(alert)))
+    assert picture(alert).startswith(PNG)
 
 
 def test_one_point_has_a_day_around_it() -> None:
