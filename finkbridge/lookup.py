@@ -129,7 +129,8 @@ class Lookup:
         surveys = sorted({row["survey"] for row in rows})
         if not rows:
             raise SettingsError(
-                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has"
+                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has; alerts of "
+                "other kinds (multi-messenger, ELAsTiCC, counting topics) are in its view packets_other alone"
             )
         if len(surveys) > 1:
             raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from finkbridge.consumer.names import is_given, object_of
 from finkbridge.settings import BotSettings
 from finkbridge.text import short
 from finkbridge.viewer.view import position_text, utc_text
 
 Row = dict[str, Any]
+
+_OTHER: dict[str, tuple[str, ...]] = {
+    "class": ("fink_class", "finkclass"),
+    "trigger": ("triggerId",),
+    "observatory": ("observatory",),
+    "alert": ("candid", "diaSourceId", "diaSource.diaSourceId", "alertId"),
+}
+"""Fields of alerts of other surveys, of which ``deliveries`` knows nothing; dots part nested names."""
 
 LONGEST_NAME, LONGEST_TOPICS = 80, 300
 """Characters: all together stays below Telegram's 1,024 of a caption."""
@@ -60,13 +69,17 @@ def alerts_of(rows: Sequence[Row]) -> list[Alert]:
     return [Alert(key, mine[0], tuple(sorted({r["topic"] for r in mine}))) for key, mine in by_key.items()]
 
 
-def post_of(alert: Alert, settings: BotSettings, picture: bytes | None = None) -> Post:
-    """Return what there is to say of an alert."""
-    row = alert.row
-    name = short(row.get("object_id") or "alert without an object", LONGEST_NAME)
-    number = "" if row.get("source_id") is None else str(row["source_id"])
+def post_of(
+    alert: Alert, settings: BotSettings, picture: bytes | None = None, record: Mapping[str, Any] | None = None
+) -> Post:
+    """Return what there is to say of an alert; of another kind than ZTF's and LSST's, its record names it."""
+    row, own = alert.row, record or {}
+    name = short(row.get("object_id") or object_of(own) or "alert without an object", LONGEST_NAME)
+    number = _own(own, "alert") if row.get("source_id") is None else str(row["source_id"])
     lines = [
-        ("class", short(row.get("class") or "", LONGEST_NAME)),
+        ("class", short(row.get("class") or _own(own, "class"), LONGEST_NAME)),
+        ("trigger", _own(own, "trigger")),
+        ("observatory", _own(own, "observatory")),
         ("brightness", _brightness(row)),
         ("time", utc_text(row.get("mjd")) or _received(row)),
         ("position", position_text(row.get("ra"), row.get("dec"))),
@@ -85,6 +98,17 @@ def _key(row: Row) -> str:
         return f"{row['survey']} {row['source_id']}"
     place = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
     return " ".join(["message", *(str(row[name]) for name in place)])
+
+
+def _own(record: Mapping[str, Any], what: str) -> str:
+    """Return what a record of another survey says, by the first of its fields that says anything."""
+    for path in _OTHER[what]:
+        value: Any = record
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int) and is_given(value):
+            return short(str(value), LONGEST_NAME)
+    return ""
 
 
 def _brightness(row: Row) -> str:

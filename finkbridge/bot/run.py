@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ from finkbridge.bot import tail
 from finkbridge.bot.channels import Channel
 from finkbridge.bot.filter import Filter
 from finkbridge.bot.options import Counts, Options, Since
-from finkbridge.bot.post import Alert, Post, alerts_of, post_of
+from finkbridge.bot.post import Alert, Post, Row, alerts_of, post_of
 from finkbridge.bot.state import Position, State
 from finkbridge.errors import (
     ChannelDownError,
@@ -181,7 +181,7 @@ class Bot:
                 continue
             if self.wait(self._pause_s()):
                 return None
-            post = post_of(alert, self.settings, self._picture(alert))
+            post = self._post_of(alert)
             if self.state.note(alert.key):
                 try:
                     self._post(post)
@@ -229,20 +229,25 @@ class Bot:
         self.counts.refused += 1
         self.listener.problem(f"{post.title} (alert {post.key}) is left out: {error}")
 
-    def _picture(self, alert: Alert) -> bytes | None:
+    def _post_of(self, alert: Alert) -> Post:
         row = alert.row
-        if not self.options.pictures or row["survey"] == "other":
-            return None
-        try:
-            raw = read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"])
-            record = raw.record()
-        except DecodeError as error:
-            self.listener.problem(f"no picture: {error}")
-            return None
+        if row["survey"] == "other":  # its names are in its record alone, and its kinds have no pictures
+            return post_of(alert, self.settings, record=self._record(row, "no names"))
+        record = self._record(row, "no picture") if self.options.pictures else None
+        if record is None:
+            return post_of(alert, self.settings)
         picture: bytes = later.call(
             "finkbridge.viewer.figure:picture", record, survey=row["survey"], topics=alert.topics
         )
-        return picture
+        return post_of(alert, self.settings, picture)
+
+    def _record(self, row: Row, without: str) -> dict[str, Any] | None:
+        """Return the alert as it was received, or None and a word about what goes without it."""
+        try:
+            return read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"]).record()
+        except DecodeError as error:
+            self.listener.problem(f"{without}: {error}")
+            return None
 
     def _is_full(self) -> bool:
         limit = self.options.limit

@@ -23,6 +23,7 @@ ROW: dict[str, Any] = {
     "ra": 267.0, "dec": -5.86, "cluster": "ztf", "topic": "fink_a_ztf", "generation": 1, "kafka_partition": 0,
     "kafka_offset": 7, "received": TIME, "rb": float("nan"), "n_det": None,
 }  # fmt: skip
+GRB = {"objectId": "ZTF21abc", "candid": 17, "fink_class": "SN", "observatory": "Fermi", "triggerId": "68"}
 HOSTILE = (
     "<!channel> <@U1> *b* `c` & <script>x</script>",
     "</code></b><a href='http://evil'>",
@@ -74,6 +75,41 @@ def test_what_is_null_is_left_out() -> None:
     assert "rb" not in post().fields
     assert post().fields["received"] == "2026-03-22T11:00:05.000000Z"
     json.dumps(post().fields, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            {
+                "objectId": "ZTF21abc",
+                "candid": 17,
+                "fink_class": "SN",
+                "observatory": "Fermi",
+                "triggerId": "68",
+            },
+            ["ZTF21abc", "class: SN", "trigger: 68", "observatory: Fermi", "alert: 17"],
+        ),
+        ({"alertId": 1, "diaSource": {"diaSourceId": 5, "diaObjectId": 747}}, ["747", "alert: 5"]),
+        ({"objectId": "ZTF21abc"}, ["ZTF21abc"]),
+        ({"objectId": None, "candid": 0, "diaSource": 7, "fink_class": b"x"}, ["alert without an object"]),
+    ],
+)
+def test_alerts_of_other_kinds_are_named_by_their_records(record: dict[str, Any], said: list[str]) -> None:
+    nothing = dict.fromkeys(ROW) | {"survey": "other", "cluster": "ztf", "topic": "fink_grb"}
+    (alert,) = alerts_of([nothing])
+    text = post_of(alert, BotSettings(), record=record).text
+    assert text.splitlines() == [*said, "topics: fink_grb"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_of_other_kinds_are_short_and_plain(hostile: str) -> None:
+    names = ("objectId", "candid", "fink_class", "observatory", "triggerId")
+    (alert,) = alerts_of([dict.fromkeys(ROW) | {"survey": "other", "topic": "t"}])
+    said = post_of(alert, BotSettings(), record=dict.fromkeys(names, hostile))
+    assert re.fullmatch(r"[ -~\n]*", said.text)
+    assert len(said.text) < 1024
+    assert len(said.text.splitlines()) == 6
 
 
 def test_messages_of_one_alert_are_one_post() -> None:

@@ -23,8 +23,9 @@ from finkbridge.errors import ChannelDownError, ChannelError, SettingsError
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.merge import merge_crowds
 from finkbridge.settings import load_settings
+from tests.consumer.samples import ELASTICC, MULTI_MESSENGER, record
 from tests.support.chat import Chat, Reply
-from tests.support.lake import real_alerts
+from tests.support.lake import real_alerts, sql
 from tests.support.offline import assert_verified, fill, messages_of, point
 
 SLACK_TOKEN, TELEGRAM_TOKEN, HOOK_TOKEN = (
@@ -166,6 +167,47 @@ def test_a_picture_that_is_refused_is_left_out(real: World) -> None:
     sent = real.chat.got[1].json()
     assert sent["chat_id"] == "-100123"
     assert sent["link_preview_options"] == {"is_disabled": True}
+
+
+@pytest.fixture
+def others(world: World) -> World:
+    """Return a world whose lake has alerts that are neither ZTF's nor LSST's."""
+    grb = {"objectId": "ZTF21abc", "candid": 17, "fink_class": "SN", "rate": 0.3, "observatory": "Fermi"}
+    source = {"diaSourceId": 5, "diaObjectId": 747, "midPointTai": 6e4, "filterName": "r", "psFlux": 1.0}
+    topics = {
+        "fink_elasticc": [record(ELASTICC, {"alertId": 1, "diaSource": source})],
+        "fink_grb_bronze": [record(MULTI_MESSENGER, grb | {"triggerId": "683"})],
+    }
+    fill(world.lake, {topic: messages_of(records) for topic, records in topics.items()})
+    return world
+
+
+def test_alerts_of_other_kinds_are_named(others: World) -> None:
+    assert others.run(pictures=True) == Counts(posted=2)
+    said = {got.json()["alert"]["topic"]: got.json() for got in others.chat.got}
+    assert said["fink_grb_bronze"]["text"].splitlines() == [
+        "ZTF21abc", "class: SN", "trigger: 683", "observatory: Fermi",
+        "time: 2026-03-20 23:40:00 UTC (received)", "alert: 17", "topics: fink_grb_bronze",
+    ]  # fmt: skip
+    assert said["fink_elasticc"]["text"].startswith("747\ntime: ")
+    assert "alert: 5\n" in said["fink_elasticc"]["text"]
+    assert "object_id" not in said["fink_grb_bronze"]["alert"]
+
+
+def test_alerts_of_other_kinds_are_found_as_the_docs_say(others: World) -> None:
+    for query, topic in (
+        ("SELECT _topic FROM packets_other WHERE objectId = 'ZTF21abc'", "fink_grb_bronze"),
+        ("SELECT _topic FROM packets_other WHERE diaSource.diaObjectId = 747", "fink_elasticc"),
+    ):
+        assert sql(others.lake, query) == [(topic,)]
+
+
+def test_an_archive_that_is_damaged_costs_the_names(others: World) -> None:
+    for path in others.lake.glob("archive/fink_grb_bronze/**/*.avro"):
+        path.write_bytes(b"junk")
+    assert others.run(topics=("fink_grb*",)) == Counts(posted=1)
+    assert others.chat.got[0].json()["text"].startswith("alert without an object\n")
+    assert any("no names: " in line for line in others.listener.said)
 
 
 def test_an_archive_that_is_damaged_costs_the_picture(real: World) -> None:
