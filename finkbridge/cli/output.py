@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
@@ -16,27 +16,48 @@ import click
 from finkbridge.text import escaped
 
 
-def table(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> None:
+def table(rows: Iterable[Sequence[object]], columns: Sequence[str], *, whole: bool = False) -> None:
     """Print rows, numbers to the right: a drawn table on a terminal, aligned text elsewhere.
 
-    Where only the text fits into the terminal's width, it is the text there, too.
+    Where only the text fits into the terminal's width, it is the text there, too. Where not even that does,
+    cells are folded; with `whole`, each row is lines of its own instead, under its first cell, which can be
+    copied from there.
     """
     listed = [list(row) for row in rows]
     texts = [[cell(value) for value in row] for row in listed]
     columns = [escaped(name) for name in columns]
     right = [_is_numeric(row[i] for row in listed) for i in range(len(columns))]
     lines = plain_lines(texts, columns, right)
-    if sys.stdout.isatty() and not _fits_as_text_only(lines, len(columns)):
+    most = shutil.get_terminal_size().columns
+    if whole and sys.stdout.isatty() and max(map(len, lines)) > most:
+        lines = [line for row in texts for line in _block(row, columns, most)]
+    elif sys.stdout.isatty() and not _fits_as_text_only(lines, len(columns), most):
         _rich_table(texts, columns, right)
-    else:
-        for line in lines:
-            click.echo(line)
+        return
+    for line in lines:
+        click.echo(line)
 
 
-def _fits_as_text_only(lines: Sequence[str], columns: int) -> bool:
+def _fits_as_text_only(lines: Sequence[str], columns: int, most: int) -> bool:
     """Whether a table's lines fit into the terminal, and with the strokes between its columns would not."""
-    width, most = max(map(len, lines)), shutil.get_terminal_size().columns
+    width = max(map(len, lines))
     return width <= most < width + columns + 3
+
+
+def _block(row: Sequence[str], columns: Sequence[str], most: int) -> Iterator[str]:
+    """Yield the first cell, then the others that say anything with their columns' names, as many as fit."""
+    yield row[0]
+    line = ""
+    for name, text in zip(columns[1:], row[1:], strict=True):
+        if text in {"", "-"}:
+            continue
+        said = f"{name}: {text}"
+        if line and len(line) + len(said) + 3 > most:
+            yield line
+            line = ""
+        line = f"{line}   {said}" if line else f"  {said}"
+    if line:
+        yield line
 
 
 def plain_lines(texts: Sequence[Sequence[str]], columns: Sequence[str], right: Sequence[bool]) -> list[str]:

@@ -67,7 +67,7 @@ def list_command(
     if as_json:
         emit_json({"cluster": name, "topics": [asdict(info) for info in infos]})
         return
-    table([_row(info) for info in infos], COLUMNS)
+    table([_row(info) for info in infos], COLUMNS, whole=True)
 
 
 @command.command(name="add")

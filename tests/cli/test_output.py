@@ -47,6 +47,27 @@ def test_a_narrow_terminal_has_the_text_where_that_fits(capsys, monkeypatch, wid
     assert is_drawn or max(map(len, lines)) <= width
 
 
+@pytest.mark.parametrize("width", [33, 20, 5])
+def test_what_must_stay_whole_is_a_block_a_row(capsys, monkeypatch, width):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    table(ROWS, ("topic", "rows", "score"), whole=True)
+    lines = capsys.readouterr().out.splitlines()
+    numbers = ["  rows: 5   score: 0.25"] if width == 33 else ["  rows: 5", "  score: 0.25"]
+    assert lines == ["fink_[red]sn_ztf", "  rows: 1,234,567", "b", *numbers]
+
+
+def test_what_must_stay_whole_is_a_table_where_it_fits_and_for_programs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "33")
+    table(ROWS, ("topic", "rows", "score"), whole=True)
+    assert capsys.readouterr().out.startswith("topic   ")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for width, begin in ((34, "topic "), (40, "┏")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        table(ROWS, ("topic", "rows", "score"), whole=True)
+        assert capsys.readouterr().out.startswith(begin)
+
+
 @dataclass
 class Thing:
     path: Path
