@@ -90,14 +90,15 @@ _EXAMPLES = {"slack": "C0123456789", "telegram": "@NAME, or the number of a chat
 def _webhook(loaded: Loaded, service: Service, channel: str | None, *, pictures: bool) -> Target:
     if channel is not None:
         raise SettingsError("a webhook is one channel: leave -channel out")
-    address = secrets.require_secret(loaded, "bot.slack.webhook" if service == "slack" else "bot.webhook.url")
+    key = "bot.slack.webhook" if service == "slack" else "bot.webhook.url"
+    address = secrets.require_secret(loaded, key)
     try:
         host = parse_url(address).host
     except HTTPError:
         host = None
     if not host or not address.startswith(("https://", "http://")):
         raise SettingsError(
-            f"the address of the {service} webhook is none: it begins with https:// and a host"
+            f"the address in {key} is no address of a webhook: it begins with https:// and a host"
         )
     mark = hashlib.sha256(address.encode()).hexdigest()[:16]
     return Target(service, f"{service} {host} {mark}", None, address, pictures)

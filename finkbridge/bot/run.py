@@ -97,8 +97,13 @@ class Bot:
             later.get("finkbridge.viewer.figure:picture")
         if unsettled := self.state.give_up_unsettled():
             self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
-        if self.options.since is not None:
-            with self.open_ledger() as ledger:
+        with self.open_ledger() as ledger:
+            if strange := _strange(ledger, self.options.topics):
+                self.listener.problem(
+                    f"warning: the lake has no topic {' and no '.join(map(repr, strange))}: nothing is "
+                    "posted before drain or follow bring it (finkbridge status lists what is there)"
+                )
+            if self.options.since is not None:
                 self.state.advance(self.options.job, _since(ledger, self.options.since))
 
     def once(self) -> Counts:
@@ -276,6 +281,12 @@ def _since(ledger: Ledger, since: Since) -> Position:
     if isinstance(since, datetime):
         return tail.before(ledger, since.timestamp())
     return Position(0, 0.0) if since == "earliest" else tail.end_of(ledger)
+
+
+def _strange(ledger: Ledger, patterns: Sequence[str]) -> list[str]:
+    """Return the names and patterns that no topic of the lake matches."""
+    there = {topic for _, topic in ledger.generations()}
+    return [pattern for pattern in patterns if not any(fnmatchcase(topic, pattern) for topic in there)]
 
 
 def _of_topics(rows: pa.Table, patterns: Sequence[str]) -> pa.Table:

@@ -169,6 +169,26 @@ def test_a_picture_that_is_refused_is_left_out(real: World) -> None:
     assert sent["link_preview_options"] == {"is_disabled": True}
 
 
+def test_a_topic_that_the_lake_has_not_is_told(world: World) -> None:
+    world.fill(fink_a=[1.0])
+    assert world.run(topics=("fink_*", "nosuchtopic", "x?")) == Counts(posted=1)
+    (said,) = (line for line in world.listener.said if "warning" in line)
+    assert "the lake has no topic 'nosuchtopic' and no 'x?'" in said
+    world.listener.said.clear()
+    world.run(topics=("fink_*",), dry_run=True)
+    world.run()
+    assert not any("warning" in line for line in world.listener.said)
+
+
+@pytest.mark.parametrize(("service", "key"), [("webhook", "webhook.url"), ("slack", "slack.webhook")])
+def test_an_address_that_is_none_names_its_setting(world: World, service: str, key: str) -> None:
+    world.fill(fink_a=[1.0])
+    world.environ |= {f"FINKBRIDGE_BOT__{key.upper().replace('.', '__')}": "ftp://secret"}
+    with pytest.raises(SettingsError, match=f"the address in bot.{key} is no address of a webhook") as error:
+        world.run(service)
+    assert "secret" not in str(error.value)
+
+
 @pytest.fixture
 def others(world: World) -> World:
     """Return a world whose lake has alerts that are neither ZTF's nor LSST's."""
