@@ -56,8 +56,14 @@ class Request:
             raise SettingsError(
                 "a lake has its own formats and partitions: leave -outformat, -partitionby out"
             )
-        if self.is_ai and (self.outdir is None or self.format != "parquet"):
-            raise SettingsError("alerts joined with predictions are Parquet files of a folder: give -outdir")
+        if self.is_ai and self.outdir is None:
+            raise SettingsError(
+                "alerts joined with predictions are files of a folder, not of the lake: give -outdir"
+            )
+        if self.is_ai and self.format != "parquet":
+            raise SettingsError(
+                f"alerts joined with predictions are Parquet files, not {self.format}: leave -outformat out"
+            )
 
     @property
     def is_ai(self) -> bool:
