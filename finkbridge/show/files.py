@@ -75,6 +75,8 @@ def write_new(path: Path, data: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise SettingsError(f"{path.parent} is no folder: name another place") from None
+    except FileNotFoundError:  # in /proc, say, where nobody makes folders
+        raise SettingsError(f"{path.parent} cannot be made: name another place") from None
     try:
         with path.open("xb") as file:
             file.write(data)

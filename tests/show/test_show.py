@@ -207,8 +207,14 @@ def test_show_writes_files(command: Command, ztf: RealAlerts) -> None:
     said = command.run("show", OBJECT, "--avro", "one.avro", code=2).stderr
     assert "is there already" in said
     assert said.count("\n") == 1
-    for place, reason in (("/proc/x.avro", "cannot be a file"), ("one.avro/x.avro", "is no folder")):
-        said = command.run("show", OBJECT, "--avro", place, code=2).stderr
+    for option, place, reason in (
+        ("--avro", "/proc/x.avro", "cannot be a file"),
+        ("--avro", "one.avro/x.avro", "is no folder"),
+        ("--avro", "/proc/xx/", "cannot be made"),
+        ("--fits", "/proc/xx", "cannot be made"),
+        ("--fits", "one.avro/xx", "is no folder"),
+    ):
+        said = command.run("show", OBJECT, option, place, code=2).stderr
         assert f"{reason}: name another place" in said
         assert said.count("\n") == 1
 
