@@ -16,6 +16,7 @@ range, a rejected message) are values, not errors.
     |   `-- RegistryError        the schema registry does not answer, or refuses
     |-- SchemaError              a writer schema that cannot be parsed or has no mapping
     |-- DecodeError              a segment's rows do not match its messages, or a message its schema
+    |   `-- ClashError           fields of several schemas have no kind in common
     |-- SaveError                an alert cannot be saved as a file
     |   `-- AlertExistsError     its file is there, and may not be replaced
     |-- WorkerError              no worker process can be started
@@ -108,6 +109,20 @@ class SchemaError(FinkbridgeError):
 
 class DecodeError(FinkbridgeError):
     """The rows that came out of a segment do not match the messages that went in, or a message its schema."""
+
+
+class ClashError(DecodeError):
+    """Fields are of different kinds in different schemas: they cannot be columns of one table.
+
+    Attributes
+    ----------
+    columns : frozenset of str
+        Their names; there may be more.
+    """
+
+    def __init__(self, message: str, columns: frozenset[str]) -> None:
+        super().__init__(message)
+        self.columns = columns
 
 
 class SaveError(FinkbridgeError):

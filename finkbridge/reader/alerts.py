@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from finkbridge import later
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.errors import DecodeError, SchemaError
+from finkbridge.errors import ClashError, DecodeError, SchemaError
 from finkbridge.reader.files import FileError, Source, find_files
 from finkbridge.reader.records import Schemas, datums_of, records_of
 
@@ -102,7 +103,9 @@ class AlertReader:
         Raises
         ------
         DecodeError
-            A file is wrong, and the reader is strict; or schemas of the files have no type in common.
+            A file is wrong, and the reader is strict.
+        ClashError
+            A field is of different kinds in different files, such as a record and bytes.
         SchemaError
             No file has a field of this name, or a field has no Arrow type.
         """
@@ -130,7 +133,8 @@ class AlertReader:
             Whether records and lists are columns of Python's dicts and lists, made at once, as fink-client
             makes them: that is slow. Otherwise they are columns of Arrow, whose single values are such dicts
             and lists, made when they are asked for, and which are quick as a whole:
-            ``frame["candidate"].struct.field("magpsf")``.
+            ``frame["candidate"].struct.field("magpsf")``. A field of different kinds in different files (a
+            record in some, bytes in others) is a column of such objects in any case.
 
         Raises
         ------
@@ -144,8 +148,42 @@ class AlertReader:
             wanted = records if columns is None else _chosen(records, columns)
             frame: pd.DataFrame = later.call("finkbridge.reader.frames:frame_of_dicts", wanted)
         else:
-            frame = later.call("finkbridge.reader.frames:frame_of_table", lambda: self.to_arrow(columns))
+            frame = self._frame(columns)
         return frame
+
+    def _frame(self, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Return a frame by way of Arrow; fields that clash are read once more, as Python's objects."""
+        apart: frozenset[str] = frozenset()
+        while True:
+            make = partial(later.get("finkbridge.reader.tables:arrow_table"), columns=columns, without=apart)
+            try:
+                frame: pd.DataFrame = later.call(
+                    "finkbridge.reader.frames:frame_of_table", lambda make=make: make(self._datums())
+                )
+            except ClashError as clash:
+                if not clash.columns - apart:
+                    raise
+                apart |= clash.columns
+            else:
+                return self._with_objects(frame, apart, columns) if apart else frame
+
+    def _with_objects(
+        self, frame: pd.DataFrame, apart: frozenset[str], columns: Sequence[str] | None
+    ) -> pd.DataFrame:
+        log.warning(
+            "of different kinds in different files, and so columns of Python's objects: %s",
+            ", ".join(sorted(apart)),
+        )
+        objects: dict[str, list[Any]] = {name: [] for name in apart}
+        order: dict[str, None] = {}
+        for record in self.to_iterator():
+            order.update(dict.fromkeys(record))
+            for name, values in objects.items():
+                values.append(record.get(name))
+        whole: pd.DataFrame = later.call(
+            "finkbridge.reader.frames:with_objects", frame, objects, columns or order
+        )
+        return whole
 
     def _datums(self) -> Iterator[tuple[WriterSchema, bytes]]:
         return self._each(datums_of)

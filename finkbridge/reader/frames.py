@@ -30,6 +30,12 @@ def frame_of_table(make: Callable[[], pa.Table]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
 
 
+def with_objects(frame: pd.DataFrame, objects: dict[str, list[Any]], order: Iterable[str]) -> pd.DataFrame:
+    """Return a frame with further columns of Python's objects, all columns in an order."""
+    added = {name: pd.Series(values, frame.index, dtype=object) for name, values in objects.items()}
+    return pd.DataFrame({name: added[name] if name in added else frame[name] for name in order}, frame.index)
+
+
 def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
     kind = column.type
     if pt.is_dictionary(kind):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import finkbridge
 from finkbridge import AlertReader
 from finkbridge.avro.container import block_prefix, encode_header, encode_long
-from finkbridge.errors import DecodeError, SchemaError, SettingsError
+from finkbridge.errors import ClashError, DecodeError, SchemaError, SettingsError
 from finkbridge.reader import files
 from tests.support.lake import POINT, RealAlerts, encode, real_alerts, same
 
@@ -115,6 +115,55 @@ def test_a_field_that_some_alerts_have_is_null_in_the_others(tmp_path: Path) -> 
     assert reader.to_arrow(["y"]).to_pydict() == {"y": [None, 2.5, None]}
     assert reader.to_arrow(["y", "x"]).to_pydict() == {"y": [None, 2.5, None], "x": [1.5, None, 1.5]}
     assert len(reader.to_pandas(["y"], objects=True)) == 3
+
+
+RECORD_OF_2019 = {"type": "record", "name": "cut", "fields": [{"name": "stampData", "type": "bytes"}]}
+
+
+@pytest.fixture
+def clashing(tmp_path: Path) -> AlertReader:
+    """Return files of two schemas that alternate: one field is a record, bytes or not there."""
+    value: Any
+    for name, kind, value in (
+        ("a", RECORD_OF_2019, {"stampData": b"1"}),
+        ("b", "bytes", b"2"),
+        ("c", RECORD_OF_2019, {"stampData": b"3"}),
+        ("d", None, None),
+    ):
+        fields = [{"name": "x", "type": "double"}, {"name": "n", "type": "long"}]
+        if kind is not None:
+            fields.insert(1, {"name": "cut", "type": kind})
+        schema = {"type": "record", "name": "alert", "fields": fields}
+        alert = {"x": 1.5, "cut": value, "n": ord(name)}
+        (tmp_path / name).write_bytes(container(json.dumps(schema).encode(), [encode(schema, alert)]))
+    return AlertReader(tmp_path)
+
+
+CUTS = [{"stampData": b"1"}, b"2", {"stampData": b"3"}, None]
+
+
+def test_pandas_has_fields_of_different_kinds_as_objects(
+    clashing: AlertReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = clashing.to_pandas()
+    assert list(frame.columns) == ["x", "cut", "n"]
+    assert frame["cut"].tolist() == CUTS
+    assert frame["n"].tolist() == [97, 98, 99, 100]
+    assert (frame["x"].dtype, frame["cut"].dtype, frame["n"].dtype) == ("float64", "object", "int64")
+    assert "different files, and so columns of Python's objects: cut" in caplog.text
+    assert list(clashing.to_pandas(["n", "cut"]).columns) == ["n", "cut"]
+    assert clashing.to_pandas(["cut"])["cut"].tolist() == CUTS
+    assert clashing.to_pandas(objects=True)["cut"].tolist()[:3] == CUTS[:3]
+    with pytest.raises(SchemaError, match="no alert has a field 'y'"):
+        clashing.to_pandas(["cut", "y"])
+
+
+def test_arrow_refuses_fields_of_different_kinds(clashing: AlertReader) -> None:
+    for way in (clashing.to_arrow, clashing.to_polars):
+        with pytest.raises(ClashError, match=r"leave such fields out .* or use to_pandas") as error:
+            way()
+        assert error.value.columns == {"cut"}
+        assert len(way(["n", "x"])) == 4
 
 
 def test_dicts_are_fastavros(folder: Path, real: RealAlerts) -> None:
