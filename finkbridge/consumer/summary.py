@@ -74,7 +74,7 @@ def _ztf(alert: Mapping[str, Any]) -> Values:
 
 def _lsst(alert: Mapping[str, Any]) -> Values:
     source = _inner(alert, "diaSource")
-    flux = _number(source.get("psfFlux", source.get("psFlux")))
+    flux = _flux(source)
     return {
         "Object": object_of(alert),
         "Band": source.get("band", source.get("filterName")),
@@ -82,6 +82,14 @@ def _lsst(alert: Mapping[str, Any]) -> Values:
         "Magnitude (AB)": AB_ZERO_POINT_NJY - 2.5 * math.log10(abs(flux)) if flux else None,
         "Class": _class(alert),
     }
+
+
+def _flux(source: Mapping[str, Any]) -> float | None:
+    """Return the difference flux (nJy), which ELAsTiCC has in a unit of its own."""
+    flux = _number(source.get("psfFlux", source.get("psFlux")))
+    if flux is None or "psfFlux" in source:
+        return flux
+    return flux * float(later.get("finkbridge.surveys.photometry:ELASTICC_NJY"))
 
 
 def _class(alert: Mapping[str, Any]) -> str | None:

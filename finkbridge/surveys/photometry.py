@@ -17,6 +17,9 @@ AB_ZERO_POINT_NJY = 31.4
 MAG_PER_RELATIVE_FLUX = 2.5 / np.log(10)
 """1.0857: an error of 1 % in flux is one of 0.0109 mag."""
 
+ELASTICC_NJY = 10 ** ((AB_ZERO_POINT_NJY - 27.5) / 2.5)
+"""nJy of a unit of ELAsTiCC's fluxes, whose magnitudes are 27.5 - 2.5 log10(flux)."""
+
 
 def flux_of_mag(mag: FloatArray, sign: FloatArray) -> FloatArray:
     """Return flux (nJy) of AB magnitude; `sign` is +1, -1, or NaN where unknown (then no flux)."""

@@ -15,9 +15,6 @@ from finkbridge.surveys.times import is_observation_time, mjd_of_jd, utc_of_tai
 MAX_POINTS = 200_000
 """Of one light curve: a hundred times the longest history."""
 
-ELASTICC_NJY = 10 ** ((31.4 - 27.5) / 2.5)
-"""nJy of a unit of ELAsTiCC's fluxes, whose magnitudes are 27.5 - 2.5 log10(flux)."""
-
 LARGEST = 1e30
 """Of a number that is one: an axis to the ends of what floats hold has no ticks."""
 
@@ -101,8 +98,8 @@ def _elasticc_point(entry: Mapping[str, Any], kind: str) -> Point | None:
         {
             "midpointMjdTai": entry.get("midPointTai"),
             "band": band.lower() if isinstance(band, str) else None,  # Y is LSST's y
-            "psfFlux": None if flux is None else flux * ELASTICC_NJY,
-            "psfFluxErr": None if flux_err is None else flux_err * ELASTICC_NJY,
+            "psfFlux": None if flux is None else flux * photometry.ELASTICC_NJY,
+            "psfFluxErr": None if flux_err is None else flux_err * photometry.ELASTICC_NJY,
         },
         kind,
     )

@@ -29,3 +29,25 @@ def test_the_time_of_kafka_is_told_where_there_is_such_a_time(stamp: int | None,
     opened = Opened(received, schema_of(record_of()), b"", Framing.BARE, {"objectId": "ZTF1"})
     row = summary(opened, datetime(2026, 3, 22, tzinfo=UTC))
     assert (row.kind, row.values[TIMES[0]], row.values["objectId"]) == ("other", told, "ZTF1")
+
+
+def test_elasticcs_fluxes_are_of_another_unit() -> None:
+    """A flux of 1 is 27.5 mag there, and 31.4 mag in nJy."""
+    values = {}
+    for name, source in (
+        ("ours", {"midpointMjdTai": 60674.0, "psfFlux": 100.0, "band": "y"}),
+        ("elasticc", {"midPointTai": 60674.0, "psFlux": 100.0, "filterName": "Y"}),
+    ):
+        opened = Opened(
+            Received("t", Message(0, 0, 1, 1, None, b"", ())),
+            schema_of(record_of()),
+            b"",
+            Framing.BARE,
+            {"diaSource": source | {"diaObjectId": 747}},
+        )
+        row = summary(opened, datetime(2026, 3, 22, tzinfo=UTC))
+        values[name] = row.values
+        assert (row.kind, row.values["Object"]) == ("lsst", "747")
+    assert (values["ours"]["Flux (nJy)"], values["ours"]["Magnitude (AB)"]) == (100.0, pytest.approx(26.4))
+    assert values["elasticc"]["Magnitude (AB)"] == pytest.approx(22.5)
+    assert values["elasticc"]["Flux (nJy)"] == pytest.approx(10 ** ((31.4 - 22.5) / 2.5))
