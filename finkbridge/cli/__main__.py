@@ -40,15 +40,26 @@ def _end(code: int) -> NoReturn:
     """
     others = [thread for thread in threading.enumerate() if not thread.daemon]
     if others != [threading.main_thread()]:
+        _flush()
         sys.exit(code)
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to call them
-    try:
-        for stream in (sys.stdout, sys.stderr):
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
+    """Send off what was printed; what cannot be goes nowhere, of which the command has told.
+
+    Python would try once more at its end, and exit with 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
             if stream is not None:
                 stream.flush()
-    except (OSError, ValueError):  # gone, or closed
-        sys.exit(code)
-    os._exit(code)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # it is closed
+            continue
 
 
 if __name__ == "__main__":

@@ -237,9 +237,13 @@ def test_bad_settings_are_2_and_one_line(run, tmp_path, monkeypatch, toml, envir
     assert message in err
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""As users have it: what is printed waits in a buffer, which is sent off at the end at the latest."""
+
+
 def finkbridge(*arguments: str, **options) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "finkbridge.cli", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=BUFFERED, **options)
 
 
 def test_closed_output_is_silent():
@@ -311,3 +315,25 @@ ours.program()
     done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 70_000, b"")
     assert {file.name for file in tmp_path.iterdir()} == {"registered"} | ({"thread"} if waits else set())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_cannot_be_printed_does_not_change_the_exit_code(waits: bool) -> None:
+    """Python flushes once more at its end, and exits with 120 if that fails."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    command = f"""
+import sys, threading, time
+from finkbridge.cli import __main__ as ours
+def main():
+    threading.Thread(target=time.sleep, args=(0.5,), daemon=not {waits}).start()
+    sys.stdout.write("x" * 100)
+    return 3
+ours.main = main
+ours.program()
+"""
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(
+            [sys.executable, "-c", command], stdout=full, stderr=subprocess.PIPE, env=BUFFERED
+        )
+    assert (process.communicate()[1], process.returncode) == (b"", 3)

@@ -75,10 +75,20 @@ class Kafka:
 
     def _create(self, name: str) -> None:
         _wait(self._admin.create_topics([self._topics[name]], operation_timeout=ANSWER_S))
+        self._await_topic(name, there=True)
 
     def delete(self, topic: str) -> None:
         """Delete a topic."""
         _wait(self._admin.delete_topics([topic], operation_timeout=ANSWER_S))
+        self._await_topic(topic, there=False)
+
+    def _await_topic(self, name: str, *, there: bool) -> None:
+        """Wait until the broker itself shows it: the controller answers before, by seconds if it is busy."""
+        until = time.monotonic() + ANSWER_S
+        while (self._admin.list_topics(name, timeout=ANSWER_S).topics[name].error is None) != there:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the broker does not notice that {name} was made or deleted")
+            time.sleep(0.02)
 
     def recreate(self, topic: str) -> None:
         """Delete a topic and create it again as it was: its offsets start anew."""
