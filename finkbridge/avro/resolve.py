@@ -174,8 +174,9 @@ class SchemaResolver:
         )
         if text is None and is_asked:
             text = self._registry(number)
+            if text is None:
+                self._unknown.add(number)
         if text is None:
-            self._unknown.add(number)
             return None
         if len(self._numbered) < CACHED_SCHEMAS:
             self._numbered[number] = text
@@ -258,9 +259,8 @@ class SchemaResolver:
 
         A value that fits tells of its topic; none is asked twice.
         """
-        if self._registry is None or self._override is None or _is_json(message.key):
-            return Framing.BARE
-        if _number_of(value) is None:
+        is_telling = self._registry is not None and not _is_json(message.key)
+        if self._override is None or not is_telling or _number_of(value) is None:
             return Framing.BARE
         if topic not in self._framings:
             if _fits(self._override, value):
@@ -279,8 +279,10 @@ class SchemaResolver:
             )
         if (number := _number_of(value)) is None:
             return ""
-        if self._registry is not None:
+        if number in self._unknown:
             return f"; the registry has none of the id {number}"
+        if self._registry is not None:
+            return f"; the registry was not asked for the id {number}, after many that it does not have"
         return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
 
     def _is_final(self, key: bytes | None) -> bool:

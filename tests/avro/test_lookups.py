@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from finkbridge.avro.parser import CACHED_SCHEMAS
 from finkbridge.avro.portions import portions
 from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
 from finkbridge.avro.versions import SchemaFolder
@@ -102,6 +103,17 @@ def test_an_id_that_the_registry_does_not_know() -> None:
         "no writer schema: neither in the key, nor in t_schema, nor given with --schema"
     )
     assert str(found).endswith("; the registry has none of the id 5")
+
+
+def test_ids_that_are_not_asked_for_are_not_said_to_be_unknown() -> None:
+    asked: list[int] = []
+    messages = [message(number.to_bytes(5) + DATUM) for number in range(40)]
+    reasons = [reason for _, reason in registry(asked).group("t", messages).rejected]
+    assert (len(reasons), asked) == (40, list(range(CACHED_SCHEMAS)))
+    assert all(
+        reason.endswith(f"the registry has none of the id {n}") for n, reason in enumerate(reasons[:32])
+    )
+    assert all("was not asked for the id" in reason for reason in reasons[32:])
 
 
 def test_a_registry_that_is_down_is_an_error_and_no_quarantine() -> None:
