@@ -1,7 +1,7 @@
-"""``python -m benchmarks.verify``: how fast a lake is verified, and its memory, beside what landing it took.
+"""``python -m benchmarks.verify``: how fast a lake is verified and rebuilt, beside what landing it took.
 
 The lake is landed in this process from simulated alerts, with no broker: that is the drain's own decoding,
-on one core. Then ``finkbridge verify`` runs on it as a user would run it.
+on one core. Then ``finkbridge verify`` and ``finkbridge rebuild`` run on it as a user would run them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ MODES: dict[str, tuple[str, ...]] = {
     "plain": (),
     "deep, no fastavro": ("--deep", "--sample", "0"),
     "deep": ("--deep",),
+}
+
+
+REBUILDS: dict[str, tuple[str, ...]] = {
+    "rebuild": (),
+    "rebuild --ledger": ("--ledger", "--replace"),
 }
 
 
@@ -74,8 +80,7 @@ def _measure(work: Path, survey: str, messages: int, *, merged: bool) -> Iterato
     command = str(Path(sys.executable).with_name("finkbridge"))
     for mode, options in MODES.items():
         asked = [command, "--lake", str(lake), "verify", "--json", *options]
-        timed = _verify(asked, work, watched=False)
-        usage = _verify(asked, work, watched=True)
+        timed, usage = (_run(asked, work, watched=watched) for watched in (False, True))
         report = json.loads(timed.output)
         yield size | {
             "mode": mode,
@@ -87,9 +92,14 @@ def _measure(work: Path, survey: str, messages: int, *, merged: bool) -> Iterato
             "pss_bytes": usage.pss_bytes,
             "load": timed.load,
         }
+    for mode, options in REBUILDS.items():
+        asked = [command, "--lake", str(lake), "rebuild", *options]
+        timed, usage = (_run(asked, work, watched=watched) for watched in (False, True))
+        spent = {"seconds": timed.seconds, "cpu_s": usage.cpu_s, "pss_bytes": usage.pss_bytes}
+        yield size | {"mode": mode, "bytes": value_bytes, "load": timed.load, **spent}
 
 
-def _verify(command: Sequence[str], work: Path, *, watched: bool) -> measure.Usage:
+def _run(command: Sequence[str], work: Path, *, watched: bool) -> measure.Usage:
     os.sync()
     return measure.measure(command, _environ(work), work, watched=watched)
 
@@ -131,7 +141,7 @@ def _segments(file: AlertFile, key: bytes) -> Iterator[list[Message]]:
 
 
 def _show(told: Sequence[dict[str, Any]]) -> None:
-    table = Table(title="Verification of a lake: reading, decoding anew, comparing")
+    table = Table(title="A lake verified (read, decoded anew, compared) and rebuilt")
     for heading in ("survey", "mode"):
         table.add_column(heading)
     for heading in ("messages", "s", "MB/s of files", "messages/s", "CPU s", "PSS MiB", "holds"):

@@ -138,7 +138,7 @@ class DecodeSettings(_Values):
     """How Avro becomes Arrow."""
 
     engine: Literal["auto", "fastavro"] = "auto"
-    """``auto``: DataFusion in bulk, fastavro for what it refuses. ``fastavro``: all, some 15 times slower."""
+    """``auto``: in bulk, and by fastavro what cannot be. ``fastavro``: all, some 15 times slower."""
     max_schemas: PositiveInt = 64
     """Writer schemas of a topic until it is recreated, each of which makes files of its own and all views
     longer. A topic has one, and a new one some times a year; messages with more than so many go to

@@ -20,6 +20,7 @@ from finkbridge.avro import portions
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
 from finkbridge.avro.check import Checker
+from finkbridge.avro.container import Data
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.avro.resolve import Grouped, SchemaResolver
@@ -269,8 +270,8 @@ def test_other_schemas_land_by_the_night_of_their_timestamp(lake: Path) -> None:
 def test_checked_messages_that_the_bulk_engine_refuses_go_the_careful_way(
     lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drop_a_row(self: Decoder, path: Path, names: list[str]) -> pa.Table:
-        return whole(self, path, names).slice(1)
+    def drop_a_row(self: Decoder, data: Data, spans: list[tuple[int, int]], names: list[str]) -> pa.Table:
+        return whole(self, data, spans, names).slice(1)
 
     whole = Decoder._bulk
     monkeypatch.setattr(Decoder, "_bulk", drop_a_row)

@@ -1,43 +1,37 @@
 """Datums to Arrow, by one of two engines that give equal tables.
 
-The bulk engine is DataFusion's reader of container files: native, and to be trusted with checked datums
-only. The other is fastavro, slow and sure; it takes what the bulk engine cannot, which the schema tells.
+The bulk engine is a machine of our own (`finkbridge.avro.columns`), for checked datums. The other is
+fastavro, slow and sure; it takes what the bulk engine cannot, which the schema tells.
 """
 
 from __future__ import annotations
 
 import io
-import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Literal
 
-import datafusion
 import fastavro
+import numpy as np
 import pyarrow as pa
 
 from finkbridge.avro.arrow import map_schema
 from finkbridge.avro.bulk import bulk_refusal
 from finkbridge.avro.check import REASONS, Checker
-from finkbridge.avro.container import ContainerError, block_prefix, encode_header, read_blocks, read_header
+from finkbridge.avro.columns import Program
+from finkbridge.avro.container import ContainerError, Data, read_blocks, read_header
 from finkbridge.avro.files import mapped
 from finkbridge.avro.machine import TOO_LARGE
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError, SchemaError
-from finkbridge.panics import telling_panics
 
 Engine = Literal["auto", "fastavro"]
 
-BATCH_ROWS = 128
-"""Rows that DataFusion decodes at once: 256 takes a fifth longer, as a batch then outgrows the cache."""
 REFERENCE_ROWS = 32
 """Rows that fastavro decodes at once: an LSST alert is 3 MB of Python's dicts."""
 REFERENCE_BYTES = 64 << 20
 """Of the objects that fastavro makes at once, if they are of more than one datum."""
-TEMPORARY_SYNC = b"finkbridge-decod"
 
 
 class Decoder:
@@ -64,6 +58,7 @@ class Decoder:
         self.bulk = engine == "auto" and self.refusal is None
         self._raw = None if self.bulk else fastavro.parse_schema(self._mapping.raw)
         self._checker = None if self.bulk else Checker(schema, careful=True)
+        self._kept: tuple[list[str], Program] | None = None
 
     @property
     def arrow_schema(self) -> Any:
@@ -88,17 +83,28 @@ class Decoder:
             When the table does not have as many rows, or the file cannot be decoded.
         """
         names = self._names(columns)
-        table = self._bulk(path, names) if self.bulk else self._reference(_datums(path), names)
+        try:
+            with mapped(path) as data:
+                spans = _spans(data)
+                table = self._table(data, spans, names)
+        except (ContainerError, ValueError) as error:
+            raise DecodeError(f"{path}: {error}") from error
         if table.num_rows != rows:
             raise DecodeError(f"{path}: {rows} messages went in and {table.num_rows} rows came out")
         return table
 
     def decode(self, datums: Sequence[bytes], columns: Sequence[str] | None = None) -> Any:
         """Return the table of checked datums; see `decode_file`."""
+        names = self._names(columns)
         if not self.bulk:
-            return self._reference(iter(datums), self._names(columns))
-        with _temporary_file(self.schema, datums) as path:
-            return self.decode_file(path, len(datums), columns)
+            return self._reference(iter(datums), names)
+        ends = list(accumulate(map(len, datums)))
+        return self._bulk(b"".join(datums), list(zip([0, *ends], ends, strict=False)), names)
+
+    def _table(self, data: Data, spans: Sequence[tuple[int, int]], names: list[str]) -> Any:
+        if self.bulk:
+            return self._bulk(data, spans, names)
+        return self._reference((data[start:end] for start, end in spans), names)
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:
         known = self._mapping.columns
@@ -107,19 +113,20 @@ class Decoder:
                 raise SchemaError(f"the writer schema {self.schema.fingerprint} has no field {name!r}")
         return list(known if columns is None else columns)
 
-    def _bulk(self, path: Path, names: list[str]) -> Any:
-        config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
-        wanted = pa.schema([self.arrow_schema.field(name) for name in names])
-        try:
-            with telling_panics(), _plain_name(path) as plain:
-                frame = datafusion.SessionContext(config).read_avro(str(plain))
-                batches = frame.select(*[_quoted(name) for name in names]).collect()
-            table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
-            return table if table.schema.equals(wanted) else table.cast(wanted)
-        except Exception as error:  # DataFusion raises no narrower one
-            raise DecodeError(
-                f"{path}: the bulk decoder failed: {' '.join(str(error).split())[:300]}"
-            ) from error
+    def _bulk(self, data: Data, spans: Sequence[tuple[int, int]], names: list[str]) -> Any:
+        places = np.array(spans, np.int64).reshape(-1, 2)
+        return self._program(names).decode(
+            np.frombuffer(data or b"\0", np.uint8),
+            np.ascontiguousarray(places[:, 0]),
+            np.ascontiguousarray(places[:, 1]),
+        )
+
+    def _program(self, names: list[str]) -> Program:
+        """Return what decodes some columns; the latest is kept, as callers ask for the same ones."""
+        kept = self._kept
+        if kept is None or kept[0] != names:
+            kept = self._kept = names, Program(self.schema.simple, self._mapping, names)
+        return kept[1]  # of this call, whatever other threads keep by now
 
     def _reference(self, datums: Iterator[bytes], names: list[str]) -> Any:
         batches = ([self._read(datum) for datum in some] for some in self._few(datums))
@@ -159,42 +166,6 @@ class Decoder:
         return record
 
 
-def _quoted(name: str) -> str:
-    """Return a column's name for DataFusion, which lowercases and splits what is not quoted."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _datums(path: Path) -> Iterator[bytes]:
-    """Yield the datums of a container file that has one in each block."""
-    try:
-        with mapped(path) as data:
-            for block in read_blocks(data, read_header(data)):
-                yield data[block.start : block.end]
-    except (ContainerError, ValueError) as error:
-        raise DecodeError(f"{path}: {error}") from error
-
-
-@contextmanager
-def _plain_name(path: Path) -> Iterator[Path]:
-    """Give a name of a file that DataFusion does not take for a pattern, a URL or another format's."""
-    if re.fullmatch(r"[\w./-]+\.avro", str(path), re.ASCII):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="finkbridge-") as folder:
-        plain = Path(folder) / "datums.avro"
-        plain.symlink_to(path.absolute())
-        yield plain
-
-
-@contextmanager
-def _temporary_file(schema: WriterSchema, datums: Sequence[bytes]) -> Iterator[Path]:
-    """Write datums as a container file, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="finkbridge-") as folder:
-        path = Path(folder) / "datums.avro"
-        with path.open("wb") as file:
-            file.write(
-                encode_header({"avro.codec": b"null", "avro.schema": schema.simplified}, TEMPORARY_SYNC)
-            )
-            for datum in datums:
-                file.writelines((block_prefix(len(datum)), datum, TEMPORARY_SYNC))
-        yield path
+def _spans(data: Data) -> list[tuple[int, int]]:
+    """Return where the datums of a container file are that has one in each block."""
+    return [(block.start, block.end) for block in read_blocks(data, read_header(data))]

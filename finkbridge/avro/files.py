@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -72,8 +72,13 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
     """Give a file's bytes without reading them; one without any, or a pipe or device, raises ValueError."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no plain file")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
         yield data
+    finally:
+        with suppress(BufferError):  # the traceback of an error still sees it: it closes with that
+            data.close()
 
 
 def read_proven_header(data: mmap.mmap) -> Header:

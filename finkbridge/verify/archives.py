@@ -25,6 +25,7 @@ from finkbridge.errors import DecodeError
 from finkbridge.landing import origin_of
 from finkbridge.tables import Origin
 from finkbridge.values import TopicGeneration
+from finkbridge.verify import peer
 
 Ints = npt.NDArray[np.int64]
 
@@ -154,10 +155,13 @@ class Decoders:
         return verdicts.unfolded
 
     def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
-        """Decode checked datums as a drain does: in bulk, or by fastavro where that engine cannot."""
+        """Decode checked datums, not by the decoder of a drain: by DataFusion, or else by fastavro."""
         _, decoder = self._bulk.of(schema)
+        if not decoder.bulk:
+            return self.reference(schema, survey, datums)
+        wanted = pa.schema([decoder.arrow_schema.field(name) for name in _wanted(decoder, survey)])
         try:
-            return decoder.decode(datums, _wanted(decoder, survey))
+            return peer.decode(schema, datums, wanted)
         except DecodeError:
             return self.reference(schema, survey, datums)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
+import random
 import struct
 from typing import Any
 
-import datafusion
 import fastavro
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,6 @@ from tests.avro.samples import (
     same,
     schema_of,
 )
-from tests.hostile.poison import panic
 
 UNION = ["null", "int", "string", {"type": "record", "name": "u", "fields": [{"name": "x", "type": "bytes"}]}]
 DURATION = {"type": "fixed", "name": "d", "size": 12, "logicalType": "duration"}
@@ -345,9 +345,58 @@ def test_whatever_the_check_accepts_of_a_deep_recursive_type_decodes(levels: int
     assert find_fault(schema, datums[len(good)]) is not None
 
 
-def test_panic_of_the_bulk_engine_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafusion.SessionContext, "read_avro", lambda *_: panic())
-    schema = schema_of({"type": "record", "name": "r", "fields": [{"name": "x", "type": "int"}]})
-    with pytest.raises(DecodeError, match="the bulk decoder failed: native code panicked: "):
-        Decoder(schema).decode([b"\2"])
-    assert Decoder(schema, "fastavro").decode([b"\2"]).to_pylist() == [{"x": 1}]
+def test_bytes_that_were_not_checked_lead_the_bulk_engine_nowhere() -> None:
+    """It refuses what would lead it out of a datum or a buffer; what it takes may be nonsense, as said."""
+    item = {"type": "record", "name": "i", "fields": [{"name": "x", "type": ["double", "null"]},
+            {"name": "y", "type": {"type": "array", "items": "string"}}]}  # fmt: skip
+    document = record_of(
+        a="int", b=["null", "string"], c={"type": "array", "items": item},
+        d={"type": "map", "values": "bytes"},
+        e={"type": "enum", "name": "e", "symbols": ["A"]}, f={"type": "fixed", "name": "f", "size": 9},
+        g={"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}, h="float", i="boolean",
+    )  # fmt: skip
+    schema, rng, maker = schema_of(document), random.Random(3), RandomAvro(3)
+    decoder, refused = Decoder(schema), 0
+    seeds = [encode(schema, maker.value(document)) for _ in range(20)]
+    for _ in range(3_000):
+        datum = bytearray(rng.choice(seeds))
+        for _ in range(rng.choice((1, 3))):
+            datum[rng.randrange(len(datum))] = rng.choice((0, 1, 2, 3, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        try:
+            assert (
+                decoder.decode(
+                    [bytes(datum[: rng.choice((len(datum), rng.randrange(len(datum) + 1)))])]
+                ).num_rows
+                == 1
+            )
+        except DecodeError:
+            refused += 1
+    assert 1_000 < refused < 3_000
+    for datum in (b"", b"\x80" * 20, b"\xff" * 400, bytes(400)):
+        with pytest.raises(DecodeError, match="datum 1 of 2 is not what its schema says"):
+            decoder.decode([seeds[0], datum])
+
+
+def test_a_column_that_arrow_cannot_hold_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finkbridge.avro.columns.MOST_OFFSET", 10)
+    schema = schema_of(record_of(a="string"))
+    assert Decoder(schema).decode([encode(schema, {"a": "x" * 10})]).to_pylist() == [{"a": "x" * 10}]
+    with pytest.raises(DecodeError, match="or makes a column too large for Arrow"):
+        Decoder(schema).decode([encode(schema, {"a": "x" * 11})])
+
+
+def test_columns_outlive_what_they_came_of() -> None:
+    schema = schema_of(record_of(a="string", b={"type": "array", "items": ["null", "long"]}))
+    values = [{"a": "x" * n, "b": [n, None] * (n % 3)} for n in range(500)]
+    table = Decoder(schema).decode([encode(schema, value) for value in values])
+    column = table["b"]
+    del table
+    gc.collect()
+    assert column.to_pylist() == [value["b"] for value in values]
+
+
+def test_what_few_datums_have_finds_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is guessed by some datums; where that is too little, all are counted."""
+    monkeypatch.setattr("finkbridge.avro.columns.SLACK", 0)
+    values = [{"a": "x" * (n == 9) * 5000, "b": [n] * (n == 9) * 700} for n in range(16)]
+    both(record_of(a="string", b={"type": "array", "items": "long"}), values)
