@@ -27,6 +27,7 @@ from finkbridge.errors import BrokerError, LakeError, NoLakeError
 from finkbridge.execution import Crew, Execution, Listener, Silent
 from finkbridge.ledger import Coordinator, Ledger, coordinate, seen
 from finkbridge.ledger.adopt import has_archive, refuse_if_lost, refuse_to_begin
+from finkbridge.merging import Merging
 from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges, skip_used_numbers
@@ -42,9 +43,6 @@ B = TypeVar("B", bound="Bridge")
 
 PUBLISH_EVERY_S = 30.0
 """How often a long run publishes the catalog, so that readers see it grow, where nobody says otherwise."""
-
-MERGE_AGAIN_S = 600.0
-"""Pause after a merge that failed: a long run would else read a night's files for each batch, in vain."""
 
 
 def drain(settings: Settings, names: Sequence[str] = (), listener: Listener | None = None) -> DrainReport:
@@ -137,16 +135,17 @@ class Bridge:
         """Work that a dead run left may have killed it: it is not done in this process."""
         self.publish_every_s = PUBLISH_EVERY_S
         self._published = time.monotonic()
-        self._merge_at = 0.0
-        """No merging before; monotonic."""
-        self._unmerged: list[str] = []
-        """What could not be merged when that was tried last."""
+        self.merging = Merging(coordinator, settings.merge)
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and what is merged aside."""
+        self.merging.close()
+        self._close_workers()
+
+    def _close_workers(self) -> None:
         if self._workers is not None:
             self._workers.close()
             self._workers = None
@@ -210,22 +209,10 @@ class Bridge:
             that DuckDB refuses, which is empty.
         """
         self._publish_if_stale()
-        problems = self._merge()
+        problems = [] if self.stopping.is_set() else self.merging.go_on()
         delete_replaced(self.coordinator, self.settings.merge.grace_s)
         self._publish_if_stale()
         return problems + self._refused
-
-    def _merge(self) -> list[str]:
-        merging = self.settings.merge
-        if not merging.enabled or self.stopping.is_set():
-            return []
-        if time.monotonic() >= self._merge_at:
-            crowds = self.coordinator.ledger.crowds(merging.files)
-            self._unmerged = (
-                later.call("finkbridge.merge:merge_crowds", self.coordinator, crowds) if crowds else []
-            )
-            self._merge_at = time.monotonic() + (MERGE_AGAIN_S if self._unmerged else 0)
-        return list(self._unmerged)
 
     def _publish_if_stale(self) -> None:
         with self.coordinator.ledger.reading() as connection:
@@ -266,7 +253,7 @@ class Bridge:
         """Return workers enough for so much work, the ones of the last run if they are enough."""
         count = max(worker_count(self.settings, backlog_bytes), self._is_careful)
         if self._workers is None or self._workers.count < count:
-            self.close()
+            self._close_workers()
             self._workers = Workforce(count)
             if count:
                 later.get("finkbridge.catalog:publish")  # loaded while the workers load their own

@@ -239,6 +239,7 @@ class Follower:
     def __init__(self, bridge: Bridge, names: Sequence[str], teller: Teller) -> None:
         self._bridge = bridge
         bridge.publish_every_s = PUBLISH_EVERY_S
+        bridge.merging.is_aside = True  # or all that comes would wait for it, for seconds
         self._teller = teller
         self._limits = bridge.settings.follow
         self._watches = [
@@ -258,6 +259,8 @@ class Follower:
             free = [w for w in self._watches if w.is_free()]
             if any(watch.is_due(self._limits, self._batch_s) for watch in free):
                 self._drain(free)
+            elif self._bridge.merging.is_ready():
+                self._bridge.publish()
             else:
                 self._bridge.stopping.wait(TICK_S)
 

@@ -7,7 +7,7 @@ nothing changes. Replaced files stay for a grace period, as a query that has lis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -34,7 +34,7 @@ BUCKET_BYTES = 48_000_000
 PLACE_BYTES = 8
 """Of a value in a column of Arrow, about."""
 
-_HARMLESS = (OSError, pa.ArrowException, LakeAccessError, NameTakenError, ReconciliationError)
+HARMLESS = (OSError, pa.ArrowException, LakeAccessError, NameTakenError, ReconciliationError)
 """What ends a merge and leaves the lake as it was."""
 
 _STYLES: dict[str, TableStyle] = {style.table: style for style in (tables.DELIVERIES, tables.PACKETS)}
@@ -49,69 +49,122 @@ class Candidate:
     folder: str
     files: tuple[Row[Any], ...]
 
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One file that is to replace others: all that a process needs to make it."""
+
+    lake: Path
+    path: str
+    """Of the file, from the lake."""
+    table: str
+    survey: str
+    files: Mapping[int, str]
+    """Those that it replaces: their paths, by number in the ledger."""
+    rows: int
+    schema: bytes
+    """Of the files, as Arrow serializes it."""
+
     @property
-    def rows(self) -> int:
-        """Number of rows of all files."""
-        return sum(file.rows for file in self.files)
+    def style(self) -> TableStyle:
+        """How files of the table are written."""
+        return _STYLES[self.table]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that it replaces."""
+        return [self.lake / path for path in self.files.values()]
+
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.lake / self.path
+
+
+Made = tuple[LandedFile, KnownSchema]
+"""What the ledger is told of a file that was made."""
 
 
 def merge_crowds(coordinator: Coordinator, crowds: Iterable[Crowd]) -> list[str]:
     """Merge the small files of each crowd; return a line for each group of files that cannot be merged."""
     problems = []
-    for crowd in crowds:
-        for candidate in _candidates(crowd):
-            try:
-                merge(coordinator, candidate)
-            except _HARMLESS as error:
-                said = (str(error) or type(error).__name__).splitlines()[0]
-                problems.append(f"{candidate.folder}: merging failed and changed nothing: {said}")
+    for candidate in candidates(crowds):
+        try:
+            merge(coordinator, candidate)
+        except HARMLESS as error:
+            problems.append(problem(candidate.folder, error))
     return problems
+
+
+def problem(folder: str, error: BaseException) -> str:
+    """Return the line that tells of files that cannot be merged."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return f"{folder}: merging failed and changed nothing: {said}"
+
+
+def candidates(crowds: Iterable[Crowd]) -> Iterator[Candidate]:
+    """Yield the files that can become one: packets of other surveys have a folder a topic."""
+    for crowd in crowds:
+        for folder, files in groupby(sorted(crowd.files, key=_folder), _folder):
+            mine = tuple(files)
+            if len(mine) > 1:
+                yield Candidate(_STYLES[crowd.table], crowd.survey, folder, mine)
 
 
 def merge(coordinator: Coordinator, candidate: Candidate) -> None:
     """Replace the files of a candidate by one, in a commit of its own."""
-    path = coordinator.begin_merge(candidate.folder)
-    place = coordinator.ledger.lake / path
+    begun = begin(coordinator, candidate)
     try:
-        file, schema = _merged(coordinator, candidate, path)
-    except _HARMLESS as error:
-        if isinstance(error, NameTakenError) or not place.exists():
-            coordinator.forget_merges([path])  # or the next coordinator would delete what has the name
+        made = make(begun)
+    except HARMLESS as error:
+        give_up(coordinator, begun, error)
         raise
-    try:
-        coordinator.commit_merge([f.id for f in candidate.files], [file], [schema])
-    except ReconciliationError:
-        place.unlink(missing_ok=True)
-        coordinator.forget_merges([path])
-        raise
+    finish(coordinator, begun, made)
 
 
-def _merged(coordinator: Coordinator, candidate: Candidate, path: str) -> tuple[LandedFile, KnownSchema]:
-    """Write the file that is to replace those of a candidate; where that fails, nothing is left of it."""
-    lake, schema = coordinator.ledger.lake, _schema(coordinator, candidate)
-    with disk.staging(lake) as place:
+def begin(coordinator: Coordinator, candidate: Candidate) -> Merge:
+    """Write down what is to be made."""
+    contents = coordinator.ledger.schema_contents("arrow")
+    return Merge(
+        lake=coordinator.ledger.lake.absolute(),
+        path=coordinator.begin_merge(candidate.folder),
+        table=candidate.style.table,
+        survey=candidate.survey,
+        files={file.id: file.path for file in candidate.files},
+        rows=sum(file.rows for file in candidate.files),
+        schema=contents[candidate.files[0].schema_id],
+    )
+
+
+def make(begun: Merge) -> Made:
+    """Write the file, in whatever process; where that fails, nothing is left of it."""
+    schema = pa.ipc.read_schema(pa.py_buffer(begun.schema))  # a file gives lists' items another name
+    with disk.staging(begun.lake) as place:
         aside = place.new(".parquet")
-        buckets = _sorted_buckets(candidate, lake, place, schema)
-        summary = tables.Summary(candidate.style)
-        style = replace(candidate.style.parquet, codec="zstd")  # they are written once, and stay
-        written = parquet.write(summary.watch(buckets), schema, aside, style, candidate.rows)
-        place.keep(aside, path)
+        buckets = _sorted_buckets(begun, place, schema)
+        summary = tables.Summary(begun.style)
+        style = replace(begun.style.parquet, codec="zstd")  # they are written once, and stay
+        written = parquet.write(summary.watch(buckets), schema, aside, style, begun.rows)
+        place.keep(aside, begun.path)
         place.publish()
-    return tables.landed(path, candidate.survey, written, schema, summary), parquet.known_schema(schema)
+    return tables.landed(begun.path, begun.survey, written, schema, summary), parquet.known_schema(schema)
 
 
-def _candidates(crowd: Crowd) -> Iterator[Candidate]:
-    """Yield the files that can become one: packets of other surveys have a folder a topic."""
-    for folder, files in groupby(sorted(crowd.files, key=_folder), _folder):
-        mine = tuple(files)
-        if len(mine) > 1:
-            yield Candidate(_STYLES[crowd.table], crowd.survey, folder, mine)
+def finish(coordinator: Coordinator, begun: Merge, made: Made) -> None:
+    """Commit the file in the place of those that it replaces; raise ReconciliationError if they changed."""
+    file, schema = made
+    try:
+        coordinator.commit_merge(list(begun.files), [file], [schema])
+    except ReconciliationError:
+        begun.place.unlink(missing_ok=True)
+        coordinator.forget_merges([begun.path])
+        raise
 
 
-def _schema(coordinator: Coordinator, candidate: Candidate) -> pa.Schema:
-    """Return the schema that the files were written with: a file gives lists' items another name."""
-    content = coordinator.ledger.schema_contents("arrow")[candidate.files[0].schema_id]
-    return pa.ipc.read_schema(pa.py_buffer(content))
+def give_up(coordinator: Coordinator, begun: Merge, error: BaseException) -> None:
+    """Forget a merge that failed, unless it left its file there: the next coordinator deletes that."""
+    if isinstance(error, NameTakenError) or not begun.place.exists():
+        coordinator.forget_merges([begun.path])  # or the next coordinator would delete what has the name
 
 
 def _folder(file: Row[Any]) -> str:
@@ -119,12 +172,10 @@ def _folder(file: Row[Any]) -> str:
     return str(folder)
 
 
-def _sorted_buckets(
-    candidate: Candidate, lake: Path, place: Staging, schema: pa.Schema
-) -> Iterator[pa.Table]:
+def _sorted_buckets(begun: Merge, place: Staging, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield all rows of the files, in order, as tables of bounded size."""
-    paths = [lake / file.path for file in candidate.files]
-    bucket_of_row, count = _buckets(paths, candidate.style)
+    paths = begun.paths
+    bucket_of_row, count = _buckets(paths, begun.style)
     spills = [place.new(".arrow") for _ in range(count)]
     with ExitStack() as stack:
         writers = [stack.enter_context(pa.ipc.new_stream(str(spill), schema)) for spill in spills]
@@ -137,7 +188,7 @@ def _sorted_buckets(
                 writers[bucket].write_table(chosen.cast(schema))
     for spill in spills:
         with pa.OSFile(str(spill)) as file:
-            yield tables.sort(pa.ipc.open_stream(file).read_all(), candidate.style)
+            yield tables.sort(pa.ipc.open_stream(file).read_all(), begun.style)
         spill.unlink()
 
 

@@ -50,6 +50,7 @@ class Workforce:
         self._pool = open_executor(count)
         self._alone: ThreadPoolExecutor | None = None
         self._process: BaseProcess | None = None
+        self._is_closed = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a call where there is room; raise WorkerError where no process can be started."""
@@ -75,6 +76,7 @@ class Workforce:
     def close(self) -> None:
         """End all processes now, whatever they are doing: nothing that they left is committed."""
         stop_executor(self._pool)
+        self._is_closed = True
         if self._alone is not None:
             self._alone.shutdown(wait=False, cancel_futures=True)
             if self._process is not None:
@@ -87,6 +89,8 @@ class Workforce:
             process = context().Process(target=_serve, args=(sender, fn, args), daemon=True)
             process.start()
             self._process = process
+            if self._is_closed:  # which looked before there was a process to end
+                process.kill()
         except (OSError, EOFError) as refusal:
             raise _cannot_start(refusal) from None
         sender.close()

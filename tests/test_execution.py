@@ -414,7 +414,7 @@ def test_files_that_cannot_be_merged_are_left_alone_for_a_while(
         tried.clear()
         assert [len(batch()), len(batch()), len(tried)] == [1, 1, 1], "it is told as long as it lasts"
         file.write_bytes(content)
-        monkeypatch.setattr(bridge, "_merge_at", 0.0)
+        monkeypatch.setattr(bridge.merging, "_again_at", 0.0)
         assert batch() == []
     with Ledger(lake) as ledger:
         assert ledger.crowds(2) == []

@@ -1,0 +1,149 @@
+"""Merging aside: batches go on meanwhile, and whatever ends the process leaves the lake as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from finkbridge import merge, merging
+from finkbridge.ledger import Coordinator, Ledger, coordinate
+from finkbridge.merging import Merging
+from finkbridge.settings import MergeSettings
+from tests.support.lake import alive_files
+from tests.test_merge import add_packets, packets
+
+LIMITS = MergeSettings(files=2, grace_s=0)
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    with Ledger(tmp_path / "lake", create=True) as ledger:
+        add_packets(ledger, [packets(at, 3) for at in (0, 3, 6)])
+        with coordinate(ledger) as made:
+            yield made
+
+
+@pytest.fixture
+def aside(coordinator: Coordinator) -> Iterator[Merging]:
+    made = Merging(coordinator, LIMITS)
+    made.is_aside = True
+    yield made
+    made.close()
+
+
+def wait(aside: Merging) -> None:
+    until = time.monotonic() + 20
+    while not aside.is_ready():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def files(coordinator: Coordinator) -> set[str]:
+    return {path for path in alive_files(coordinator.ledger.lake) if path.startswith("packets")}
+
+
+def on_disk(coordinator: Coordinator) -> set[str]:
+    lake = coordinator.ledger.lake
+    return {str(path.relative_to(lake)) for path in (lake / "packets").rglob("*.parquet")}
+
+
+def test_a_merge_is_made_aside_and_committed_when_it_is_there(
+    coordinator: Coordinator, aside: Merging
+) -> None:
+    before = files(coordinator)
+    assert (aside.go_on(), files(coordinator), aside.is_ready()) == ([], before, False)
+    wait(aside)
+    assert (aside.go_on(), aside.is_ready()) == ([], False)
+    (merged,) = files(coordinator)
+    assert merged not in before
+    assert coordinator.unfinished_merges() == []
+    assert aside.go_on() == []
+    assert not aside.is_ready()
+
+
+def test_batches_go_on_while_a_merge_is_made(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "make_politely", sleep_long)
+    began = time.monotonic()
+    for _ in range(3):
+        assert aside.go_on() == []
+    assert time.monotonic() - began < 30
+    assert len(coordinator.unfinished_merges()) == 1
+    aside.close()
+    assert coordinator.unfinished_merges() == []
+    assert len(files(coordinator)) == 3
+
+
+def sleep_long(_: Any) -> None:
+    time.sleep(600)
+
+
+def test_what_a_killed_process_left_is_deleted_and_merged_again_later(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(coordinator)
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "make_politely", make_and_die)
+        aside.go_on()
+        wait(aside)
+        (problem,) = aside.go_on()
+    assert problem.endswith("merging failed and changed nothing: was killed by SIGKILL")
+    assert (files(coordinator), on_disk(coordinator)) == (before, before)
+    assert coordinator.unfinished_merges() == []
+    assert (aside.go_on(), aside.is_ready()) == ([problem], False), "it is told as long as it lasts"
+    monkeypatch.setattr(aside, "_again_at", 0.0)
+    aside.go_on()
+    wait(aside)
+    assert aside.go_on() == []
+    assert len(files(coordinator)) == 1
+
+
+def make_and_die(begun: merge.Merge) -> None:
+    merge.make(begun)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_lake_stays(
+    coordinator: Coordinator, aside: Merging
+) -> None:
+    before = files(coordinator)
+    (coordinator.ledger.lake / min(before)).write_bytes(b"no parquet")
+    aside.go_on()
+    wait(aside)
+    (problem,) = aside.go_on()
+    assert "merging failed and changed nothing: " in problem
+    assert (files(coordinator), on_disk(coordinator)) == (before, before)
+
+
+def test_files_that_changed_meanwhile_stay_as_they_are(coordinator: Coordinator, aside: Merging) -> None:
+    aside.go_on()
+    wait(aside)
+    assert merge.merge_crowds(coordinator, coordinator.ledger.crowds(2)) == []
+    (merged,) = files(coordinator)
+    (problem,) = aside.go_on()
+    assert "merging failed and changed nothing: " in problem
+    assert files(coordinator) == {merged}
+    assert coordinator.unfinished_merges() == []
+
+
+def test_no_process_is_left(coordinator: Coordinator, aside: Merging) -> None:
+    del coordinator
+    aside.go_on()
+    process = psutil.Process()
+    wait(aside)
+    aside.close()
+    left = []
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if child.nice() == merging.POLITE:
+                left.append(child)
+    assert left == []
