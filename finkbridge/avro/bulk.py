@@ -13,8 +13,6 @@ MAX_BULK_DEPTH = 20
 
 def bulk_refusal(schema: WriterSchema) -> str | None:
     """Return why the bulk engine cannot decode a schema, or None if it can; from the schema alone."""
-    if b"\\" in schema.simplified:
-        return "a name has a character that JSON escapes"
     if not isinstance(schema.simple, dict) or schema.simple["type"] != "record":
         return "the top level is no record"
     return _refusal(schema.simple, definitions(schema.simple), ())

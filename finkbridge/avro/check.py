@@ -1,8 +1,8 @@
 """The strict check of datums against their writer schema: a small virtual machine over the raw bytes.
 
-The bulk decoder trusts its input: bytes left over after a record make it spin for ever, an empty one is
-dropped, a union tag out of range is taken for another. So every datum is walked first, at some GB/s. The
-check is stricter than fastavro: what it accepts, both decode, and to the same values.
+Bulk decoders trust their input: of bytes that are no datum they make rows of nonsense, and some hang or
+die. So every datum is walked first, at some GB/s. The check is stricter than fastavro: what it accepts, all
+decode, and to the same values.
 """
 
 from __future__ import annotations

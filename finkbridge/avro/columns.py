@@ -34,6 +34,9 @@ MARGIN = 1.5
 """By which a guess is larger than what they say: histories differ much from alert to alert."""
 SLACK = 4096
 """Rows and bytes by which it is larger, too, for what few datums have."""
+MODEST_BYTES = 8 << 20
+GENEROUS = 2
+"""Room is guessed up to so many bytes, and so many for each byte of the datums: else it is counted."""
 ALIGNMENT = 64
 """Of buffers, as Arrow recommends it."""
 
@@ -103,10 +106,14 @@ class Program:
         DecodeError
             A datum is not of the schema, or Arrow cannot hold so much in one column.
         """
-        memory = _Memory(self._nodes, self._guess(data, starts, ends))
-        if self._run(data, starts, ends, memory) < len(starts):  # a bad datum, or the guess was too small
-            memory = _Memory(self._nodes, self._count(data, starts, ends))
-            self._run(data, starts, ends, memory)
+        guess = self._guess(data, starts, ends)
+        memory = None
+        if _layout(self._nodes, guess).bytes <= MODEST_BYTES + GENEROUS * int((ends - starts).sum()):
+            memory = self._fill(data, starts, ends, guess)
+        if memory is None:  # the guess was too small, or so large that memory would suffer
+            memory = self._fill(data, starts, ends, self._count(data, starts, ends))
+        if memory is None:
+            raise DecodeError("the datums changed while they were decoded")
         arrays = [memory.array(node) for node in self._columns]
         return pa.Table.from_arrays(arrays, schema=self._schema)
 
@@ -116,6 +123,11 @@ class Program:
         rows, used = ((SAMPLED * MARGIN * counts).astype(np.int64) + SLACK for counts in some)
         rows[0] = len(starts)
         return _Sizes(np.minimum(rows, MOST_OFFSET), np.minimum(used, MOST_OFFSET))
+
+    def _fill(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, room: _Sizes) -> _Memory | None:
+        """Return the filled memory; None where there was not room enough, or a datum is not of the schema."""
+        memory = _Memory(self._nodes, room)
+        return memory if self._run(data, starts, ends, memory) == len(starts) else None
 
     def _count(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> _Sizes:
         counter = _Memory((), _Sizes(*(np.full(n, MOST_OFFSET) for n in (self._levels, len(self._nodes)))))
@@ -156,19 +168,43 @@ class _Sizes(NamedTuple):
     """Bytes of the texts of each column."""
 
 
+class _Layout(NamedTuple):
+    """Where in one memory each column begins: see `finkbridge.avro.gather.run`."""
+
+    valid: Ints
+    values: Ints
+    texts: Ints
+    bytes: int
+    """Of the whole memory."""
+
+
+def _layout(nodes: Sequence[_Node], sizes: _Sizes) -> _Layout:
+    valid, values, texts = (np.full(len(nodes), -1) for _ in range(3))
+    end = 0
+
+    def take(size: int) -> int:
+        nonlocal end
+        begin, end = end, end + -(-size // ALIGNMENT) * ALIGNMENT
+        return begin
+
+    for node in nodes:
+        rows = int(sizes.rows[node.level])
+        if node.is_nullable:
+            valid[node.number] = take(_bit_bytes(rows))
+        values[node.number] = take(_value_bytes(node, rows)) // _unit(node)
+        texts[node.number] = take(int(sizes.used[node.number]))
+    return _Layout(valid, values, texts, end)
+
+
 class _Memory:
-    """All buffers of some columns, in one piece."""
+    """All buffers of some columns, in one piece: what keeps one of them keeps all."""
 
     def __init__(self, nodes: Sequence[_Node], sizes: _Sizes) -> None:
-        self.nodes, self.sizes, self._size = nodes, sizes, 0
-        self.valid, self.values, self.texts = (np.full(len(nodes), -1) for _ in range(3))
-        for node in nodes:
-            rows = int(sizes.rows[node.level])
-            if node.is_nullable:
-                self.valid[node.number] = self._take(_bit_bytes(rows))
-            self.values[node.number] = self._take(_value_bytes(node, rows)) // _unit(node)
-            self.texts[node.number] = self._take(int(sizes.used[node.number]))
-        self.bytes = np.zeros(self._size, np.uint8)
+        self.nodes, self.sizes = nodes, sizes
+        self.valid, self.values, self.texts, size = _layout(nodes, sizes)
+        whole = np.zeros(size + ALIGNMENT, np.uint8)
+        begin = -whole.ctypes.data % ALIGNMENT
+        self.bytes = whole[begin : begin + size]
         self._buffer = pa.py_buffer(self.bytes)
 
     def array(self, node: _Node) -> Any:
@@ -190,12 +226,6 @@ class _Memory:
 
     def _arrays(self, node: _Node) -> list[Any]:
         return [self.array(child) for child in node.children]
-
-    def _take(self, size: int) -> int:
-        """Return where a buffer of so many bytes begins."""
-        begin = self._size
-        self._size += -(-size // ALIGNMENT) * ALIGNMENT
-        return begin
 
     def _slice(self, begin: int, size: int) -> Any:
         return self._buffer.slice(int(begin), size)

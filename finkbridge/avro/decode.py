@@ -87,7 +87,7 @@ class Decoder:
             with mapped(path) as data:
                 spans = _spans(data)
                 table = self._table(data, spans, names)
-        except (ContainerError, ValueError) as error:
+        except (ContainerError, ValueError, DecodeError) as error:
             raise DecodeError(f"{path}: {error}") from error
         if table.num_rows != rows:
             raise DecodeError(f"{path}: {rows} messages went in and {table.num_rows} rows came out")

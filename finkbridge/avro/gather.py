@@ -11,12 +11,11 @@ within the datum and its buffers, whatever the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numba
 import numpy as np
 from numba import types
+
+from finkbridge.avro.jit import compiled
 
 # Constants are compiled in, and what numba keeps knows of this file alone
 # whether it has changed: so they are all here.
@@ -50,18 +49,6 @@ _INTS_IN = types.Array(types.int64, 1, "C", readonly=True)
 _INTS = types.Array(types.int64, 1, "C")
 
 
-def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function for one signature, once per installation where its result can be kept."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(*signature, nogil=True, cache=True)(function)
-        except RuntimeError:  # numba finds no folder that it may write to
-            return numba.njit(*signature, nogil=True)(function)
-
-    return decorate
-
-
 @numba.njit(inline="always")
 def _number(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     """Return the zigzag number at `at` and the byte behind it, or -1 where the datum ends before."""
@@ -86,7 +73,7 @@ def _four(data, at):  # type: ignore[no-untyped-def]  # numba infers; one load i
     )
 
 
-@_compiled(
+@compiled(
     types.int64(
         _BYTES_IN,
         _INTS_IN,

@@ -6,12 +6,11 @@ follow it as more numbers. Targets are positions in the program, which `finkbrid
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numba
 import numpy as np
 from numba import types
+
+from finkbridge.avro.jit import compiled
 
 # Constants are compiled in, and what numba keeps knows of this file alone
 # whether it has changed: so they are all here.
@@ -73,18 +72,6 @@ _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _KEYS = types.Array(types.int64, 2, "C")
 
 
-def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function for one signature, once per installation where its result can be kept."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(*signature, nogil=True, cache=True)(function)
-        except RuntimeError:  # numba finds no folder that it may write to
-            return numba.njit(*signature, nogil=True)(function)
-
-    return decorate
-
-
 @numba.njit(inline="always")
 def _varint(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     """Return the zigzag number at `at` and the byte behind it, or minus the reason."""
@@ -106,7 +93,7 @@ def _varint(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     return np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1)), np.int64(at)
 
 
-@_compiled(types.boolean(_BUFFER, types.int64, types.int64))
+@compiled(types.boolean(_BUFFER, types.int64, types.int64))
 def _is_utf8(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     """Tell whether the bytes are UTF-8 as Unicode defines it: no overlong form, no surrogate."""
     while at < end:
@@ -136,7 +123,7 @@ def _is_utf8(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     return True
 
 
-@_compiled(types.boolean(_BUFFER, types.int64, types.int64, _INTS, types.int64))
+@compiled(types.boolean(_BUFFER, types.int64, types.int64, _INTS, types.int64))
 def _fits_decimal(data, at, end, program, limit):  # type: ignore[no-untyped-def]  # noqa: C901 - by word and byte
     """Tell whether the two's complement bytes, the highest first, are a number within the limit."""
     if at >= end:
@@ -167,7 +154,7 @@ def _fits_decimal(data, at, end, program, limit):  # type: ignore[no-untyped-def
     return True
 
 
-@_compiled(types.int64(_KEYS, _BUFFER, types.int64, types.int64, types.int64))
+@compiled(types.int64(_KEYS, _BUFFER, types.int64, types.int64, types.int64))
 def _place(keys, data, owner, start, end):  # type: ignore[no-untyped-def]  # numba infers
     """Return the place of a key of a map, its owner: a row that has it, or the free one where it goes."""
     digest = np.uint64(14695981039346656037) ^ np.uint64(owner)  # FNV-1a
@@ -188,7 +175,7 @@ def _place(keys, data, owner, start, end):  # type: ignore[no-untyped-def]  # nu
     return place
 
 
-@_compiled(
+@compiled(
     types.int64(
         _BUFFER,
         _INTS,

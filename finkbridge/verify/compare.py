@@ -145,8 +145,8 @@ class Comparer:
         bulk = _take(expected.alerts, rows)
         for name in reference.column_names:
             if not same(whole(bulk[name]), whole(reference[name])):
-                problem = f"the bulk decoder and fastavro do not agree about the column {name}"
-                yield Finding("row", index.path, problem, "set decode.engine to fastavro, and report a bug")
+                problem = f"DataFusion and fastavro do not agree about the column {name}"
+                yield Finding("row", index.path, problem, "compare by fastavro: --sample all; report a bug")
 
     def _is_chosen(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self._chosen:

@@ -42,18 +42,23 @@ def decode(schema: WriterSchema, datums: Sequence[bytes], wanted: Any) -> Any:
     DecodeError
         When it fails, or gives another number of rows.
     """
-    config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
-    try:
-        with telling_panics(), _container(schema, datums) as path:
-            frame = datafusion.SessionContext(config).read_avro(str(path))
-            batches = frame.select(*[_quoted(name) for name in wanted.names]).collect()
-        table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
-        table = table if table.schema.equals(wanted) else table.cast(wanted)
-    except Exception as error:  # DataFusion raises no narrower one
-        raise DecodeError(f"DataFusion failed: {' '.join(str(error).split())[:300]}") from error
+    with _container(schema, datums) as path:
+        table = _read(path, wanted)
     if table.num_rows != len(datums):
         raise DecodeError(f"{len(datums)} messages went into DataFusion and {table.num_rows} rows came out")
     return table
+
+
+def _read(path: Path, wanted: Any) -> Any:
+    config = datafusion.SessionConfig().with_target_partitions(1).with_batch_size(BATCH_ROWS)
+    try:
+        with telling_panics():
+            frame = datafusion.SessionContext(config).read_avro(str(path))
+            batches = frame.select(*[_quoted(name) for name in wanted.names]).collect()
+        table = pa.Table.from_batches(batches) if batches else wanted.empty_table()
+        return table if table.schema.equals(wanted) else table.cast(wanted)
+    except Exception as error:  # DataFusion raises no narrower one
+        raise DecodeError(f"DataFusion failed: {' '.join(str(error).split())[:300]}") from error
 
 
 def _quoted(name: str) -> str:
