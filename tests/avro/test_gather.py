@@ -27,8 +27,8 @@ ITEM = {"type": "record", "name": "i", "fields": [
 DOCUMENT = record_of(
     a="int", b=["null", "string"], c={"type": "array", "items": ITEM}, d={"type": "map", "values": "bytes"},
     e={"type": "enum", "name": "e", "symbols": ["A"]}, f={"type": "fixed", "name": "f", "size": 9},
-    g={"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3}, h="float", i="boolean",
-    k="double", l={"type": "fixed", "name": "last", "size": 5},
+    h="float", i="boolean", k="double", l={"type": "fixed", "name": "last", "size": 5},
+    m={"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 3},
 )  # fmt: skip
 
 
