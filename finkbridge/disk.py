@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import stat
@@ -34,8 +35,9 @@ class Staging:
     A file that is written goes to disk in the background, while the next is being made.
     """
 
-    def __init__(self, lake: Path) -> None:
+    def __init__(self, lake: Path, mark: str = "") -> None:
         self.lake = lake
+        self._mark = mark
         self._syncing = ThreadPoolExecutor(1, "sync")
         self._aside: list[Path] = []
         self._synced: dict[Path, Future[None]] = {}
@@ -45,7 +47,7 @@ class Staging:
 
     def new(self, suffix: str) -> Path:
         """Return a path for a new file, on the lake's own file system."""
-        path = self.lake / layout.scratch_path(uuid.uuid4().hex, suffix)
+        path = self.lake / layout.scratch_path(self._mark + uuid.uuid4().hex, suffix)
         self._aside.append(path)
         return path
 
@@ -95,10 +97,18 @@ class Staging:
 
 
 @contextmanager
-def staging(lake: Path) -> Iterator[Staging]:
-    """Yield a place for new files; whatever is not published is removed at the end."""
+def staging(lake: Path, mark: str = "") -> Iterator[Staging]:
+    """Yield a place for new files; whatever is not published is removed at the end.
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    mark
+        What the names of the files aside begin with: see `clear_marked`.
+    """
     with writing(lake):
-        place = Staging(lake)
+        place = Staging(lake, mark)
         try:
             yield place
         finally:
@@ -137,6 +147,12 @@ def clear_scratch(lake: Path) -> None:
                 shutil.rmtree(path)  # nothing of ours is a folder
             else:
                 path.unlink(missing_ok=True)
+
+
+def clear_marked(lake: Path, mark: str) -> None:
+    """Remove what a process that is gone left aside under a mark of its own."""
+    for path in (lake / layout.SCRATCH).glob(f"{glob.escape(mark)}*"):
+        path.unlink(missing_ok=True)
 
 
 def name_file(aside: Path, final: Path) -> None:

@@ -142,8 +142,10 @@ class Bridge:
 
     def close(self) -> None:
         """End the workers, and what is merged aside."""
-        self.merging.close()
-        self._close_workers()
+        try:
+            self.merging.close()
+        finally:
+            self._close_workers()
 
     def _close_workers(self) -> None:
         if self._workers is not None:
@@ -252,6 +254,8 @@ class Bridge:
     def _crew(self, backlog_bytes: float) -> Workforce:
         """Return workers enough for so much work, the ones of the last run if they are enough."""
         count = max(worker_count(self.settings, backlog_bytes), self._is_careful)
+        if count:  # a backlog: with a merge beside them workers would take more memory than is allowed
+            self.merging.close()
         if self._workers is None or self._workers.count < count:
             self._close_workers()
             self._workers = Workforce(count)

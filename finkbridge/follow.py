@@ -250,6 +250,7 @@ class Follower:
         self._batch_s = 0.0
         self._absent: dict[str, set[str]] = {}
         self._was_answered = False
+        self._unmerged: set[str] = set()
 
     def run(self) -> None:
         """Look and drain until told to stop."""
@@ -260,7 +261,7 @@ class Follower:
             if any(watch.is_due(self._limits, self._batch_s) for watch in free):
                 self._drain(free)
             elif self._bridge.merging.is_ready():
-                self._bridge.publish()
+                self._tell_unmerged(self._bridge.publish())
             else:
                 self._bridge.stopping.wait(TICK_S)
 
@@ -315,6 +316,7 @@ class Follower:
             for watch in watches:
                 self._fail(watch, [str(error)])
             return
+        self._tell_unmerged(report.unmerged)
         if report.run:
             self._batch_s = report.seconds
             self._teller.batch(report)
@@ -326,6 +328,13 @@ class Follower:
                 watch.recover()
                 self._note_drained(watch)
         later.get("finkbridge.task:land_task")  # so that the first alert need not wait for its modules
+
+    def _tell_unmerged(self, problems: Sequence[str]) -> None:
+        """Tell what cannot be merged, or shown by a view, once for as long as it lasts."""
+        for line in problems:
+            if line not in self._unmerged:
+                self._teller.problem(line)
+        self._unmerged = set(problems)
 
     def _note_drained(self, watch: Watch) -> None:
         sight = watch.sight or NOTHING

@@ -22,7 +22,7 @@ from sqlalchemy import Row
 
 from finkbridge import disk, parquet, tables
 from finkbridge.disk import Staging
-from finkbridge.errors import LakeAccessError, NameTakenError, ReconciliationError
+from finkbridge.errors import CommitConflictError, LakeAccessError, NameTakenError, ReconciliationError
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
@@ -74,6 +74,16 @@ class Merge:
     def paths(self) -> list[Path]:
         """The files that it replaces."""
         return [self.lake / path for path in self.files.values()]
+
+    @property
+    def mark(self) -> str:
+        """What the names of its files aside begin with."""
+        return f"{Path(self.path).stem}-"
+
+    @property
+    def bytes(self) -> int:
+        """Of the files that it replaces, as far as they are there."""
+        return sum(path.stat().st_size for path in self.paths if path.is_file())
 
     @property
     def place(self) -> Path:
@@ -139,7 +149,7 @@ def begin(coordinator: Coordinator, candidate: Candidate) -> Merge:
 def make(begun: Merge) -> Made:
     """Write the file, in whatever process; where that fails, nothing is left of it."""
     schema = pa.ipc.read_schema(pa.py_buffer(begun.schema))  # a file gives lists' items another name
-    with disk.staging(begun.lake) as place:
+    with disk.staging(begun.lake, begun.mark) as place:
         aside = place.new(".parquet")
         buckets = _sorted_buckets(begun, place, schema)
         summary = tables.Summary(begun.style)
@@ -159,6 +169,17 @@ def finish(coordinator: Coordinator, begun: Merge, made: Made) -> None:
         begun.place.unlink(missing_ok=True)
         coordinator.forget_merges([begun.path])
         raise
+    except CommitConflictError:  # another coordinator, who has looked for such files already
+        begun.place.unlink(missing_ok=True)
+        raise
+
+
+def discard(coordinator: Coordinator, begun: Merge, *, is_named: bool = True) -> None:
+    """Delete what a process that is gone has left of a merge: aside, and under its name if that is its."""
+    disk.clear_marked(begun.lake, begun.mark)
+    if is_named:
+        begun.place.unlink(missing_ok=True)
+    coordinator.forget_merges([begun.path])
 
 
 def give_up(coordinator: Coordinator, begun: Merge, error: BaseException) -> None:

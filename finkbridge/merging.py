@@ -1,7 +1,8 @@
 """When small files are merged: after a run, or aside of many runs, by a process that holds none of them up.
 
 A merge takes seconds, in which nothing that comes would be drained. So `follow` has it made in a process of
-its own, which lets batches go first and whose memory ends with it; the ledger is the coordinator's always.
+its own, which lets batches go first and whose memory ends with it (the server that it is forked from stays);
+the ledger is the coordinator's always.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ from contextlib import suppress
 from typing import Any
 
 from finkbridge import later
-from finkbridge.errors import LakeError, WorkerError
+from finkbridge.deadline import deadline
+from finkbridge.errors import LakeError, NameTakenError, WorkerError
 from finkbridge.ledger import Coordinator
 from finkbridge.settings import MergeSettings
-from finkbridge.workforce import WorkerDiedError, Workforce
+from finkbridge.workforce import Workforce
 
 AGAIN_S = 600.0
 """Pause after a merge that failed: a long run would else read a night's files for each batch, in vain."""
 
 POLITE = 10
 """Added to the niceness of a process that merges."""
+
+PATIENCE_S = 300.0
+"""Seconds that a merge may take, beside what its bytes may: one that hangs would end all merging."""
+S_PER_BYTE = 1e-5
+"""A hundred times what a merge takes on a machine that does nothing else."""
 
 
 class Merging:
@@ -46,6 +53,8 @@ class Merging:
         """No merging before; monotonic."""
         self._problems: list[str] = []
         """What could not be merged when that was tried last."""
+        self._failed: list[str] = []
+        """The same, of the round that is under way."""
         self._waiting: deque[Any] = deque()
         """Candidates, see `finkbridge.merge`."""
         self._begun: tuple[Any, Future[Any]] | None = None
@@ -74,10 +83,11 @@ class Merging:
             self._process.close()
             self._process = None
         if self._begun is not None:
-            begun, _ = self._begun
+            begun, made = self._begun
             self._begun = None
+            error = made.exception() if made.done() and not made.cancelled() else None
             with suppress(LakeError, OSError):  # or the next coordinator does so
-                self._discard(begun)
+                self._discard(begun, error)
         self._waiting.clear()
 
     def _note(self, problems: list[str]) -> None:
@@ -89,8 +99,10 @@ class Merging:
             if not self.is_ready():
                 return
             self._finish(*self._begun)
+            if not self._waiting:
+                self._note(self._failed)
         if not self._waiting and time.monotonic() >= self._again_at:
-            self._problems = []
+            self._failed = []
             crowds = self._coordinator.ledger.crowds(self._limits.files)
             if crowds:
                 self._waiting.extend(later.call("finkbridge.merge:candidates", crowds))
@@ -104,27 +116,26 @@ class Merging:
 
     def _finish(self, begun: Any, made: Future[Any]) -> None:
         self._begun = None
+        error = made.exception()
         try:
-            try:
-                result = made.result()
-            except (WorkerDiedError, WorkerError):
-                self._discard(begun)
-                raise
-            except later.get("finkbridge.merge:HARMLESS") as error:
-                later.call("finkbridge.merge:give_up", self._coordinator, begun, error)
-                raise
-            later.call("finkbridge.merge:finish", self._coordinator, begun, result)
-        except (WorkerDiedError, WorkerError, *later.get("finkbridge.merge:HARMLESS")) as error:
+            if error is None:
+                later.call("finkbridge.merge:finish", self._coordinator, begun, made.result())
+            else:
+                self._discard(begun, error)
+        except later.get("finkbridge.merge:HARMLESS") as refusal:
+            error = refusal
+        if error is not None:
             folder, _, _ = begun.path.rpartition("/")
-            self._note([*self._problems, later.call("finkbridge.merge:problem", folder, error)])
+            self._failed.append(later.call("finkbridge.merge:problem", folder, error))
 
-    def _discard(self, begun: Any) -> None:
-        """Delete what a process that is gone may have left under the name that was written down for it."""
-        begun.place.unlink(missing_ok=True)
-        self._coordinator.forget_merges([begun.path])
+    def _discard(self, begun: Any, error: BaseException | None) -> None:
+        """Delete what a process that is gone may have left; a name that it found taken is another file's."""
+        is_named = not isinstance(error, (NameTakenError, WorkerError))
+        later.call("finkbridge.merge:discard", self._coordinator, begun, is_named=is_named)
 
 
 def make_politely(begun: Any) -> Any:
     """Make the file of a merge, in a process that does nothing else."""
     os.nice(POLITE)
-    return later.call("finkbridge.merge:make", begun)
+    with deadline(PATIENCE_S + begun.bytes * S_PER_BYTE, f"merging files to {begun.path}"):
+        return later.call("finkbridge.merge:make", begun)

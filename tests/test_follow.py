@@ -396,3 +396,32 @@ def test_a_log_that_ends_before_the_lake_is_told_once_and_looked_at_rarely(
     assert len(runs) <= 3
     (problem,) = told.problems
     assert "the broker lost messages it had" in problem
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_files_are_merged_aside_also_when_nothing_comes_any_more(
+    kafka: Kafka, real: RealAlerts, tmp_path: Path, quick: dict[str, float], *, is_damaged: bool
+) -> None:
+    topic, lake = kafka.topic("fink_merged_ztf"), tmp_path / "lake"
+    merge = {"files": 2, "grace_s": 0}
+    with following(make_settings(lake, kafka.bootstrap, topic, follow=quick, merge=merge)) as told:
+        for number in range(3):
+            if number == 2 and is_damaged:
+                for path in lake.glob("deliveries/**/*.parquet"):
+                    path.write_bytes(b"no parquet")
+            kafka.produce(topic, real.records[:1])
+            wait_until(lambda rows=number + 1: told.rows() == rows)  # type: ignore[misc]
+        if is_damaged:
+            wait_until(lambda: any("merging failed and changed nothing" in line for line in told.problems))
+        else:
+            wait_until(lambda: not crowded(lake))
+    assert len(told.problems) == len(set(told.problems)), "each is told once"
+    if not is_damaged:
+        assert told.problems == []
+        assert_consistent(lake)
+
+
+def crowded(lake: Path) -> bool:
+    with Ledger(lake) as ledger:
+        return bool(ledger.crowds(1))

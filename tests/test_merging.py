@@ -6,16 +6,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from finkbridge import merge, merging
+from finkbridge import disk, layout, merge, merging
+from finkbridge.errors import CommitConflictError, NameTakenError
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.merging import Merging
+from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import MergeSettings
 from tests.support.lake import alive_files
 from tests.test_merge import add_packets, packets
@@ -135,15 +136,116 @@ def test_files_that_changed_meanwhile_stay_as_they_are(coordinator: Coordinator,
     assert coordinator.unfinished_merges() == []
 
 
-def test_no_process_is_left(coordinator: Coordinator, aside: Merging) -> None:
-    del coordinator
+def test_a_closed_merge_leaves_no_process_and_no_file(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "make_politely", spill_and_sleep)
     aside.go_on()
-    process = psutil.Process()
-    wait(aside)
+    until = time.monotonic() + 20
+    while not (left := scratch(coordinator)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process = psutil.Process(int(left[0].read_text()))
     aside.close()
-    left = []
-    for child in process.children(recursive=True):
-        with suppress(psutil.Error):
-            if child.nice() == merging.POLITE:
-                left.append(child)
-    assert left == []
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert scratch(coordinator) == []
+    assert coordinator.unfinished_merges() == []
+
+
+def spill_and_sleep(begun: merge.Merge) -> None:
+    with disk.staging(begun.lake, begun.mark) as place:
+        part = place.new(".part")
+        part.write_text(str(os.getpid()))
+        part.rename(part.with_suffix(".arrow"))
+        time.sleep(600)
+
+
+def scratch(coordinator: Coordinator) -> list[Path]:
+    return list((coordinator.ledger.lake / layout.SCRATCH).glob("*.arrow"))
+
+
+def test_a_merge_that_hangs_is_ended(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "make_politely", hang)
+    aside.go_on()
+    wait(aside)
+    (problem,) = aside.go_on()
+    assert problem.endswith("was killed by SIGALRM")
+    assert scratch(coordinator) == []
+
+
+def hang(begun: merge.Merge) -> None:
+    merging.PATIENCE_S = 0.5
+    merge.make = spill_and_sleep  # type: ignore[assignment]
+    merging.make_politely(begun)
+
+
+class OddError(Exception):
+    """One that cannot be made again in another process."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+@pytest.mark.parametrize("raises", ["raise_odd", "raise_value_error"])
+def test_whatever_a_merge_raises_ends_only_that_merge(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch, raises: str
+) -> None:
+    before = files(coordinator)
+    monkeypatch.setattr(merging, "make_politely", globals()[raises])
+    aside.go_on()
+    wait(aside)
+    (problem,) = aside.go_on()
+    assert "merging failed and changed nothing: " in problem
+    assert (files(coordinator), coordinator.unfinished_merges()) == (before, [])
+
+
+def raise_odd(_: merge.Merge) -> None:
+    raise OddError("a", "b")
+
+
+def raise_value_error(_: merge.Merge) -> None:
+    raise ValueError("no such column")
+
+
+def test_a_failure_is_told_until_the_next_try_has_its_result(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (coordinator.ledger.lake / min(files(coordinator))).write_bytes(b"no parquet")
+    told = []
+    for _ in range(3):
+        monkeypatch.setattr(aside, "_again_at", 0.0)
+        told.append(aside.go_on())
+        wait(aside)
+        told.append(aside.go_on())
+    assert [len(problems) for problems in told] == [0, 1, 1, 1, 1, 1]
+
+
+def test_a_name_that_is_taken_stays(
+    coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "make_politely", find_taken)
+    aside.go_on()
+    wait(aside)
+    (path,) = coordinator.unfinished_merges()
+    aside.close()
+    assert (coordinator.ledger.lake / path).read_bytes() == b"another's"
+    assert coordinator.unfinished_merges() == []
+
+
+def find_taken(begun: merge.Merge) -> None:
+    begun.place.parent.mkdir(parents=True, exist_ok=True)
+    begun.place.write_bytes(b"another's")
+    raise NameTakenError("it is taken")
+
+
+def test_after_a_takeover_no_file_is_left(coordinator: Coordinator, aside: Merging) -> None:
+    before = files(coordinator)
+    aside.go_on()
+    wait(aside)
+    other = Coordinator(coordinator.ledger)
+    delete_unfinished_merges(other)
+    with pytest.raises(CommitConflictError):
+        aside.go_on()
+    assert (files(coordinator), on_disk(coordinator)) == (before, before)
