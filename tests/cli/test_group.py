@@ -23,6 +23,8 @@ grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60
 open({file!r}, "w").write(f"{{grandchild.pid}}")
 time.sleep(60)
 """
+HEED = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+"""Where the tests run by `nohup`, their processes would ignore it."""
 RUN = "import sys; from finkbridge.cli.group import run_group; sys.exit(run_group(sys.argv[1:], {}))"
 
 
@@ -47,7 +49,7 @@ def both(file: Path) -> list[psutil.Process]:
 def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     """A process that runs a family, ``family.pid`` in the test's folder."""
     command = family(tmp_path / "family.pid", deaf=getattr(request, "param", False))
-    with subprocess.Popen([sys.executable, "-c", RUN, *command]) as process:
+    with subprocess.Popen([sys.executable, "-c", HEED + RUN, *command]) as process:
         yield process
         process.kill()
 
