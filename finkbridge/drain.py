@@ -136,6 +136,8 @@ class Bridge:
         self.publish_every_s = PUBLISH_EVERY_S
         self._published = time.monotonic()
         self.merging = Merging(coordinator, settings.merge)
+        self.merges_aside = False
+        """Whether merges are made beside what is drained, where no worker processes are."""
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
@@ -211,10 +213,17 @@ class Bridge:
             that DuckDB refuses, which is empty.
         """
         self._publish_if_stale()
-        problems = [] if self.stopping.is_set() else self.merging.go_on()
+        problems = [] if self.stopping.is_set() else self._merge()
         delete_replaced(self.coordinator, self.settings.merge.grace_s)
         self._publish_if_stale()
         return problems + self._refused
+
+    def _merge(self) -> list[str]:
+        # beside workers, a merge would take more memory than is allowed
+        return self.merging.go_on(aside=self.merges_aside and not self._has_workers())
+
+    def _has_workers(self) -> bool:
+        return self._workers is not None and self._workers.count > 0
 
     def _publish_if_stale(self) -> None:
         with self.coordinator.ledger.reading() as connection:
@@ -254,9 +263,10 @@ class Bridge:
     def _crew(self, backlog_bytes: float) -> Workforce:
         """Return workers enough for so much work, the ones of the last run if they are enough."""
         count = max(worker_count(self.settings, backlog_bytes), self._is_careful)
-        if count:  # a backlog: with a merge beside them workers would take more memory than is allowed
-            self.merging.close()
-        if self._workers is None or self._workers.count < count:
+        if count:
+            self.merging.close()  # see `_merge`
+        has_too_many = self.merges_aside and count == 0 and self._has_workers()
+        if self._workers is None or self._workers.count < count or has_too_many:
             self._close_workers()
             self._workers = Workforce(count)
             if count:

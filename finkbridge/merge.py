@@ -22,7 +22,13 @@ from sqlalchemy import Row
 
 from finkbridge import disk, parquet, tables
 from finkbridge.disk import Staging
-from finkbridge.errors import CommitConflictError, LakeAccessError, NameTakenError, ReconciliationError
+from finkbridge.errors import (
+    CommitConflictError,
+    LakeAccessError,
+    NameTakenError,
+    ReconciliationError,
+    WorkerError,
+)
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import Crowd
 from finkbridge.tables import TableStyle
@@ -127,7 +133,7 @@ def merge(coordinator: Coordinator, candidate: Candidate) -> None:
     try:
         made = make(begun)
     except HARMLESS as error:
-        give_up(coordinator, begun, error)
+        discard(coordinator, begun, error)
         raise
     finish(coordinator, begun, made)
 
@@ -165,27 +171,20 @@ def finish(coordinator: Coordinator, begun: Merge, made: Made) -> None:
     file, schema = made
     try:
         coordinator.commit_merge(list(begun.files), [file], [schema])
-    except ReconciliationError:
-        begun.place.unlink(missing_ok=True)
-        coordinator.forget_merges([begun.path])
+    except ReconciliationError as error:
+        discard(coordinator, begun, error)
         raise
     except CommitConflictError:  # another coordinator, who has looked for such files already
         begun.place.unlink(missing_ok=True)
         raise
 
 
-def discard(coordinator: Coordinator, begun: Merge, *, is_named: bool = True) -> None:
-    """Delete what a process that is gone has left of a merge: aside, and under its name if that is its."""
+def discard(coordinator: Coordinator, begun: Merge, error: BaseException | None) -> None:
+    """Delete what a merge that ended without a commit has left; a name that it found taken is another's."""
     disk.clear_marked(begun.lake, begun.mark)
-    if is_named:
+    if not isinstance(error, (NameTakenError, WorkerError)):  # without a process there is no file either
         begun.place.unlink(missing_ok=True)
     coordinator.forget_merges([begun.path])
-
-
-def give_up(coordinator: Coordinator, begun: Merge, error: BaseException) -> None:
-    """Forget a merge that failed, unless it left its file there: the next coordinator deletes that."""
-    if isinstance(error, NameTakenError) or not begun.place.exists():
-        coordinator.forget_merges([begun.path])  # or the next coordinator would delete what has the name
 
 
 def _folder(file: Row[Any]) -> str:

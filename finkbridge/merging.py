@@ -16,7 +16,7 @@ from typing import Any
 
 from finkbridge import later
 from finkbridge.deadline import deadline
-from finkbridge.errors import LakeError, NameTakenError, WorkerError
+from finkbridge.errors import LakeError
 from finkbridge.ledger import Coordinator
 from finkbridge.settings import MergeSettings
 from finkbridge.workforce import Workforce
@@ -45,8 +45,6 @@ class Merging:
     """
 
     def __init__(self, coordinator: Coordinator, limits: MergeSettings) -> None:
-        self.is_aside = False
-        """Whether merges are made by a process of their own, and committed when they are there."""
         self._coordinator = coordinator
         self._limits = limits
         self._again_at = 0.0
@@ -60,11 +58,17 @@ class Merging:
         self._begun: tuple[Any, Future[Any]] | None = None
         self._process: Workforce | None = None
 
-    def go_on(self) -> list[str]:
-        """Merge what is crowded, or let it be merged; return a line for each group of files that cannot."""
+    def go_on(self, *, aside: bool = False) -> list[str]:
+        """Merge what is crowded, or let it be merged; return a line for each group of files that cannot.
+
+        Parameters
+        ----------
+        aside
+            Whether a process of its own makes the file, which a later call commits.
+        """
         if not self._limits.enabled:
             return []
-        if self.is_aside:
+        if aside:
             self._go_on_aside()
         elif time.monotonic() >= self._again_at:
             crowds = self._coordinator.ledger.crowds(self._limits.files)
@@ -87,7 +91,7 @@ class Merging:
             self._begun = None
             error = made.exception() if made.done() and not made.cancelled() else None
             with suppress(LakeError, OSError):  # or the next coordinator does so
-                self._discard(begun, error)
+                later.call("finkbridge.merge:discard", self._coordinator, begun, error)
         self._waiting.clear()
 
     def _note(self, problems: list[str]) -> None:
@@ -121,17 +125,12 @@ class Merging:
             if error is None:
                 later.call("finkbridge.merge:finish", self._coordinator, begun, made.result())
             else:
-                self._discard(begun, error)
+                later.call("finkbridge.merge:discard", self._coordinator, begun, error)
         except later.get("finkbridge.merge:HARMLESS") as refusal:
             error = refusal
         if error is not None:
             folder, _, _ = begun.path.rpartition("/")
             self._failed.append(later.call("finkbridge.merge:problem", folder, error))
-
-    def _discard(self, begun: Any, error: BaseException | None) -> None:
-        """Delete what a process that is gone may have left; a name that it found taken is another file's."""
-        is_named = not isinstance(error, (NameTakenError, WorkerError))
-        later.call("finkbridge.merge:discard", self._coordinator, begun, is_named=is_named)
 
 
 def make_politely(begun: Any) -> Any:

@@ -398,6 +398,26 @@ def test_a_log_that_ends_before_the_lake_is_told_once_and_looked_at_rarely(
     assert "the broker lost messages it had" in problem
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_merges_are_made_aside_only_where_there_are_no_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Or both would take too much memory; and none waits for ever, however many batches need workers."""
+    asked: list[bool] = []
+    with open_bridge(make_settings(tmp_path / "lake", "127.0.0.1:1")) as bridge:
+        monkeypatch.setattr(bridge.merging, "go_on", lambda *, aside: asked.append(aside) or [])
+        bridge.publish()
+        bridge.merges_aside = True
+        bridge.publish()
+        monkeypatch.setattr("finkbridge.drain.worker_count", lambda *_: workers)
+        assert bridge._crew(1e9).count == workers
+        bridge.publish()
+        monkeypatch.setattr("finkbridge.drain.worker_count", lambda *_: 0)
+        assert bridge._crew(1.0).count == 0, "workers that nothing needs are ended"
+        bridge.publish()
+    assert asked == [False, True, workers == 0, True]
+
+
 @pytest.mark.kafka
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_files_are_merged_aside_also_when_nothing_comes_any_more(

@@ -35,7 +35,6 @@ def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
 @pytest.fixture
 def aside(coordinator: Coordinator) -> Iterator[Merging]:
     made = Merging(coordinator, LIMITS)
-    made.is_aside = True
     yield made
     made.close()
 
@@ -45,6 +44,16 @@ def wait(aside: Merging) -> None:
     while not aside.is_ready():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def failure(aside: Merging, monkeypatch: pytest.MonkeyPatch, make: Any) -> str:
+    """Return what is told of a merge whose file is made by another function."""
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "make_politely", make)
+        aside.go_on(aside=True)
+        wait(aside)
+        (problem,) = aside.go_on(aside=True)
+    return problem
 
 
 def files(coordinator: Coordinator) -> set[str]:
@@ -60,13 +69,13 @@ def test_a_merge_is_made_aside_and_committed_when_it_is_there(
     coordinator: Coordinator, aside: Merging
 ) -> None:
     before = files(coordinator)
-    assert (aside.go_on(), files(coordinator), aside.is_ready()) == ([], before, False)
+    assert (aside.go_on(aside=True), files(coordinator), aside.is_ready()) == ([], before, False)
     wait(aside)
-    assert (aside.go_on(), aside.is_ready()) == ([], False)
+    assert (aside.go_on(aside=True), aside.is_ready()) == ([], False)
     (merged,) = files(coordinator)
     assert merged not in before
     assert coordinator.unfinished_merges() == []
-    assert aside.go_on() == []
+    assert aside.go_on(aside=True) == []
     assert not aside.is_ready()
 
 
@@ -76,7 +85,7 @@ def test_batches_go_on_while_a_merge_is_made(
     monkeypatch.setattr(merging, "make_politely", sleep_long)
     began = time.monotonic()
     for _ in range(3):
-        assert aside.go_on() == []
+        assert aside.go_on(aside=True) == []
     assert time.monotonic() - began < 30
     assert len(coordinator.unfinished_merges()) == 1
     aside.close()
@@ -92,19 +101,15 @@ def test_what_a_killed_process_left_is_deleted_and_merged_again_later(
     coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(coordinator)
-    with monkeypatch.context() as patched:
-        patched.setattr(merging, "make_politely", make_and_die)
-        aside.go_on()
-        wait(aside)
-        (problem,) = aside.go_on()
+    problem = failure(aside, monkeypatch, make_and_die)
     assert problem.endswith("merging failed and changed nothing: was killed by SIGKILL")
     assert (files(coordinator), on_disk(coordinator)) == (before, before)
     assert coordinator.unfinished_merges() == []
-    assert (aside.go_on(), aside.is_ready()) == ([problem], False), "it is told as long as it lasts"
+    assert (aside.go_on(aside=True), aside.is_ready()) == ([problem], False), "it is told as long as it lasts"
     monkeypatch.setattr(aside, "_again_at", 0.0)
-    aside.go_on()
+    aside.go_on(aside=True)
     wait(aside)
-    assert aside.go_on() == []
+    assert aside.go_on(aside=True) == []
     assert len(files(coordinator)) == 1
 
 
@@ -118,19 +123,19 @@ def test_a_file_that_cannot_be_read_is_told_and_the_lake_stays(
 ) -> None:
     before = files(coordinator)
     (coordinator.ledger.lake / min(before)).write_bytes(b"no parquet")
-    aside.go_on()
+    aside.go_on(aside=True)
     wait(aside)
-    (problem,) = aside.go_on()
+    (problem,) = aside.go_on(aside=True)
     assert "merging failed and changed nothing: " in problem
     assert (files(coordinator), on_disk(coordinator)) == (before, before)
 
 
 def test_files_that_changed_meanwhile_stay_as_they_are(coordinator: Coordinator, aside: Merging) -> None:
-    aside.go_on()
+    aside.go_on(aside=True)
     wait(aside)
     assert merge.merge_crowds(coordinator, coordinator.ledger.crowds(2)) == []
     (merged,) = files(coordinator)
-    (problem,) = aside.go_on()
+    (problem,) = aside.go_on(aside=True)
     assert "merging failed and changed nothing: " in problem
     assert files(coordinator) == {merged}
     assert coordinator.unfinished_merges() == []
@@ -140,7 +145,7 @@ def test_a_closed_merge_leaves_no_process_and_no_file(
     coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "make_politely", spill_and_sleep)
-    aside.go_on()
+    aside.go_on(aside=True)
     until = time.monotonic() + 20
     while not (left := scratch(coordinator)):
         assert time.monotonic() < until
@@ -167,11 +172,7 @@ def scratch(coordinator: Coordinator) -> list[Path]:
 def test_a_merge_that_hangs_is_ended(
     coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merging, "make_politely", hang)
-    aside.go_on()
-    wait(aside)
-    (problem,) = aside.go_on()
-    assert problem.endswith("was killed by SIGALRM")
+    assert failure(aside, monkeypatch, hang).endswith("was killed by SIGALRM")
     assert scratch(coordinator) == []
 
 
@@ -193,10 +194,7 @@ def test_whatever_a_merge_raises_ends_only_that_merge(
     coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch, raises: str
 ) -> None:
     before = files(coordinator)
-    monkeypatch.setattr(merging, "make_politely", globals()[raises])
-    aside.go_on()
-    wait(aside)
-    (problem,) = aside.go_on()
+    problem = failure(aside, monkeypatch, globals()[raises])
     assert "merging failed and changed nothing: " in problem
     assert (files(coordinator), coordinator.unfinished_merges()) == (before, [])
 
@@ -216,9 +214,9 @@ def test_a_failure_is_told_until_the_next_try_has_its_result(
     told = []
     for _ in range(3):
         monkeypatch.setattr(aside, "_again_at", 0.0)
-        told.append(aside.go_on())
+        told.append(aside.go_on(aside=True))
         wait(aside)
-        told.append(aside.go_on())
+        told.append(aside.go_on(aside=True))
     assert [len(problems) for problems in told] == [0, 1, 1, 1, 1, 1]
 
 
@@ -226,7 +224,7 @@ def test_a_name_that_is_taken_stays(
     coordinator: Coordinator, aside: Merging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "make_politely", find_taken)
-    aside.go_on()
+    aside.go_on(aside=True)
     wait(aside)
     (path,) = coordinator.unfinished_merges()
     aside.close()
@@ -242,10 +240,10 @@ def find_taken(begun: merge.Merge) -> None:
 
 def test_after_a_takeover_no_file_is_left(coordinator: Coordinator, aside: Merging) -> None:
     before = files(coordinator)
-    aside.go_on()
+    aside.go_on(aside=True)
     wait(aside)
     other = Coordinator(coordinator.ledger)
     delete_unfinished_merges(other)
     with pytest.raises(CommitConflictError):
-        aside.go_on()
+        aside.go_on(aside=True)
     assert (files(coordinator), on_disk(coordinator)) == (before, before)

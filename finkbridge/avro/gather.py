@@ -51,7 +51,11 @@ _INTS = types.Array(types.int64, 1, "C")
 
 @numba.njit(inline="always")
 def _number(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
-    """Return the zigzag number at `at` and the byte behind it, or -1 where the datum ends before."""
+    """Return the zigzag number at `at` and the byte behind it, or -1 where the datum ends before.
+
+    Not that of the machine that checks, which is longer, as it refuses what is overlong; and what numba keeps
+    would not notice that it has changed.
+    """
     number, shift = np.uint64(0), np.uint64(0)
     while at < end and shift < 70:
         byte = np.uint64(data[at])

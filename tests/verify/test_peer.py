@@ -9,6 +9,7 @@ import pytest
 from finkbridge.avro.decode import Decoder
 from finkbridge.errors import DecodeError
 from finkbridge.verify import peer
+from finkbridge.verify.archives import Decoders
 from tests.avro.samples import SURVEYS, RandomAvro, encode, real_alerts, record_of, same, schema_of
 from tests.hostile.poison import panic
 
@@ -40,6 +41,17 @@ def test_some_columns_by_names_that_sql_would_take_apart():
     types = Decoder(schema).arrow_schema
     wanted = pa.schema([types.field(name) for name in ("it's", "a.b", "Case")])
     assert peer.decode(schema, [datum], wanted).to_pylist() == [{"it's": 4, "a.b": "x", "Case": 1}]
+
+
+@pytest.mark.parametrize("name", ['quote"', "back\\slash", "line\nbreak", "\u00e9"])
+def test_names_that_json_escapes_are_right_or_refused(name):
+    """What it refuses is decoded by fastavro."""
+    schema = schema_of(record_of(**{name: "int", "other": "string"}))
+    datum = encode(schema, {name: 7, "other": "x"})
+    assert Decoder(schema).bulk
+    assert Decoder(schema).decode([datum]).to_pylist() == [{name: 7, "other": "x"}]
+    rows = Decoders().bulk(schema, "other", [datum]).to_pylist()
+    assert rows == [{name: 7, "other": "x"}]
 
 
 def test_a_row_that_it_drops_is_an_error():
