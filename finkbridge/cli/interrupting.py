@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -59,6 +60,19 @@ def heed_interrupt() -> None:
     """Raise KeyboardInterrupt if Ctrl-C came before: a library may have dropped what it raised there."""
     if _came.is_set():
         raise KeyboardInterrupt
+
+
+def log_no_interrupts() -> None:
+    """Let no library log Ctrl-C with a traceback: SQLAlchemy does where it meets the closing of a connection.
+
+    It raises it, too, so nothing is lost.
+    """
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(_is_no_interrupt)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from finkbridge import __version__
-from finkbridge.cli.interrupting import noting_interrupts
+from finkbridge.cli.interrupting import log_no_interrupts, noting_interrupts
 from finkbridge.cli.options import App, lake_option
 from finkbridge.errors import FinkbridgeError, SettingsError
 from finkbridge.text import escaped
@@ -240,6 +240,7 @@ class _Handler(logging.Handler):
 @contextlib.contextmanager
 def _logging(app: App) -> Iterator[None]:
     """Print the library's log while a command runs."""
+    log_no_interrupts()
     logger, handler = logging.getLogger("finkbridge"), _Handler(app)
     level = logger.level
     logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(app.verbosity, logging.DEBUG))

@@ -126,3 +126,39 @@ def test_an_end_of_file_inside_is_no_interrupt(
     monkeypatch.setattr(LazyGroup, "get_command", lambda *_: command)
     assert main(["status"]) == 1
     assert "unexpected EOFError: of something inside" in capsys.readouterr().err
+
+
+LOGS = """
+import sys
+import click
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+from finkbridge.cli.main import LazyGroup, main
+
+@click.command()
+def closing():
+    engine = create_engine("sqlite://", poolclass=NullPool)
+
+    def fail(_):
+        raise {error}
+
+    engine.dialect.do_close = fail
+    with engine.connect():
+        pass
+
+LazyGroup.get_command = lambda *_: closing
+sys.exit(main(["config"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "logs"), [("KeyboardInterrupt", 130, False), ("ValueError('of the pool')", 0, True)]
+)
+def test_an_interrupt_is_not_logged_where_a_library_meets_it(error: str, code: int, logs: bool) -> None:
+    """SQLAlchemy logs whatever ends the closing of a connection, with a traceback, and raises interrupts."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOGS.format(error=error)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert ("Exception closing connection" in done.stderr) is logs
+    assert logs or done.stderr.strip() == "finkbridge: interrupted"
