@@ -43,8 +43,9 @@ REASONS = (
 )
 """The text of each status."""
 
-CHUNK_BYTES = 32 << 10
-"""Small datums are walked together, to spare calls; larger ones are walked where they are, not copied."""
+CHUNK_BYTES = 256 << 10
+"""Datums are walked together, to spare calls, as many as the processor's cache holds: one that is larger is
+walked where it is, not copied."""
 
 MOST_ASKED_BYTES = 500_000
 """Of a datum of which fastavro is asked: it may make 200 bytes of one."""

@@ -44,6 +44,9 @@ B = 5
 MAX_LOOPS = 64
 """Arrays and maps inside each other: more than the bulk engine is given."""
 
+U = np.uint64
+"""Of every index: where it has a sign, numba looks each time whether it counts from the end."""
+
 _BYTES_IN = types.Array(types.uint8, 1, "C", readonly=True)
 _INTS_IN = types.Array(types.int64, 1, "C", readonly=True)
 _INTS = types.Array(types.int64, 1, "C")
@@ -58,7 +61,7 @@ def _number(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     """
     number, shift = np.uint64(0), np.uint64(0)
     while at < end and shift < 70:
-        byte = np.uint64(data[at])
+        byte = np.uint64(data[U(at)])
         at += 1
         number |= (byte & np.uint64(0x7F)) << shift
         if byte < 0x80:
@@ -70,10 +73,10 @@ def _number(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
 @numba.njit(inline="always")
 def _four(data, at):  # type: ignore[no-untyped-def]  # numba infers; one load in machine code
     return (
-        np.uint32(data[at])
-        | np.uint32(data[at + 1]) << np.uint32(8)
-        | np.uint32(data[at + 2]) << np.uint32(16)
-        | np.uint32(data[at + 3]) << np.uint32(24)
+        np.uint32(data[U(at)])
+        | np.uint32(data[U(at + 1)]) << np.uint32(8)
+        | np.uint32(data[U(at + 2)]) << np.uint32(16)
+        | np.uint32(data[U(at + 3)]) << np.uint32(24)
     )
 
 
@@ -109,29 +112,29 @@ def run(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0911, PLR0912, PLR091
     """
     todo = np.zeros(MAX_LOOPS, np.int64)  # items left in each open block
     for datum in range(starts.shape[0]):
-        at, end = starts[datum], ends[datum]
+        at, end = starts[U(datum)], ends[U(datum)]
         step, loops = 0, 0
         while True:
-            opcode, null, column = program[step], program[step + 1], program[step + 2]
+            opcode, null, column = program[U(step)], program[U(step + 1)], program[U(step + 2)]
             stores = fill and column >= 0
-            row = rows[program[step + 3]] if stores else np.int64(0)
+            row = rows[U(program[U(step + 3)])] if stores else np.int64(0)
             if null >= 0:
-                if at >= end or data[at] & 0xFD != 0:  # no other tags than 0 and 1
+                if at >= end or data[U(at)] & 0xFD != 0:  # no other tags than 0 and 1
                     return datum
-                is_null = data[at] >> 1 == null
+                is_null = data[U(at)] >> 1 == null
                 at += 1
                 if is_null:
                     if stores and opcode in (TEXT, REPEAT):
-                        words[values[column] + row + 1] = words[values[column] + row]
-                    step = program[step + A] if opcode in (RECORD, REPEAT) else step + WIDTH
+                        words[U(values[U(column)] + row + 1)] = words[U(values[U(column)] + row)]
+                    step = program[U(step + A)] if opcode in (RECORD, REPEAT) else step + WIDTH
                     continue
                 if stores:
-                    bytes_[valid[column] + (row >> 3)] |= np.uint8(1 << (row & 7))
+                    bytes_[U(valid[U(column)] + (row >> 3))] |= np.uint8(1 << (row & 7))
             if opcode == FIXED_4:
                 if end - at < 4:
                     return datum
                 if stores:
-                    words[values[column] + row] = _four(data, at)
+                    words[U(values[U(column)] + row)] = _four(data, at)
                 at += 4
                 step += WIDTH
             elif opcode == FIXED_8:
@@ -139,45 +142,45 @@ def run(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0911, PLR0912, PLR091
                     return datum
                 if stores:
                     high = np.uint64(_four(data, at + 4)) << np.uint64(32)
-                    longs[values[column] + row] = np.uint64(_four(data, at)) | high
+                    longs[U(values[U(column)] + row)] = np.uint64(_four(data, at)) | high
                 at += 8
                 step += WIDTH
             elif opcode in (INT, LONG, ENUM):
                 number, at = _number(data, at, end)
-                if at < 0 or (opcode == ENUM and (number < 0 or number >= program[step + A])):
+                if at < 0 or (opcode == ENUM and (number < 0 or number >= program[U(step + A)])):
                     return datum
                 if stores:
                     if opcode == LONG:
-                        longs[values[column] + row] = np.uint64(number)
+                        longs[U(values[U(column)] + row)] = np.uint64(number)
                     else:
-                        words[values[column] + row] = np.uint32(number)
+                        words[U(values[U(column)] + row)] = np.uint32(number)
                 step += WIDTH
             elif opcode == TEXT:
                 length, at = _number(data, at, end)
                 if at < 0 or length < 0 or length > end - at:
                     return datum
                 if column >= 0:
-                    if used[column] + length > most_used[column]:
+                    if used[U(column)] + length > most_used[U(column)]:
                         return datum
                     if fill:
-                        to = texts[column] + used[column]
+                        to = texts[U(column)] + used[U(column)]
                         for i in range(length):
-                            bytes_[to + i] = data[at + i]
-                        words[values[column] + row + 1] = np.uint32(used[column] + length)
-                    used[column] += length
+                            bytes_[U(to + i)] = data[U(at + i)]
+                        words[U(values[U(column)] + row + 1)] = np.uint32(used[U(column)] + length)
+                    used[U(column)] += length
                 at += length
                 step += WIDTH
             elif opcode in (REPEAT, AGAIN):
-                a, b = program[step + A], program[step + B]
+                a, b = program[U(step + A)], program[U(step + B)]
                 if opcode == REPEAT:
-                    todo[loops] = 0
+                    todo[U(loops)] = 0
                     loops += 1
                     body, out = step + WIDTH, a
                 else:
-                    rows[b] += 1
-                    todo[loops - 1] -= 1
+                    rows[U(b)] += 1
+                    todo[U(loops - 1)] -= 1
                     body, out = a, step + WIDTH
-                if todo[loops - 1] > 0:
+                if todo[U(loops - 1)] > 0:
                     step = body
                     continue
                 count, at = _number(data, at, end)
@@ -186,52 +189,52 @@ def run(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0911, PLR0912, PLR091
                     _, at = _number(data, at, end)  # the block's size
                 if at < 0 or count < 0 or count > end - at:  # -2**63 has no negative; each item has a byte
                     return datum
-                if rows[b] + count > most_rows[b]:
+                if rows[U(b)] + count > most_rows[U(b)]:
                     return datum
                 if count == 0:
                     loops -= 1
                     if stores:
-                        words[values[column] + row + 1] = np.uint32(rows[b])
+                        words[U(values[U(column)] + row + 1)] = np.uint32(rows[U(b)])
                     step = out
                 else:
-                    todo[loops - 1] = count
+                    todo[U(loops - 1)] = count
                     step = body
             elif opcode == BOOLEAN:
                 if at >= end:
                     return datum
-                if stores and data[at] != 0:
-                    bytes_[values[column] + (row >> 3)] |= np.uint8(1 << (row & 7))
+                if stores and data[U(at)] != 0:
+                    bytes_[U(values[U(column)] + (row >> 3))] |= np.uint8(1 << (row & 7))
                 at += 1
                 step += WIDTH
             elif opcode == RECORD:
                 step += WIDTH
             elif opcode == ABSENT:
                 if stores:
-                    words[values[column] + row + 1] = words[values[column] + row]
+                    words[U(values[U(column)] + row + 1)] = words[U(values[U(column)] + row)]
                 step += WIDTH
             elif opcode == JUMP:
-                step = program[step + A]
+                step = program[U(step + A)]
             elif opcode == FIXED:
-                a = program[step + A]
+                a = program[U(step + A)]
                 if a > end - at:
                     return datum
                 if stores:
-                    to = values[column] + row * a
+                    to = values[U(column)] + row * a
                     for i in range(a):
-                        bytes_[to + i] = data[at + i]
+                        bytes_[U(to + i)] = data[U(at + i)]
                 at += a
                 step += WIDTH
             elif opcode == DECIMAL:
-                a, length = program[step + A], program[step + B]
+                a, length = program[U(step + A)], program[U(step + B)]
                 if length < 0:
                     length, at = _number(data, at, end)
                 if at < 0 or length < 0 or length > end - at:
                     return datum
                 if stores:
-                    to = values[column] + row * a
-                    sign = np.uint8(0xFF) if length > 0 and data[at] & 0x80 else np.uint8(0)
+                    to = values[U(column)] + row * a
+                    sign = np.uint8(0xFF) if length > 0 and data[U(at)] & 0x80 else np.uint8(0)
                     for i in range(a):  # the lowest first in Arrow, the highest first in Avro
-                        bytes_[to + i] = data[at + length - 1 - i] if i < length else sign
+                        bytes_[U(to + i)] = data[U(at + length - 1 - i)] if i < length else sign
                 at += length
                 step += WIDTH
             else:  # STOP

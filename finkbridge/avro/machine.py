@@ -67,6 +67,9 @@ MAX_CALLS = 100
 MAX_LOOPS = 1024
 """Arrays and maps inside each other: more than any schema within bounds times `MAX_CALLS` of a sane one."""
 
+U = np.uint64
+"""Of every index: where it has a sign, numba looks each time whether it counts from the end."""
+
 _BUFFER = types.Array(types.uint8, 1, "C", readonly=True)
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _KEYS = types.Array(types.int64, 2, "C")
@@ -80,7 +83,7 @@ def _varint(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     while True:
         if at >= end:
             return np.int64(0), np.int64(-END_OF_DATA)
-        byte = np.uint64(data[at])
+        byte = np.uint64(data[U(at)])
         at += 1
         number |= (byte & np.uint64(0x7F)) << shift
         if byte < 0x80:
@@ -93,11 +96,19 @@ def _varint(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     return np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1)), np.int64(at)
 
 
+@numba.njit(inline="always")
+def _is_ascii(data, at, end):  # type: ignore[no-untyped-def]  # numba infers; machine code takes many at a time
+    bits = np.uint8(0)
+    for i in range(U(at), U(end)):
+        bits |= data[i]
+    return bits < 0x80
+
+
 @compiled(types.boolean(_BUFFER, types.int64, types.int64))
 def _is_utf8(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
     """Tell whether the bytes are UTF-8 as Unicode defines it: no overlong form, no surrogate."""
     while at < end:
-        lead = data[at]
+        lead = data[U(at)]
         if lead < 0x80:
             at += 1
             continue
@@ -114,10 +125,10 @@ def _is_utf8(data, at, end):  # type: ignore[no-untyped-def]  # numba infers
             high = 0x8F if lead == 0xF4 else 0xBF
         else:
             return False
-        if at + more >= end or data[at + 1] < low or data[at + 1] > high:
+        if at + more >= end or data[U(at + 1)] < low or data[U(at + 1)] > high:
             return False
         for i in range(2, more + 1):
-            if data[at + i] & 0xC0 != 0x80:
+            if data[U(at + i)] & 0xC0 != 0x80:
                 return False
         at += more + 1
     return True
@@ -128,29 +139,29 @@ def _fits_decimal(data, at, end, program, limit):  # type: ignore[no-untyped-def
     """Tell whether the two's complement bytes, the highest first, are a number within the limit."""
     if at >= end:
         return True
-    sign = np.uint64(0xFF) if data[at] & 0x80 else np.uint64(0)
+    sign = np.uint64(0xFF) if data[U(at)] & 0x80 else np.uint64(0)
     while end - at > 8 * LIMIT_WORDS:
-        if data[at] != sign:
+        if data[U(at)] != sign:
             return False
         at += 1
-    if (data[at] & 0x80) != (sign & np.uint64(0x80)):
+    if (data[U(at)] & 0x80) != (sign & np.uint64(0x80)):
         return False
     words = np.empty(LIMIT_WORDS, np.uint64)
     for word in range(LIMIT_WORDS):
         bits = np.uint64(0)
         for i in range(8):
             byte = end - 8 * (LIMIT_WORDS - word) + i
-            bits = (bits << np.uint64(8)) | (np.uint64(data[byte]) if byte >= at else sign)
-        words[word] = bits
+            bits = (bits << np.uint64(8)) | (np.uint64(data[U(byte)]) if byte >= at else sign)
+        words[U(word)] = bits
     if sign:  # the magnitude of a negative number: inverted, plus one
         carry = np.uint64(1)
         for word in range(LIMIT_WORDS - 1, -1, -1):
-            words[word] = ~words[word] + carry
-            carry = np.uint64(1) if carry and words[word] == 0 else np.uint64(0)
+            words[U(word)] = ~words[U(word)] + carry
+            carry = np.uint64(1) if carry and words[U(word)] == 0 else np.uint64(0)
     for word in range(LIMIT_WORDS):
-        most = np.uint64(program[limit + word])
-        if words[word] != most:
-            return words[word] < most
+        most = np.uint64(program[U(limit + word)])
+        if words[U(word)] != most:
+            return words[U(word)] < most
     return True
 
 
@@ -159,14 +170,14 @@ def _place(keys, data, owner, start, end):  # type: ignore[no-untyped-def]  # nu
     """Return the place of a key of a map, its owner: a row that has it, or the free one where it goes."""
     digest = np.uint64(14695981039346656037) ^ np.uint64(owner)  # FNV-1a
     for at in range(start, end):
-        digest = (digest ^ np.uint64(data[at])) * np.uint64(1099511628211)
+        digest = (digest ^ np.uint64(data[U(at)])) * np.uint64(1099511628211)
     mask = keys.shape[0] - 1
     place = np.int64((digest ^ (digest >> np.uint64(32))) & np.uint64(mask))
-    while keys[place, 0] != 0:
-        if keys[place, 0] == owner and keys[place, 2] - keys[place, 1] == end - start:
+    while keys[U(place), 0] != 0:
+        if keys[U(place), 0] == owner and keys[U(place), 2] - keys[U(place), 1] == end - start:
             same = True
             for i in range(end - start):
-                if data[keys[place, 1] + i] != data[start + i]:
+                if data[U(keys[U(place), 1] + i)] != data[U(start + i)]:
                     same = False
                     break
             if same:
@@ -197,7 +208,7 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
     back = np.zeros(MAX_CALLS, np.int64)
     owner = np.zeros(MAX_LOOPS, np.int64)  # number of each open map in its datum, from 1
     for datum in range(starts.shape[0]):
-        at, end = starts[datum], ends[datum]
+        at, end = starts[U(datum)], ends[U(datum)]
         step, loops, calls = 0, 0, 0
         maps, known = 0, 0
         keys[:, 0] = 0
@@ -205,10 +216,10 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
         free_items = 4 * (end - at) + 1024  # of types that have no bytes: null, empty records
         unfolded, objects = np.int64(0), np.int64(0)
         while error == OK:
-            opcode, a = program[step], program[step + 1]
+            opcode, a = program[U(step)], program[U(step + 1)]
             if opcode == NULLABLE:
-                if at < end and (data[at] & 0xFD) == 0:  # the tags 0 and 1, as nearly all fields have them
-                    tag, after = np.int64(data[at] >> 1), at + 1
+                if at < end and (data[U(at)] & 0xFD) == 0:  # the tags 0 and 1, as nearly all fields have them
+                    tag, after = np.int64(data[U(at)] >> 1), at + 1
                 else:
                     tag, after = _varint(data, at, end)
                 if after < 0:
@@ -218,7 +229,7 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     error = BAD_BRANCH
                     break
                 at = after
-                step = program[step + 2] if tag == a else step + WIDTH
+                step = program[U(step + 2)] if tag == a else step + WIDTH
             elif opcode == SKIP:
                 if a > end - at:
                     error = END_OF_DATA
@@ -243,16 +254,24 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     error = NEGATIVE_LENGTH
                 elif length > end - after:
                     error = END_OF_DATA
-                elif opcode != BYTES and not _is_utf8(data, after, after + length):
+                elif (
+                    opcode != BYTES
+                    and not _is_ascii(data, after, after + length)
+                    and not _is_utf8(data, after, after + length)
+                ):
                     error = BAD_UTF8
                 if error != OK:
                     break
                 if opcode == KEY:
-                    place = _place(keys, data, owner[loops - 1], after, after + length)
-                    if keys[place, 0] != 0:
+                    place = _place(keys, data, owner[U(loops - 1)], after, after + length)
+                    if keys[U(place), 0] != 0:
                         error = KEY_TWICE
                         break
-                    keys[place, 0], keys[place, 1], keys[place, 2] = owner[loops - 1], after, after + length
+                    keys[U(place), 0], keys[U(place), 1], keys[U(place), 2] = (
+                        owner[U(loops - 1)],
+                        after,
+                        after + length,
+                    )
                     known += 1
                     if 2 * known > keys.shape[0]:
                         return datum
@@ -262,7 +281,7 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                 if at >= end:
                     error = END_OF_DATA
                     break
-                if data[at] > 1:
+                if data[U(at)] > 1:
                     error = BAD_BOOLEAN
                     break
                 at += 1
@@ -272,26 +291,26 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     if loops >= MAX_LOOPS:
                         error = TOO_DEEP
                         break
-                    todo[loops] = 0
-                    block_end[loops] = -1
+                    todo[U(loops)] = 0
+                    block_end[U(loops)] = -1
                     maps += 1
-                    owner[loops] = maps
+                    owner[U(loops)] = maps
                     loops += 1
                     body, out = step + LOOP_WIDTH, a
                 else:
-                    todo[loops - 1] -= 1
+                    todo[U(loops - 1)] -= 1
                     body, out = a, step + LOOP_WIDTH
-                if todo[loops - 1] > 0:
+                if todo[U(loops - 1)] > 0:
                     step = body
                     continue
-                if block_end[loops - 1] >= 0 and block_end[loops - 1] != at:
+                if block_end[U(loops - 1)] >= 0 and block_end[U(loops - 1)] != at:
                     error = BAD_BLOCK_SIZE
                     break
                 count, after = _varint(data, at, end)
                 if after < 0:
                     error = -after
                     break
-                size, block_end[loops - 1] = 0, -1
+                size, block_end[U(loops - 1)] = 0, -1
                 if count < 0:
                     size, after = _varint(data, after, end)
                     if after < 0:
@@ -300,9 +319,9 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     if size < 0 or size > end - after:
                         error = BAD_BLOCK_SIZE
                         break
-                    block_end[loops - 1] = after + size
+                    block_end[U(loops - 1)] = after + size
                     count = -count
-                least = program[step + 2]
+                least = program[U(step + 2)]
                 if count < 0 or (least > 0 and count > (end - after) // least):  # -2**63 has no negative
                     error = TOO_MANY_ITEMS
                     break
@@ -311,8 +330,8 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                         error = TOO_MANY_ITEMS
                         break
                     free_items -= count
-                unfolded += count * program[step + 3]
-                objects += count * program[step + 4]
+                unfolded += count * program[U(step + 3)]
+                objects += count * program[U(step + 4)]
                 if unfolded + objects > MAX_UNFOLDED_BYTES:
                     error = TOO_LARGE
                     break
@@ -321,18 +340,18 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     loops -= 1
                     step = out
                 else:
-                    todo[loops - 1] = count
+                    todo[U(loops - 1)] = count
                     step = body
             elif opcode == RETURN:
                 if calls == 0:
                     break
                 calls -= 1
-                step = back[calls]
+                step = back[U(calls)]
             elif opcode == CALL:
-                if calls >= program[step + 2]:
+                if calls >= program[U(step + 2)]:
                     error = TOO_DEEP
                     break
-                back[calls] = step + WIDTH
+                back[U(calls)] = step + WIDTH
                 calls += 1
                 step = a
             elif opcode == JUMP:
@@ -369,9 +388,9 @@ def run(data, starts, ends, program, status, found, keys):  # type: ignore[no-un
                     error = BAD_SYMBOL if opcode == ENUM else BAD_BRANCH
                     break
                 at = after
-                step = step + WIDTH if opcode == ENUM else program[step + WIDTH + index]
+                step = step + WIDTH if opcode == ENUM else program[U(step + WIDTH + index)]
         if error == OK and at != end:
             error = TRAILING_BYTES
-        status[datum] = error
-        found[datum, 0], found[datum, 1], found[datum, 2] = at - starts[datum], unfolded, objects
+        status[U(datum)] = error
+        found[U(datum), 0], found[U(datum), 1], found[U(datum), 2] = at - starts[U(datum)], unfolded, objects
     return starts.shape[0]
