@@ -32,7 +32,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "find schemas": [(SchemaResolver, "group")],
     "check": [(Checker, "check")],
     "archive": [(land, "write_archive")],
-    "decode": [(Decoder, "decode_file"), (Decoder, "decode")],
+    "decode": [(Decoder, "decode")],
     "describe": [(surveys, "describe")],
     "make tables": [(tables, "deliveries_of"), (tables, "packets_of"), (tables, "sort")],
     "write Parquet": [(parquet, "write")],

@@ -25,7 +25,7 @@ from finkbridge.avro.check import REASONS, why
 from finkbridge.avro.decode import Engine
 from finkbridge.avro.parser import Budget
 from finkbridge.avro.portions import portions, unfolding
-from finkbridge.avro.resolve import Framing, Lookups, SchemaGroup, SchemaResolver
+from finkbridge.avro.resolve import Lookups, SchemaGroup, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.tools import Tools
 from finkbridge.deadline import deadline, untimed
@@ -173,7 +173,7 @@ class Lander:
         landing = Landing(origin.source, name, archive.facts, place)
         group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
         stored = Stored(self._lake / file.path, file, origin)
-        alerts = self._decode(group, stored.aside, len(archive.messages), surveys.cutout_columns(file.survey))
+        alerts = self._decode(group, surveys.cutout_columns(file.survey))
         description = surveys.describe(alerts, file.survey)
         if description.rejected:
             at, reason = min(description.rejected.items())
@@ -263,7 +263,7 @@ class Lander:
         survey = surveys.survey_of_avro(group.schema.parsed)
         stored = store(landing, name, group, messages, survey)
         messages.clear()
-        alerts = self._decode(group, stored.aside, stored.origin.rows, surveys.cutout_columns(survey))
+        alerts = self._decode(group, surveys.cutout_columns(survey))
         description = surveys.describe(alerts, survey)
         if description.rejected:
             self._land_rest(landing, stored, description.rejected)
@@ -280,17 +280,16 @@ class Lander:
             for some, few in _portions(landing, group, mine):
                 self._land_group(landing, some, few)
 
-    def _decode(self, group: SchemaGroup, aside: Path, rows: int, dropped: Sequence[str]) -> pa.Table:
-        """Return the table of a group's messages, without some columns; bare datums are read from a file."""
+    def _decode(self, group: SchemaGroup, dropped: Sequence[str]) -> pa.Table:
+        """Return the table of a group's messages, without some columns, and let their datums go."""
         _, decoder = self._tools.of(group.schema)
         columns = [name for name in decoder.arrow_schema.names if name not in dropped]
-        if group.framing is not Framing.BARE:
-            return decoder.decode(group.datums, columns)
-        group.datums.clear()  # they are in the file
         try:
-            return decoder.decode_file(aside, rows, columns)
+            alerts = decoder.decode(group.datums, columns)
         except DecodeError:
             if not decoder.bulk:
                 raise
             # checked messages that the bulk engine refuses all the same must not block their topic
-            return self._tools.careful(group.schema).decode_file(aside, rows, columns)
+            alerts = self._tools.careful(group.schema).decode(group.datums, columns)
+        group.datums.clear()
+        return alerts

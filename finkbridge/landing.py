@@ -14,7 +14,7 @@ import pyarrow as pa
 from finkbridge import layout, parquet, surveys, tables
 from finkbridge.avro.archive import Archive, write_archive
 from finkbridge.avro.quarantine import write_quarantine
-from finkbridge.avro.resolve import Framing, SchemaGroup, datum_of
+from finkbridge.avro.resolve import SchemaGroup, datum_of
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.unfold import columns_of
 from finkbridge.disk import Staging
@@ -105,9 +105,7 @@ def store(
 
 
 def datums_of(archive: Archive) -> list[bytes]:
-    """Return what is not in the file as the decoder wants it; bare datums are read from the file."""
-    if archive.framing is Framing.BARE:
-        return []
+    """Return the datums of an archive file's messages."""
     return [datum_of(message.value or b"", archive.framing) for message in archive.messages]
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from finkbridge import layout, surveys
+from finkbridge import layout, pick, surveys
 from finkbridge.parquet import Style, WrittenTable, known_schema
 from finkbridge.surveys import COMMON_SCHEMA, Description
 from finkbridge.surveys.columns import described
@@ -212,21 +212,8 @@ def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int3
     time that its decoding takes) would help no query. Merging sorts them.
     """
     for one in np.unique(night):
-        runs = _runs(night == one)
-        mine, whole = (_pieces(table, runs) for table in (deliveries, packets))
+        mine, whole = (pick.rows(table, night == one) for table in (deliveries, packets))
         yield NightRows(int(one), sort(mine, DELIVERIES), whole)
-
-
-def _pieces(table: pa.Table, runs: Sequence[tuple[int, int]]) -> pa.Table:
-    pieces = pa.concat_tables(table.slice(*run) for run in runs)
-    # Parquet's writer is slow where a column is in many small chunks
-    return pieces.combine_chunks() if len(runs) > 1 else pieces
-
-
-def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return start and length of each run of chosen rows: alerts come in time order, so runs are few."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
-    return [(int(start), int(end - start)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def order(table: pa.Table, style: TableStyle) -> pa.Array:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from finkbridge.broker.client import Broker
-from finkbridge.export import lander_of
+from finkbridge.export.lander import ExportLander
+from finkbridge.export.predictions import PredictionLander
 from finkbridge.land import Bounds, Lander
 from finkbridge.registry import lookups_of
-from finkbridge.values import LandedPart
+from finkbridge.values import Export, LandedPart
 from finkbridge.workers import Task
 
 _landers: dict[tuple[Path, str], tuple[Task, Broker, Lander]] = {}
@@ -43,6 +46,13 @@ def _lander(task: Task) -> Lander:
     broker.read_on(task.plan.source, task.run)
     bounds = Bounds(task.timeout_s, task.max_schemas, task.max_columns)
     lookups = lookups_of(task.cluster, task.schema_folder)
-    lander = lander_of(task.export)(task.lake, broker, task.engine, task.schema_override, bounds, lookups)
+    lander = _kind_of(task.export)(task.lake, broker, task.engine, task.schema_override, bounds, lookups)
     _landers[key] = task, broker, lander
     return lander
+
+
+def _kind_of(export: Export | None) -> Callable[..., Lander]:
+    """Return what makes a lander: for a plain folder, or for a lake if there is no export."""
+    if export is None:
+        return Lander
+    return PredictionLander if export.format == "predictions" else partial(ExportLander, export)

@@ -20,11 +20,16 @@ from finkbridge.avro import portions
 from finkbridge.avro.archive import read_archive
 from finkbridge.avro.arrow import MAX_COLUMNS
 from finkbridge.avro.check import Checker
-from finkbridge.avro.container import Data
-from finkbridge.avro.decode import Decoder
+from finkbridge.avro.columns import Program
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.avro.resolve import Grouped, SchemaResolver
-from finkbridge.errors import BrokerTimeoutError, LakeAccessError, ReconciliationError, UnknownTopicError
+from finkbridge.errors import (
+    BrokerTimeoutError,
+    DecodeError,
+    LakeAccessError,
+    ReconciliationError,
+    UnknownTopicError,
+)
 from finkbridge.land import Lander
 from finkbridge.values import LandedPart, Message, OffsetRange, SegmentPlan, TopicGeneration
 from tests.support.lake import RealAlerts, data_files, encode, real_alerts
@@ -270,11 +275,10 @@ def test_other_schemas_land_by_the_night_of_their_timestamp(lake: Path) -> None:
 def test_checked_messages_that_the_bulk_engine_refuses_go_the_careful_way(
     lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drop_a_row(self: Decoder, data: Data, spans: list[tuple[int, int]], names: list[str]) -> pa.Table:
-        return whole(self, data, spans, names).slice(1)
+    def refuse(_: Program, datums: Sequence[bytes]) -> pa.Table:
+        raise DecodeError(f"datum 1 of {len(datums)} is not what its schema says")
 
-    whole = Decoder._bulk
-    monkeypatch.setattr(Decoder, "_bulk", drop_a_row)
+    monkeypatch.setattr(Program, "decode", refuse)
     part = landed(lake, Source([point(i, float(i)) for i in range(5)]))
     assert [row["x"] for row in packets(lake, part)] == [0.0, 1.0, 2.0, 3.0, 4.0]
 

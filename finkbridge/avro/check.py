@@ -8,7 +8,7 @@ decode, and to the same values.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import fastavro
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.bulk import bulk_refusal
+from finkbridge.avro.joined import Joined, joined
 from finkbridge.avro.machine import MAX_UNFOLDED_BYTES, OK, TOO_LARGE, TRAILING_BYTES, run
 from finkbridge.avro.program import compile_program
 from finkbridge.avro.schemas import WriterSchema
@@ -42,10 +43,6 @@ REASONS = (
     f"more than {MAX_UNFOLDED_BYTES} bytes once decoded",
 )
 """The text of each status."""
-
-CHUNK_BYTES = 256 << 10
-"""Datums are walked together, to spare calls, as many as the processor's cache holds: one that is larger is
-walked where it is, not copied."""
 
 MOST_ASKED_BYTES = 500_000
 """Of a datum of which fastavro is asked: it may make 200 bytes of one."""
@@ -98,8 +95,9 @@ class Checker:
         """Return the verdict on each datum."""
         status = np.empty(len(datums), np.int32)
         found = np.empty((len(datums), 3), np.int64)
-        for first, last in _chunks(datums):
-            self._check_joined(datums[first:last], status[first:last], found[first:last])
+        for some in joined(datums):
+            mine = slice(some.first, some.first + len(some.ends))
+            self._check_joined(some, status[mine], found[mine])
         position, unfolded, made = found.T
         return Verdicts(status, position, unfolded + self._row_bytes, made)
 
@@ -126,14 +124,11 @@ class Checker:
         return int(status[0]), int(found[0, 0])
 
     def _check_joined(
-        self, datums: Sequence[bytes], status: npt.NDArray[np.int32], found: npt.NDArray[np.int64]
+        self, some: Joined, status: npt.NDArray[np.int32], found: npt.NDArray[np.int64]
     ) -> None:
-        sizes = np.fromiter(map(len, datums), np.int64, len(datums))
-        ends = np.cumsum(sizes)
-        starts = ends - sizes
-        data = np.frombuffer(b"".join(datums) or b"\0", np.uint8)
+        _, data, starts, ends = some
         done, places = 0, FIRST_KEYS
-        while done < len(datums):
+        while done < len(ends):
             keys = np.zeros((places, 3), np.int64)
             done += run(data, starts[done:], ends[done:], self._program, status[done:], found[done:], keys)
             places *= 2
@@ -157,15 +152,3 @@ def why(schema: WriterSchema, datum: bytes, status: int = OK) -> str:
         return " ".join(f"{type(error).__name__}: {error}".split())[:200]
     left = len(datum) - stream.tell()
     return f"{left} trailing bytes" if left else "accepted"
-
-
-def _chunks(datums: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield half-open index ranges of at most `CHUNK_BYTES` bytes, or of one datum."""
-    first, size = 0, 0
-    for index, datum in enumerate(datums):
-        if size and size + len(datum) > CHUNK_BYTES:
-            yield first, index
-            first, size = index, 0
-        size += len(datum)
-    if first < len(datums):
-        yield first, len(datums)

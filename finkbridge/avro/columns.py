@@ -18,6 +18,7 @@ import pyarrow as pa
 from finkbridge.avro import gather
 from finkbridge.avro.arrow import Mapping
 from finkbridge.avro.gather import WIDTH
+from finkbridge.avro.joined import joined
 from finkbridge.avro.rewrite import definitions, split_union
 from finkbridge.avro.unfold import WIDE_DECIMAL
 from finkbridge.errors import DecodeError, SchemaError
@@ -98,65 +99,60 @@ class Program:
         self._levels = compiler.levels
         self._code = np.array(compiler.code, np.int64)
 
-    def decode(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Any:
-        """Return the table of the datums at some bytes of `data`.
+    def decode(self, datums: Sequence[bytes]) -> Any:
+        """Return the table of datums.
 
         Raises
         ------
         DecodeError
             A datum is not of the schema, or Arrow cannot hold so much in one column.
         """
-        guess = self._guess(data, starts, ends)
+        guess = self._guess(datums)
         memory = None
-        if _layout(self._nodes, guess).bytes <= MODEST_BYTES + GENEROUS * int((ends - starts).sum()):
-            memory = self._fill(data, starts, ends, guess)
+        if _layout(self._nodes, guess).bytes <= MODEST_BYTES + GENEROUS * sum(map(len, datums)):
+            memory = self._fill(datums, guess)
         if memory is None:  # the guess was too small, or so large that memory would suffer
-            memory = self._fill(data, starts, ends, self._count(data, starts, ends))
+            memory = self._fill(datums, self._count(datums))
         if memory is None:
             raise DecodeError("the datums changed while they were decoded")
         arrays = [memory.array(node) for node in self._columns]
         return pa.Table.from_arrays(arrays, schema=self._schema)
 
-    def _guess(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> _Sizes:
+    def _guess(self, datums: Sequence[bytes]) -> _Sizes:
         """Return room for datums, by what some of them take: to count all takes half as long as to fill."""
-        some = self._count(data, starts[::SAMPLED].copy(), ends[::SAMPLED].copy())
+        some = self._count(datums[::SAMPLED])
         rows, used = ((SAMPLED * MARGIN * counts).astype(np.int64) + SLACK for counts in some)
-        rows[0] = len(starts)
+        rows[0] = len(datums)
         return _Sizes(np.minimum(rows, MOST_OFFSET), np.minimum(used, MOST_OFFSET))
 
-    def _fill(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, room: _Sizes) -> _Memory | None:
+    def _fill(self, datums: Sequence[bytes], room: _Sizes) -> _Memory | None:
         """Return the filled memory; None where there was not room enough, or a datum is not of the schema."""
         memory = _Memory(self._nodes, room)
-        return memory if self._run(data, starts, ends, memory) == len(starts) else None
+        return memory if self._run(datums, memory) == len(datums) else None
 
-    def _count(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> _Sizes:
+    def _count(self, datums: Sequence[bytes]) -> _Sizes:
         counter = _Memory((), _Sizes(*(np.full(n, MOST_OFFSET) for n in (self._levels, len(self._nodes)))))
-        done = self._run(data, starts, ends, counter)
-        if done < len(starts):
+        done = self._run(datums, counter)
+        if done < len(datums):
             problem = "is not what its schema says, or makes a column too large for Arrow"
-            raise DecodeError(f"datum {done} of {len(starts)} {problem}")
+            raise DecodeError(f"datum {done} of {len(datums)} {problem}")
         return counter.sizes
 
-    def _run(self, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, memory: _Memory) -> int:
+    def _run(self, datums: Sequence[bytes], memory: _Memory) -> int:
         """Fill a memory, or let one without columns count; return how many datums were carried over."""
         most, memory.sizes = memory.sizes, _Sizes(*(np.zeros_like(counts) for counts in memory.sizes))
-        return int(
-            gather.run(
-                data,
-                starts,
-                ends,
-                self._code,
-                bool(memory.nodes),
-                *memory.sizes,
-                *most,
-                memory.valid,
-                memory.values,
-                memory.texts,
-                memory.bytes,
-                memory.bytes.view(np.uint32),
-                memory.bytes.view(np.uint64),
+        places = memory.valid, memory.values, memory.texts
+        views = memory.bytes, memory.bytes.view(np.uint32), memory.bytes.view(np.uint64)
+        done = 0
+        for first, data, starts, ends in joined(datums):
+            if first > done:
+                break
+            done += int(
+                gather.run(
+                    data, starts, ends, self._code, bool(memory.nodes), *memory.sizes, *most, *places, *views
+                )
             )
-        )
+        return done
 
 
 class _Sizes(NamedTuple):

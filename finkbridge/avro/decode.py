@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain
-from pathlib import Path
+from itertools import chain
 from typing import Any, Literal
 
 import fastavro
-import numpy as np
 import pyarrow as pa
 
 from finkbridge.avro.arrow import map_schema
 from finkbridge.avro.bulk import bulk_refusal
 from finkbridge.avro.check import REASONS, Checker
 from finkbridge.avro.columns import Program
-from finkbridge.avro.container import ContainerError, Data, read_blocks, read_header
-from finkbridge.avro.files import mapped
 from finkbridge.avro.machine import TOO_LARGE
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.errors import DecodeError, SchemaError
@@ -65,46 +61,23 @@ class Decoder:
         """The `pyarrow.Schema` of the tables, from the writer schema alone."""
         return self._mapping.schema
 
-    def decode_file(self, path: Path, rows: int, columns: Sequence[str] | None = None) -> Any:
-        """Return the table of a container file of bare, checked datums, in the file's order.
+    def decode(self, datums: Sequence[bytes], columns: Sequence[str] | None = None) -> Any:
+        """Return the table of datums that were checked, in their order.
 
         Parameters
         ----------
-        path
-            Written by `finkbridge.avro.archive`, with bare framing.
-        rows
-            Number of datums that went in.
+        datums
+            Of the writer schema.
         columns
             Names of the top-level columns wanted; all if None.
 
         Raises
         ------
         DecodeError
-            When the table does not have as many rows, or the file cannot be decoded.
+            When a datum cannot be decoded.
         """
         names = self._names(columns)
-        try:
-            with mapped(path) as data:
-                spans = _spans(data)
-                table = self._table(data, spans, names)
-        except (ContainerError, ValueError, DecodeError) as error:
-            raise DecodeError(f"{path}: {error}") from error
-        if table.num_rows != rows:
-            raise DecodeError(f"{path}: {rows} messages went in and {table.num_rows} rows came out")
-        return table
-
-    def decode(self, datums: Sequence[bytes], columns: Sequence[str] | None = None) -> Any:
-        """Return the table of checked datums; see `decode_file`."""
-        names = self._names(columns)
-        if not self.bulk:
-            return self._reference(iter(datums), names)
-        ends = list(accumulate(map(len, datums)))
-        return self._bulk(b"".join(datums), list(zip([0, *ends], ends, strict=False)), names)
-
-    def _table(self, data: Data, spans: Sequence[tuple[int, int]], names: list[str]) -> Any:
-        if self.bulk:
-            return self._bulk(data, spans, names)
-        return self._reference((data[start:end] for start, end in spans), names)
+        return self._program(names).decode(datums) if self.bulk else self._reference(datums, names)
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:
         known = self._mapping.columns
@@ -113,14 +86,6 @@ class Decoder:
                 raise SchemaError(f"the writer schema {self.schema.fingerprint} has no field {name!r}")
         return list(known if columns is None else columns)
 
-    def _bulk(self, data: Data, spans: Sequence[tuple[int, int]], names: list[str]) -> Any:
-        places = np.array(spans, np.int64).reshape(-1, 2)
-        return self._program(names).decode(
-            np.frombuffer(data or b"\0", np.uint8),
-            np.ascontiguousarray(places[:, 0]),
-            np.ascontiguousarray(places[:, 1]),
-        )
-
     def _program(self, names: list[str]) -> Program:
         """Return what decodes some columns; the latest is kept, as callers ask for the same ones."""
         kept = self._kept
@@ -128,11 +93,11 @@ class Decoder:
             kept = self._kept = names, Program(self.schema.simple, self._mapping, names)
         return kept[1]  # of this call, whatever other threads keep by now
 
-    def _reference(self, datums: Iterator[bytes], names: list[str]) -> Any:
+    def _reference(self, datums: Sequence[bytes], names: list[str]) -> Any:
         batches = ([self._read(datum) for datum in some] for some in self._few(datums))
         return pa.concat_tables(self._mapping.table(records, names) for records in chain([[]], batches))
 
-    def _few(self, datums: Iterator[bytes]) -> Iterator[list[bytes]]:
+    def _few(self, datums: Sequence[bytes]) -> Iterator[list[bytes]]:
         """Part datums into as many as fastavro decodes at once."""
         some: list[bytes] = []
         size = 0
@@ -164,8 +129,3 @@ class Decoder:
         if stream.tell() != len(datum):
             raise DecodeError(f"fastavro leaves {len(datum) - stream.tell()} bytes of a datum")
         return record
-
-
-def _spans(data: Data) -> list[tuple[int, int]]:
-    """Return where the datums of a container file are that has one in each block."""
-    return [(block.start, block.end) for block in read_blocks(data, read_header(data))]

@@ -13,7 +13,7 @@ import numpy as np
 
 from finkbridge import layout, parquet
 from finkbridge.avro.files import write_container
-from finkbridge.avro.resolve import Framing, SchemaGroup
+from finkbridge.avro.resolve import SchemaGroup
 from finkbridge.export import partition
 from finkbridge.land import Lander
 from finkbridge.landing import Landing, writer_schema
@@ -47,11 +47,11 @@ class ExportLander(Lander):
         if self._export.format == "avro":
             self._land_avro(landing, group, rows)
         else:
-            self._land_parquet(landing, group, rows)
+            self._land_parquet(landing, group)
         landing.schemas.append(writer_schema(group.schema))
 
-    def _land_parquet(self, landing: Landing, group: SchemaGroup, rows: int) -> None:
-        alerts = self._decode(group, self._store(landing, group), rows, ())
+    def _land_parquet(self, landing: Landing, group: SchemaGroup) -> None:
+        alerts = self._decode(group, ())
         for folder, mine in partition.pieces(alerts, self._export.partition):
             aside = landing.place.new(".parquet")
             written = parquet.write([mine], mine.schema, aside, STYLE, mine.num_rows)
@@ -59,7 +59,7 @@ class ExportLander(Lander):
 
     def _land_avro(self, landing: Landing, group: SchemaGroup, rows: int) -> None:
         datums = list(group.datums)
-        for folder, chosen in self._folders(landing, group, rows):
+        for folder, chosen in self._folders(group, rows):
             aside = landing.place.new(".avro")
             metadata = {"avro.codec": b"null", "avro.schema": group.schema.text}
             mine = [datums[i] for i in chosen]
@@ -67,7 +67,7 @@ class ExportLander(Lander):
             written = parquet.WrittenTable(len(mine), file.bytes, file.checksum)
             _keep(landing, aside, folder, group, written)
 
-    def _folders(self, landing: Landing, group: SchemaGroup, rows: int) -> list[tuple[str, list[int]]]:
+    def _folders(self, group: SchemaGroup, rows: int) -> list[tuple[str, list[int]]]:
         """Return each folder with the messages that go there, by their place in the group."""
         by = self._export.partition
         if by is None:
@@ -75,17 +75,9 @@ class ExportLander(Lander):
         names = self._tools.of(group.schema)[1].arrow_schema.names
         wanted = partition.columns_for(self._tools.of(group.schema)[1].arrow_schema, by)
         dropped = [name for name in names if name not in (wanted or names[:1])]
-        alerts = self._decode(group, self._store(landing, group), rows, dropped)
+        alerts = self._decode(group, dropped)
         codes, folders = partition.folders_of(alerts, by)
         return [(folder, np.flatnonzero(codes == code).tolist()) for code, folder in enumerate(folders)]
-
-    def _store(self, landing: Landing, group: SchemaGroup) -> Path:
-        """Write bare datums to a file that the decoder reads, and nobody keeps."""
-        aside = landing.place.new(".avro")
-        if group.framing is Framing.BARE:
-            metadata = {"avro.codec": b"null", "avro.schema": group.schema.simplified}
-            write_container(aside, metadata, group.datums)
-        return aside
 
 
 def _keep(

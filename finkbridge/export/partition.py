@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pt
 
+from finkbridge import pick
 from finkbridge.surveys.fields import AlertFields
 from finkbridge.surveys.times import lsst_night, mjd_of_jd, ztf_night
 from finkbridge.values import UNDATED_NIGHT
@@ -57,8 +58,7 @@ def pieces(alerts: pa.Table, by: str | None) -> Iterator[tuple[str, pa.Table]]:
     told = DATE_COLUMNS if by == TIME else (by,)
     rest = alerts.drop_columns([name for name in told if name in alerts.column_names])
     for code, folder in enumerate(folders):
-        mine = np.flatnonzero(codes == code)
-        yield folder, rest if len(mine) == rest.num_rows else rest.take(pa.array(mine))
+        yield folder, pick.rows(rest, codes == code)
 
 
 def folders_of(alerts: pa.Table, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:

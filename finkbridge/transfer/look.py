@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finkbridge import later
 from finkbridge.avro.arrow import arrow_schema
 from finkbridge.avro.resolve import Lookups, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema, read_schema
 from finkbridge.broker import Broker
 from finkbridge.errors import LakeAccessError, SchemaError, SettingsError, UnknownTopicError
-from finkbridge.export import partition
 from finkbridge.values import OffsetRange
 
 
@@ -59,7 +59,7 @@ def look(
 
 def refuse_partition(sample: Sample, topic: str, by: str) -> None:
     """Raise SettingsError if the topic's alerts cannot be parted so."""
-    if reason := partition.why_not(sample.arrow, by):
+    if reason := later.call("finkbridge.export.partition:why_not", sample.arrow, by):
         raise SettingsError(f"{topic} cannot be partitioned by {by}: {reason}")
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import polars as pl
 import pyarrow.parquet as pq
 from sqlalchemy import func, select
 
+from finkbridge import later
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.frames import scan
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 
@@ -139,8 +138,8 @@ def _differences(proof: Proof, state: Path) -> Iterator[str]:
 def count_lake(ledger: Ledger, key: Key) -> Counted:
     """Count the topic's rows in the lake's ``deliveries``, and the files and bytes of its archive."""
     url = None if ledger.is_sqlite else ledger.engine.url.render_as_string(hide_password=False)
-    mine = scan("deliveries", ledger.lake, url).filter(cluster=key[0], topic=key[1])
-    found = int(mine.select(pl.len()).collect().item())
+    mine = later.call("finkbridge.frames:scan", "deliveries", ledger.lake, url)
+    found = mine.filter(cluster=key[0], topic=key[1]).select("kafka_offset").collect().height
     archive = [row for row in ledger.alive_files("archive") if row.path.split("/")[1] == key[1]]
     return Counted(found, len(archive), sum(row.bytes for row in archive))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finkbridge.avro import check
+from finkbridge.avro import joined
 from finkbridge.avro.check import REASONS, Checker, why
 from finkbridge.avro.container import encode_long
 from finkbridge.avro.decode import Decoder
@@ -160,7 +160,7 @@ def test_the_limit_of_each_decimal_is_exact(precision):
 
 
 def test_many_datums_of_all_sizes_have_their_own_verdicts(monkeypatch):
-    monkeypatch.setattr(check, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(joined, "JOINED_BYTES", 100)
     good = [encode_long(n) + b"a" * n for n in (0, 1, 99, 100, 101, 5000, 3, 3, 3)]
     datums = [*good[:4], b"", good[4], good[5], b"\x02", good[6] + b"x", *good[7:]]
     found = Checker(schema_of("string")).check(datums)

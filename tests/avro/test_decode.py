@@ -17,18 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from finkbridge.avro import columns
-from finkbridge.avro.archive import write_archive
 from finkbridge.avro.check import Checker
 from finkbridge.avro.container import encode_long
 from finkbridge.avro.decode import Decoder
-from finkbridge.avro.resolve import Framing
 from finkbridge.avro.walk import find_fault
 from finkbridge.errors import DecodeError, SchemaError
 from tests.avro.samples import (
     SURVEYS,
     RandomAvro,
     encode,
-    messages_of,
     real_alerts,
     record_of,
     same,
@@ -286,36 +283,6 @@ def test_projection_takes_names_as_they_are(engine):
     assert decoder.decode([datum], wanted).to_pylist() == [{"it's": 4, "a.b": "x", "Case": 1, "é": 2}]
     with pytest.raises(SchemaError, match="has no field 'case'"):
         decoder.decode([datum], ["case"])
-
-
-@pytest.mark.parametrize("engine", ["auto", "fastavro"])
-def test_a_wrong_number_of_rows_is_an_error(tmp_path, engine):
-    schema = schema_of(record_of(a="int"))
-    path = tmp_path / "x.avro"
-    write_archive(path, schema, Framing.BARE, messages_of([b"\2", b"\4"]), {})
-    decoder = Decoder(schema, engine)
-    assert decoder.decode_file(path, 2).to_pylist() == [{"a": 1}, {"a": 2}]
-    with pytest.raises(DecodeError, match="3 messages went in and 2 rows came out"):
-        decoder.decode_file(path, 3)
-
-
-@pytest.mark.parametrize("name", ["a b.avro", "a*.avro", "a[1]?.avro", "é%20.avro", ".x.tmp-1", "~'\"#.avro"])
-def test_any_file_name_will_do(tmp_path, name):
-    schema = schema_of(record_of(a="int"))
-    path = tmp_path / "sub [x]" / name
-    path.parent.mkdir()
-    write_archive(path, schema, Framing.BARE, messages_of([b"\2"]), {})
-    (path.parent / "ab.avro").write_bytes(b"")
-    assert Decoder(schema).decode_file(path, 1).to_pylist() == [{"a": 1}]
-
-
-@pytest.mark.parametrize("engine", ["auto", "fastavro"])
-def test_a_file_that_is_no_container_is_an_error(tmp_path, engine):
-    path = tmp_path / "x.avro"
-    for data in (b"", b"nope" * 100):
-        path.write_bytes(data)
-        with pytest.raises(DecodeError, match=r"x\.avro"):
-            Decoder(schema_of(record_of(a="int")), engine).decode_file(path, 1)
 
 
 def test_datums_that_were_not_checked_are_an_error_of_the_reference():

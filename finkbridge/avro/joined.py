@@ -1,0 +1,44 @@
+"""Datums put together for a machine that walks them: as many at a time as the processor's cache holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+JOINED_BYTES = 256 << 10
+"""To walk datums one by one costs a call for each, and to join all of them a copy that leaves the cache."""
+
+
+class Joined(NamedTuple):
+    """Some datums in a row."""
+
+    first: int
+    """Number of the first of them, among all."""
+    data: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    """Where each begins in the data."""
+    ends: npt.NDArray[np.int64]
+
+
+def joined(datums: Sequence[bytes]) -> Iterator[Joined]:
+    """Yield all datums in their order, a few at a time; one that is large is alone, and not copied."""
+    for first, last in _portions(datums):
+        some = datums[first:last]
+        sizes = np.fromiter(map(len, some), np.int64, len(some))
+        ends = np.cumsum(sizes)
+        yield Joined(first, np.frombuffer(b"".join(some) or b"\0", np.uint8), ends - sizes, ends)
+
+
+def _portions(datums: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield half-open ranges of numbers of at most `JOINED_BYTES` bytes, or of one datum."""
+    first, size = 0, 0
+    for number, datum in enumerate(datums):
+        if size and size + len(datum) > JOINED_BYTES:
+            yield first, number
+            first, size = number, 0
+        size += len(datum)
+    if first < len(datums):
+        yield first, len(datums)

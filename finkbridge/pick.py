@@ -1,0 +1,26 @@
+"""Some rows of a table, without copying them where they are together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+MOST_RUNS = 16
+"""Of rows that are together: to put more of them together again takes longer than to take row by row."""
+
+
+def rows(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the chosen rows, in one chunk a column: Parquet's writer is slow where chunks are small."""
+    runs = _runs(chosen)
+    if len(runs) == 1:
+        return table.slice(*runs[0])
+    if len(runs) > MOST_RUNS:
+        return table.take(pa.array(np.flatnonzero(chosen)))
+    return pa.concat_tables([table.slice(0, 0), *(table.slice(*run) for run in runs)]).combine_chunks()
+
+
+def _runs(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return start and length of each run of chosen rows: alerts come in time order, so runs are few."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
+    return [(int(start), int(end - start)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
