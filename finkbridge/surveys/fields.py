@@ -19,6 +19,7 @@ class AlertFields:
 
     def __init__(self, alerts: pa.Table) -> None:
         self._alerts = alerts
+        self._names = frozenset(alerts.column_names)
         self._tops: dict[str, pa.Array] = {}
         """Fields of the alerts themselves, each as one piece: many others are inside of a few."""
         self.rows: int = alerts.num_rows
@@ -51,7 +52,7 @@ class AlertFields:
             return None
         for step in steps:
             if pt.is_struct(values.type) and values.type.get_field_index(step) >= 0:
-                values = pc.struct_field(values, [values.type.get_field_index(step)])
+                values = _field(values, values.type.get_field_index(step))
             elif pt.is_map(values.type) and pt.is_string(values.type.key_type):
                 values = pc.map_lookup(values, pa.scalar(step), "first")
             else:
@@ -60,10 +61,16 @@ class AlertFields:
 
     def _top(self, name: str) -> pa.Array | None:
         if name not in self._tops:
-            if name not in self._alerts.column_names:
+            if name not in self._names:
                 return None
-            self._tops[name] = self._alerts.column(name).combine_chunks()
+            column = self._alerts.column(name)
+            self._tops[name] = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         return self._tops[name]
+
+
+def _field(records: pa.StructArray, index: int) -> pa.Array:
+    """Return a field of records: null where the record is."""
+    return records.field(index) if records.null_count == 0 else pc.struct_field(records, [index])
 
 
 def _converted(values: pa.Array, wanted: pa.DataType) -> pa.Array | None:

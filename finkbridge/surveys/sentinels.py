@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 NUMBER = -999
 """ZTF's filler for "no value", as a float or an int."""
 
-TEXTS = ("", "null", "nan")
+TEXTS = pa.array(("", "null", "nan"))
+FAILED = "Fail "
 SERVICE_FAILED = r"\AFail \d{3}\z"
 """``Fail 503``: a service that Fink asked did not answer. ``Unknown`` stays: it answered, with no match."""
 
@@ -29,7 +30,7 @@ def without_sentinels(values: pa.Array, not_computed: int | None = None) -> pa.A
     if pa.types.is_string(values.type):
         sentinel = _is_sentinel_text(values)
     elif pa.types.is_floating(values.type):
-        sentinel = pc.or_(pc.invert(pc.is_finite(values)), _is_sentinel_number(values, not_computed))
+        sentinel = pc.or_(_is_sentinel_number(values, not_computed), pc.invert(pc.is_finite(values)))
     elif pa.types.is_integer(values.type):
         sentinel = _is_sentinel_number(values, not_computed)
     else:
@@ -38,9 +39,14 @@ def without_sentinels(values: pa.Array, not_computed: int | None = None) -> pa.A
 
 
 def _is_sentinel_text(values: pa.Array) -> pa.Array:
-    return pc.or_(pc.is_in(values, pa.array(TEXTS)), pc.match_substring_regex(values, SERVICE_FAILED))
+    sentinel = pc.is_in(values, TEXTS)
+    if pc.any(pc.starts_with(values, FAILED)).as_py():  # hardly ever, and the expression takes much longer
+        return pc.or_(sentinel, pc.match_substring_regex(values, SERVICE_FAILED))
+    return sentinel
 
 
 def _is_sentinel_number(values: pa.Array, not_computed: int | None) -> pa.Array:
-    numbers = [NUMBER] if not_computed is None else [NUMBER, not_computed]
-    return pc.is_in(values, pa.array(numbers).cast(values.type))
+    sentinel = pc.equal(values, pa.scalar(NUMBER, values.type))
+    if not_computed is None:
+        return sentinel
+    return pc.or_(sentinel, pc.equal(values, pa.scalar(not_computed, values.type)))
