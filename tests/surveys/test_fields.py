@@ -19,6 +19,14 @@ def test_a_null_struct_has_null_fields() -> None:
     assert np.isnan(fields(s=column).numbers("s.a")).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("last", [2.5, None])
+def test_a_slice_of_records_has_fields_of_its_own_rows(last: float | None) -> None:
+    rows = [{"a": 9.0}, {"a": 1.5}, {"a": last}, None if last is None else {"a": 4.5}, {"a": 9.0}]
+    column = pa.array(rows, pa.struct({"a": pa.float64()})).slice(1, 3)
+    expected = [1.5, last, None if last is None else 4.5]
+    assert fields(s=column).read("s.a", pa.float64()).to_pylist() == expected
+
+
 def test_maps_are_read_by_key() -> None:
     column = pa.array([[("m0", 0.5), ("m1", -1.0)], [], None], pa.map_(pa.string(), pa.float32()))
     assert fields(stats=column).read("stats.m0", pa.float32()).to_pylist() == [0.5, None, None]
