@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -63,8 +64,18 @@ def leftovers(processes: list[psutil.Process], within_s: float) -> list[psutil.P
 
 def pss_bytes(pid: int) -> int:
     """Return the memory of a process and all below it, shared pages counted once."""
+    return _pss_bytes(family(pid))
+
+
+def lasting_pss_bytes(pid: int) -> int:
+    """Return the same without its workers, whose memory ends with them."""
+    passing = {process.pid for process in workers(pid)}
+    return _pss_bytes(process for process in family(pid) if process.pid not in passing)
+
+
+def _pss_bytes(processes: Iterable[psutil.Process]) -> int:
     total = 0
-    for process in family(pid):
+    for process in processes:
         with contextlib.suppress(OSError, IndexError):
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024

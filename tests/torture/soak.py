@@ -34,7 +34,8 @@ SETTINGS = {"FINKBRIDGE_MERGE__FILES": "16", "FINKBRIDGE_MERGE__GRACE_S": "60"}
 WARM_UP_SHARE = 0.25
 MEMORY_BOUND_MB = 1024
 GROWTH_BOUND_MB = 40
-"""Growth from the end of the warm-up to the end of the run, by the linear trend: less is flat."""
+"""Growth of the processes that last, from the end of the warm-up to the end of the run, by the linear trend:
+less is flat. What a merge takes grows with the night up to a bound, and is given back."""
 CALM_AFTER_S = 20.0
 """Messages are of calm times from so long after the broker is back."""
 ENDS_WITHIN_S = 10.0
@@ -46,7 +47,9 @@ class Observed:
     """What was seen during a soak; times in Unix seconds."""
 
     memory: list[tuple[float, float]] = field(default_factory=list)
-    """Time and MB."""
+    """Time and MB, of all processes."""
+    lasting: list[tuple[float, float]] = field(default_factory=list)
+    """The same of those that last: a merge is made by one that ends with it."""
     latencies: list[tuple[float, float]] = field(default_factory=list)
     """When a message was made, and seconds until it was seen."""
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -137,6 +140,7 @@ class Soak:
     def _sample_memory(self, process: subprocess.Popen[bytes]) -> None:
         while not self.stop.wait(2):
             self.seen.memory.append((time.time(), processes.pss_bytes(process.pid) / 1e6))
+            self.seen.lasting.append((time.time(), processes.lasting_pss_bytes(process.pid) / 1e6))
 
     def _look(self, _: subprocess.Popen[bytes]) -> None:
         """Open the catalog anew each half second, and see which messages are there now."""
@@ -193,7 +197,7 @@ def soak(world: World, minutes: float, rate: float) -> dict[str, Any]:
         problems += ["a traceback"] if "Traceback" in lake.said.read_text(errors="replace") else []
         outcome = judge(world, lake)
         seen = run.seen
-        memory = trend(seen.memory)
+        memory, lasting = trend(seen.memory), trend(seen.lasting)
         if memory.get("max", 0) > MEMORY_BOUND_MB:
             problems.append("memory is over its bound")
         calm = [s for made, s in seen.latencies if seen.is_calm(made, s)]
@@ -204,7 +208,8 @@ def soak(world: World, minutes: float, rate: float) -> dict[str, Any]:
             **said,
             "restarts": seen.restarts,
             "memory_mb": memory,
-            "is_flat": memory.get("growth", 0) < GROWTH_BOUND_MB,
+            "lasting_memory_mb": lasting,
+            "is_flat": lasting.get("growth", 0) < GROWTH_BOUND_MB,
             "latency_s": results.distribution([s for _, s in seen.latencies]),
             "calm_latency_s": results.distribution(calm),
             "outages_s": results.distribution([b - a for a, b in seen.outages]),
@@ -218,6 +223,7 @@ def soak(world: World, minutes: float, rate: float) -> dict[str, Any]:
             "problems": problems + outcome.problems + [str(f) for f in outcome.findings],
             "exact": outcome.is_exact and not problems,
             "memory_samples_mb": [round(v) for _, v in seen.memory][:: max(1, len(seen.memory) // 60)],
+            "lasting_samples_mb": [round(v) for _, v in seen.lasting][:: max(1, len(seen.lasting) // 60)],
         }
         if not found["exact"]:
             print(json.dumps(found), file=sys.stderr)
