@@ -20,7 +20,7 @@ from benchmarks import results
 from benchmarks.alerts import COUNTS, alert_file
 from benchmarks.drain import JVM
 from benchmarks.fill import Topic, fill
-from finkbridge import disk, land, parquet, surveys, tables
+from finkbridge import disk, land, landing, parquet, surveys, tables
 from finkbridge.avro.check import Checker
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.resolve import SchemaResolver
@@ -31,7 +31,7 @@ from tests.support.kafka_server import KafkaServer
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "find schemas": [(SchemaResolver, "group")],
     "check": [(Checker, "check")],
-    "archive": [(land, "write_archive")],
+    "archive": [(landing, "write_archive")],
     "decode": [(Decoder, "decode")],
     "describe": [(surveys, "describe")],
     "make tables": [(tables, "deliveries_of"), (tables, "packets_of"), (tables, "sort")],

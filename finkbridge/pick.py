@@ -11,7 +11,7 @@ MOST_RUNS = 16
 
 
 def rows(table: pa.Table, chosen: npt.NDArray[np.bool_]) -> pa.Table:
-    """Return the chosen rows, in one chunk a column: Parquet's writer is slow where chunks are small."""
+    """Return the chosen rows; in one chunk if they were apart: Parquet's writer is slow with small ones."""
     runs = _runs(chosen)
     if len(runs) == 1:
         return table.slice(*runs[0])

@@ -6,6 +6,6 @@ import os
 
 from finkbridge.later import never_load
 
-atexit.register(os._exit, 0)  # to take its modules apart takes a quarter of a second, and nothing needs it
+atexit.register(os._exit, 0)  # to take modules apart takes a quarter of a second; nobody reads its exit code
 gc.disable()  # nothing that modules make while they load is garbage, and looking takes a fifth of the time
 never_load("pandas")  # DataFusion and Arrow load it if it is there: 0.35 s that every drain would wait

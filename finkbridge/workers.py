@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
@@ -74,6 +75,8 @@ class InProcessExecutor(Executor):
             future.set_result(panics.call(fn, *args, **kwargs))
         except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it from the future
             future.set_exception(error)
+            # future and error have each other, and would keep a segment until Python looks for garbage
+            traceback.clear_frames(error.__traceback__)
         return future
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,23 @@ assert polars.DataFrame({{"a": [1]}}).to_arrow().num_rows == 1
 assert "pandas" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("looked_before", [True, False])
+def test_nothing_looks_for_garbage_while_a_module_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, looked_before: bool
+) -> None:
+    name = f"loaded_{looked_before}".lower()
+    (tmp_path / f"{name}.py").write_text("import gc\nlooks = gc.isenabled()\n")
+    (tmp_path / f"{name}_broken.py").write_text("raise ValueError('broken')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    was_looking = gc.isenabled()
+    try:
+        (gc.enable if looked_before else gc.disable)()
+        assert later.get(f"{name}:looks") is False
+        assert gc.isenabled() == looked_before
+        with pytest.raises(ValueError, match="broken"):
+            later.load(f"{name}_broken")
+        assert gc.isenabled() == looked_before
+    finally:
+        (gc.enable if was_looking else gc.disable)()

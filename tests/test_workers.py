@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -118,3 +119,27 @@ def test_a_server_that_cannot_load_its_modules_is_told_in_one_line(tmp_path: Pat
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("no worker process can be started (") for line in lines)
+
+
+def test_a_failed_call_in_this_process_lets_its_memory_go() -> None:
+    gone = []
+
+    class Segment:
+        def __del__(self) -> None:
+            gone.append(True)
+
+    def land() -> None:
+        segment = Segment()
+        raise OSError(f"no room for {type(segment).__name__}")
+
+    gc.collect()
+    was_looking = gc.isenabled()
+    gc.disable()
+    try:
+        future = workers.InProcessExecutor().submit(land)
+        assert gone == [True]
+    finally:
+        if was_looking:
+            gc.enable()
+    with pytest.raises(OSError, match="no room for Segment"):
+        future.result()

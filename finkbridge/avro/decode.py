@@ -74,10 +74,13 @@ class Decoder:
         Raises
         ------
         DecodeError
-            When a datum cannot be decoded.
+            When a datum cannot be decoded, or the table has not as many rows as there are datums.
         """
         names = self._names(columns)
-        return self._program(names).decode(datums) if self.bulk else self._reference(datums, names)
+        table = self._program(names).decode(datums) if self.bulk else self._reference(datums, names)
+        if table.num_rows != len(datums):
+            raise DecodeError(f"{len(datums)} messages went in and {table.num_rows} rows came out")
+        return table
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:
         known = self._mapping.columns

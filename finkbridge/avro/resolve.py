@@ -59,7 +59,7 @@ class SchemaGroup:
     indices: npt.NDArray[np.int64]
     """Positions in the batch."""
     datums: list[bytes]
-    """Only where the value is the datum: `finkbridge.avro.portions` unwraps the others, some at a time."""
+    """At first only of values that are datums: `finkbridge.avro.portions` unwraps others, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)

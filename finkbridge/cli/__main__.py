@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 import threading
@@ -12,15 +11,10 @@ from typing import NoReturn
 from finkbridge.cli.main import main
 from finkbridge.later import never_load
 
-GARBAGE = 100_000
-"""Objects that may be made before Python looks which are garbage: what modules make while they load is none,
-and looking takes a sixth of that time."""
-
 
 def program() -> NoReturn:
     """Run the command line in a process of its own, and end that with the exit code."""
     _open_streams()
-    gc.set_threshold(GARBAGE)
     never_load("pandas")  # Arrow, DuckDB and DataFusion do if it is there, which takes 0.35 s each time
     _end(main())
 

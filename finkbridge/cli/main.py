@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import importlib
 import logging
 import os
 import select
@@ -22,7 +21,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from finkbridge import __version__
+from finkbridge import __version__, later
 from finkbridge.cli.interrupting import log_no_interrupts, noting_interrupts
 from finkbridge.cli.options import App, lake_option
 from finkbridge.errors import FinkbridgeError, SettingsError
@@ -89,7 +88,7 @@ class LazyGroup(click.Group):
             return None
         name = f"finkbridge.cli.{cmd_name}"
         try:
-            command: click.Command = importlib.import_module(name).command
+            command: click.Command = later.load(name).command
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise

@@ -56,7 +56,8 @@ def pieces(alerts: pa.Table, by: str | None) -> Iterator[tuple[str, pa.Table]]:
         return
     codes, folders = folders_of(alerts, by)
     told = DATE_COLUMNS if by == TIME else (by,)
-    rest = alerts.drop_columns([name for name in told if name in alerts.column_names])
+    kept = [name for name in alerts.column_names if name not in told]
+    rest = alerts.select(kept) if kept else alerts  # a table without columns has no rows
     for code, folder in enumerate(folders):
         yield folder, pick.rows(rest, codes == code)
 

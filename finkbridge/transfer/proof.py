@@ -139,9 +139,9 @@ def count_lake(ledger: Ledger, key: Key) -> Counted:
     """Count the topic's rows in the lake's ``deliveries``, and the files and bytes of its archive."""
     url = None if ledger.is_sqlite else ledger.engine.url.render_as_string(hide_password=False)
     mine = later.call("finkbridge.frames:scan", "deliveries", ledger.lake, url)
-    found = mine.filter(cluster=key[0], topic=key[1]).select("kafka_offset").collect().height
+    found = mine.filter(cluster=key[0], topic=key[1]).select("kafka_offset").count().collect().item()
     archive = [row for row in ledger.alive_files("archive") if row.path.split("/")[1] == key[1]]
-    return Counted(found, len(archive), sum(row.bytes for row in archive))
+    return Counted(int(found), len(archive), sum(row.bytes for row in archive))
 
 
 def count_folder(listed: Sequence[Any], outdir: Path) -> Counted:

@@ -26,6 +26,14 @@ def test_flat_columns_of_light_transfers_tell_the_night_too() -> None:
     assert (folder, rest.column_names) == ("year=2026/month=03/day=23", ["jd", "n"])
 
 
+def test_a_column_that_is_the_only_one_stays_in_the_files() -> None:
+    alerts = pa.table({"k": ["a", "b", "a"]})
+    assert [(folder, rows.num_rows) for folder, rows in partition.pieces(alerts, "k")] == [
+        ("k=a", 2),
+        ("k=b", 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "by", "said"),
     [
