@@ -270,8 +270,13 @@ class Bridge:
             self._close_workers()
             self._workers = Workforce(count)
             if count:
-                later.get("finkbridge.catalog:publish")  # loaded while the workers load their own
+                self._expect_to_publish()
         return self._workers
+
+    def _expect_to_publish(self) -> None:
+        """Load what publishing needs while the workers fetch: neither they nor the end should wait for it."""
+        load = threading.Thread(target=later.get, args=("finkbridge.catalog:publish",), daemon=True)
+        load.start()
 
     def _task(self, plan: SegmentPlan, known_schemas: Mapping[str, int]) -> Task:
         settings = self.settings
