@@ -275,8 +275,12 @@ class Bridge:
 
     def _expect_to_publish(self) -> None:
         """Load what publishing needs while the workers fetch: neither they nor the end should wait for it."""
-        load = threading.Thread(target=later.get, args=("finkbridge.catalog:publish",), daemon=True)
-        load.start()
+
+        def load() -> None:
+            with suppress(Exception):  # publishing meets it again, and tells
+                later.load("finkbridge.catalog")
+
+        threading.Thread(target=load, daemon=True).start()
 
     def _task(self, plan: SegmentPlan, known_schemas: Mapping[str, int]) -> Task:
         settings = self.settings

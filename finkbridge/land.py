@@ -167,13 +167,16 @@ class Lander:
         Raises
         ------
         DecodeError
-            The messages do not give as many rows.
+            The messages do not give as many rows; the file is named.
         """
         origin = origin_of(file.path, archive)
         landing = Landing(origin.source, name, archive.facts, place)
         group = SchemaGroup(archive.schema, archive.framing, np.arange(file.rows), datums_of(archive))
         stored = Stored(self._lake / file.path, file, origin)
-        alerts = self._decode(group, surveys.cutout_columns(file.survey))
+        try:
+            alerts = self._decode(group, surveys.cutout_columns(file.survey))
+        except DecodeError as error:
+            raise DecodeError(f"{file.path}: {error}") from error
         description = surveys.describe(alerts, file.survey)
         if description.rejected:
             at, reason = min(description.rejected.items())

@@ -211,9 +211,9 @@ def by_night(deliveries: pa.Table, packets: pa.Table, night: npt.NDArray[np.int3
     ``packets`` keep the order of the messages: a segment is one row group, so that sorting it (a third of the
     time that its decoding takes) would help no query. Merging sorts them.
     """
-    for one in sorted(set(night.tolist())):  # np.unique loads numpy.ma, which takes longer than a segment's
-        mine, whole = (pick.rows(table, night == one) for table in (deliveries, packets))
-        yield NightRows(one, sort(mine, DELIVERIES), whole)
+    for one in sorted(set(night.tolist())):  # np.unique would load numpy.ma, 20 ms in each worker
+        chosen = night == one
+        yield NightRows(one, sort(pick.rows(deliveries, chosen), DELIVERIES), pick.rows(packets, chosen))
 
 
 def order(table: pa.Table, style: TableStyle) -> pa.Array:

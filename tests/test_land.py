@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from finkbridge.avro.check import Checker
 from finkbridge.avro.columns import Program
 from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.avro.resolve import Grouped, SchemaResolver
+from finkbridge.disk import Staging
 from finkbridge.errors import (
     BrokerTimeoutError,
     DecodeError,
@@ -31,6 +33,7 @@ from finkbridge.errors import (
     UnknownTopicError,
 )
 from finkbridge.land import Lander
+from finkbridge.layout import SegmentName
 from finkbridge.values import LandedPart, Message, OffsetRange, SegmentPlan, TopicGeneration
 from tests.support.lake import RealAlerts, data_files, encode, real_alerts
 
@@ -272,15 +275,31 @@ def test_other_schemas_land_by_the_night_of_their_timestamp(lake: Path) -> None:
     assert sorted(row["kafka_offset"] for row in rows) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("loses_a_row", [False, True])
 def test_checked_messages_that_the_bulk_engine_refuses_go_the_careful_way(
-    lake: Path, monkeypatch: pytest.MonkeyPatch
+    lake: Path, monkeypatch: pytest.MonkeyPatch, *, loses_a_row: bool
 ) -> None:
     def refuse(_: Program, datums: Sequence[bytes]) -> pa.Table:
         raise DecodeError(f"datum 1 of {len(datums)} is not what its schema says")
 
-    monkeypatch.setattr(Program, "decode", refuse)
+    def drop_a_row(self: Program, datums: Sequence[bytes]) -> pa.Table:
+        return whole(self, datums).slice(1)
+
+    whole = Program.decode
+    monkeypatch.setattr(Program, "decode", drop_a_row if loses_a_row else refuse)
     part = landed(lake, Source([point(i, float(i)) for i in range(5)]))
     assert [row["x"] for row in packets(lake, part)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_an_archive_file_that_does_not_decode_is_named(lake: Path) -> None:
+    lander = Lander(lake, source := Source([point(0)]))
+    (part,) = lander.land(plan_of(source))
+    (file,) = (f for f in part.files if f.table == "archive")
+    archive = read_archive(lake / file.path)
+    damaged = replace(archive, messages=tuple(m._replace(value=b"\2") for m in archive.messages))
+    name = SegmentName.parse(file.path.rpartition("/")[2])
+    with pytest.raises(DecodeError, match=re.escape(file.path)):
+        lander.land_archived(damaged, file, name, Staging(lake))
 
 
 def test_limit_cuts_at_the_message_that_reaches_it_each_time_alike(lake: Path, tmp_path: Path) -> None:
