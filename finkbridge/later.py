@@ -28,8 +28,8 @@ def load(name: str) -> ModuleType:
 
     Nothing that modules make while they load is garbage, and to look for it takes a sixth of that time.
     """
-    if found := sys.modules.get(name):
-        return found
+    if name in sys.modules:
+        return importlib.import_module(name)  # waits for a thread that is still loading it
     with _no_looking_for_garbage():
         return importlib.import_module(name)
 

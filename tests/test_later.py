@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,16 @@ def test_nothing_looks_for_garbage_while_a_module_loads(
         assert gc.isenabled() == looked_before
     finally:
         (gc.enable if was_looking else gc.disable)()
+
+
+def test_waits_for_a_module_that_another_thread_is_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loaded_slowly.py").write_text("import time\ntime.sleep(0.5)\nanswer = 42\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    other = threading.Thread(target=later.load, args=("loaded_slowly",))
+    other.start()
+    while "loaded_slowly" not in sys.modules:
+        time.sleep(0.001)
+    assert later.get("loaded_slowly:answer") == 42
+    other.join()
