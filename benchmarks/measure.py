@@ -96,6 +96,11 @@ class _Watch:
             self.anonymous = max(self.anonymous, sum(anonymous for _, anonymous in found))
 
 
+def _users_environ() -> dict[str, str]:
+    """Return this process's variables; Python keeps what it has compiled, as it does where nobody forbids it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measure(
     command: Sequence[str],
     environ: Mapping[str, str] | None = None,
@@ -126,7 +131,7 @@ def measure(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | dict(environ or {}),
+        env=_users_environ() | dict(environ or {}),
         cwd=folder,
         text=True,
         errors="replace",
