@@ -15,8 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from finkbridge import later
 from finkbridge.errors import SettingsError
 from finkbridge.layers import Layer, layer_of, merge
 
@@ -91,6 +90,7 @@ def _read_file(path: Path, cluster: str) -> Layer:
 
 def load_yaml(path: Path) -> Mapping[str, Any]:
     """Return what a credentials file says; raise SettingsError where it is damaged, without repeating it."""
+    yaml = later.load("yaml")  # most processes read no such file
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -15,6 +15,7 @@ from finkbridge.later import never_load
 def program() -> NoReturn:
     """Run the command line in a process of its own, and end that with the exit code."""
     _open_streams()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looks for them in all that is installed
     never_load("pandas")  # Arrow, DuckDB and DataFusion do if it is there, which takes 0.35 s each time
     _end(main())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from finkbridge import later
 from finkbridge.errors import SettingsError
 from finkbridge.text import LONGEST_LINE, printable
 
@@ -38,7 +38,7 @@ class App:
     def load(self, overrides: Mapping[str, Any] | None = None) -> Loaded:
         """Load the settings with their sources; `overrides` are a command's options by dotted key."""
         # Loaded here, so that --help stays quick.
-        module = importlib.import_module("finkbridge.settings")
+        module = later.load("finkbridge.settings")
         options = {"lake": self.lake, **(overrides or {})}
         loaded: Loaded = module.load_settings(self.config, overrides=options)
         self.secrets = module.secret_values(loaded.settings)
@@ -81,7 +81,7 @@ def complete_survey(_: click.Context, __: click.Parameter, incomplete: str) -> l
 def complete_cluster(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the clusters of the settings; nothing where these cannot be read."""
     try:
-        module = importlib.import_module("finkbridge.settings")
+        module = later.load("finkbridge.settings")
         clusters = module.load_settings(context.find_root().params.get("config")).settings.clusters
     except Exception:  # noqa: BLE001 - somebody is typing: the command itself will say what is wrong
         return []
