@@ -97,7 +97,7 @@ class _Watch:
 
 
 def _users_environ() -> dict[str, str]:
-    """Return this process's variables; Python keeps what it has compiled, as it does where nobody forbids it."""
+    """Return our variables but the one that forbids Python to keep what it compiles: users have none such."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
