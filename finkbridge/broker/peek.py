@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 
 from finkbridge.broker.config import Config
 from finkbridge.broker.failures import END_OF_PARTITION
-from finkbridge.broker.reader import BATCH_MESSAGES, FORCED, PEEK, WAIT_S, RangeReader, stamp_of
+from finkbridge.broker.reader import FORCED, PEEK, WAIT_S, RangeReader, stamp_of
 from finkbridge.errors import BrokerTimeoutError
 from finkbridge.settings import ClusterSettings
 
@@ -27,6 +27,9 @@ _ALL: Config = {"isolation.level": "read_uncommitted"}
 
 class FirstReader(RangeReader):
     """Reads the first message of partitions, all of them in one go."""
+
+    BATCH_MESSAGES: ClassVar[int] = 1
+    """Most who peek want one, and should not wait for more."""
 
     def first_timestamps_ms(self, offsets: Mapping[Place, int]) -> dict[Place, int | None]:
         """Return the timestamp (Unix ms) of the first message at or behind an offset, of many partitions.
@@ -48,7 +51,7 @@ class FirstReader(RangeReader):
         try:
             while waiting and time.monotonic() < deadline:
                 self._watch.raise_refusal()
-                for event in self._consumer.consume(BATCH_MESSAGES, WAIT_S):
+                for event in self._consumer.consume(len(waiting), WAIT_S):
                     where = (event.topic(), event.partition())
                     if where in waiting:
                         found[where] = event

@@ -20,8 +20,6 @@ from finkbridge.errors import GenerationError, RangeExpiredError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Headers, Message, OffsetRange
 
-BATCH_MESSAGES = 100
-"""Messages of one batch at most: 5 MB of ZTF, 23 MB of LSST."""
 UNREADABLE: Headers = (("finkbridge: a header's name is not UTF-8, so none could be read", None),)
 """Headers of a message whose own ones the client library cannot give."""
 NO_TIME = -1
@@ -85,6 +83,8 @@ class RangeReader:
     """
 
     FORCED: ClassVar[Config] = FORCED
+    BATCH_MESSAGES: ClassVar[int] = 100
+    """Of one batch at most: 5 MB of ZTF, 23 MB of LSST. librdkafka waits for so many, or `WAIT_S`."""
 
     def __init__(self, cluster: str, settings: ClusterSettings, speed: Config, timeout_s: float) -> None:
         self._cluster = cluster
@@ -166,7 +166,7 @@ class RangeReader:
     def _batches(self, topic: str, span: OffsetRange) -> Iterator[list[Message]]:
         position, key, moved = span.start, None, time.monotonic()
         while position < span.end:
-            raw = self._consumer.consume(min(BATCH_MESSAGES, span.end - position), WAIT_S)
+            raw = self._consumer.consume(min(self.BATCH_MESSAGES, span.end - position), WAIT_S)
             batch, key = _messages(raw, key)
             reached = batch[-1].offset + 1 if batch else position
             if len(batch) < len(raw) and reached < span.end:
