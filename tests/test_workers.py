@@ -97,10 +97,10 @@ def test_workers_do_not_run_the_main_script_again(tmp_path: Path) -> None:
     """One that is written without ``if __name__ == "__main__"`` may drain, too."""
     script = tmp_path / "script.py"
     script.write_text(
-        "print('begins', flush=True)\n"
+        "print('begins')\n"
         "import sys; from finkbridge.workforce import Workforce\n"
         "workforce = Workforce(1)\n"
-        "for submit in (workforce.submit, workforce.submit_alone): print(submit(int, '7').result(), flush=True)\n"
+        "for submit in (workforce.submit, workforce.submit_alone): print(submit(int, '7').result())\n"
         "workforce.close(); print(sys.modules['__main__'].__file__)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
