@@ -10,18 +10,16 @@ import gc
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from finkbridge import later, layout, panics
@@ -90,37 +88,6 @@ class ProcessExecutor(ProcessPoolExecutor):
         return super().submit(panics.call, fn, *args, **kwargs)
 
 
-class _Process(ForkServerProcess):
-    """A process that does not run the coordinator's main script again.
-
-    It needs nothing of that, which takes long to load, and may not be written to be loaded twice.
-    """
-
-    def start(self) -> None:
-        """Start the process."""
-        with _without_main():
-            super().start()
-
-
-class _Context(ForkServerContext):
-    Process = _Process
-
-
-_main_is_hidden = threading.Lock()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Let multiprocessing find no main script in the context."""
-    with _main_is_hidden:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
 def worker_count(settings: Settings, backlog_bytes: float) -> int:
     """Return how many worker processes to use; 0 is none, the work is done in this process."""
     if settings.workers is not None:
@@ -157,7 +124,7 @@ def expect_work(settings: Settings) -> None:
 
 def context() -> ForkServerContext:
     """Return the context of worker processes, whose server begins to load what they need."""
-    made = _Context()
+    made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
     resource_tracker.ensure_running()  # the server would start it, which lets SIGINT through again

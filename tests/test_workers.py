@@ -93,20 +93,6 @@ def test_ctrl_c_does_not_reach_the_server_nor_its_workers(tmp_path: Path, when: 
     assert (out.splitlines()[-1], err, process.returncode) == ("None 7", "", 0)
 
 
-def test_workers_do_not_run_the_main_script_again(tmp_path: Path) -> None:
-    """One that is written without ``if __name__ == "__main__"`` may drain, too."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "print('begins')\n"
-        "import sys; from finkbridge.workforce import Workforce\n"
-        "workforce = Workforce(1)\n"
-        "for submit in (workforce.submit, workforce.submit_alone): print(submit(int, '7').result())\n"
-        "workforce.close(); print(sys.modules['__main__'].__file__)\n"
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stderr, done.stdout.splitlines()) == ("", ["begins", "7", "7", str(script)])
-
-
 def test_a_lake_that_is_a_file_is_not_the_servers_to_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -337,3 +337,23 @@ ours.program()
             [sys.executable, "-c", command], stdout=full, stderr=subprocess.PIPE, env=BUFFERED
         )
     assert (process.communicate()[1], process.returncode) == (b"", 3)
+
+
+def test_workers_do_not_load_the_command_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begins')\n"
+        "import finkbridge.cli.__main__ as ours\n"
+        "def work():\n"
+        "    from finkbridge.workforce import Workforce\n"
+        "    workforce = Workforce(1)\n"
+        "    for submit in (workforce.submit, workforce.submit_alone):\n"
+        "        print(submit(eval, \"__import__('sys').modules.get('finkbridge.cli')\").result())\n"
+        "    workforce.close()\n"
+        "    return 0\n"
+        "if __name__ == '__main__':\n"
+        "    ours.main = work\n"
+        "    ours.program()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.stdout.splitlines()) == ("", ["begins", "None", "None"])
