@@ -58,7 +58,7 @@ bench: $(STAMP) ## benchmarks on a real Kafka (needs Java and Maven): table and 
 
 constraints: $(STAMP) ## write the exact versions of this environment to constraints.txt
 	@{ echo "# Exact versions that the tests ran with: 'make constraints' writes them."; \
-	   $(BIN)/pip freeze --disable-pip-version-check --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' ; } > constraints.txt
+	   $(BIN)/pip freeze --disable-pip-version-check --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' | uniq ; } > constraints.txt
 
 clean: ## remove the environment and the demo's lake
 	rm -rf $(VENV) demo

@@ -20,7 +20,7 @@ from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.ledger.summary import NO_FACTS, Gap, Key, RunStatus, newest_run, read_facts
-from finkbridge.settings import Settings
+from finkbridge.settings import CONFIG_FILE, Settings
 
 FOR_EVER = -1
 """Kafka's retention of topics whose messages never expire."""
@@ -162,6 +162,7 @@ class _Measuring:
         answering = self._brokers.keys() - look.silent
         topics = [self._topic(key, seen.get(key), answering) for key in sorted({*seen, *known})]
         topics = self._with_looks(topics)
+        self._problems += map(_not_asked, sorted({cluster for cluster, _ in known} - self._brokers.keys()))
         run = newest_run(self._ledger) if self._ledger else None
         return Status(time.time(), tuple(topics), run, tuple(dict.fromkeys(self._problems)))
 
@@ -272,6 +273,13 @@ def _partition(seen: TopicAtBroker, partition: int, drained: int | None) -> Part
 
 def _at(partition: PartitionStatus, first_ms: int | None) -> PartitionStatus:
     return replace(partition, oldest_unread_at=None if first_ms is None else first_ms / 1000)
+
+
+def _not_asked(cluster: str) -> str:
+    return (
+        f"cluster {cluster} is not set, so nobody asked it what waits there: put its servers under "
+        f"[clusters.{cluster}] in {CONFIG_FILE}, or name topics of other clusters"
+    )
 
 
 def _is_named(topic: str, names: Sequence[str]) -> bool:

@@ -45,18 +45,18 @@ LIGHTCURVE = (
     "FROM lightcurve(?) WHERE mag IS NOT NULL ORDER BY mjd LIMIT 12"
 )
 
-NEXT = """
-The lake is in {lake}:
-  {lake}/archive          every message, byte for byte, as Avro
-  {lake}/deliveries       one thin row a message, Parquet by survey and night
-  {lake}/packets          whole alerts without cutouts, Parquet by survey and night
-  {lake}/{catalog}   views over all of it
-
-Next:
-  make ui-demo                                          the Dagster UI over a live stream of such alerts
-  duckdb -readonly {lake}/{catalog}            a shell: SELECT * FROM alerts LIMIT 5;
-  .venv/bin/finkbridge --lake {lake} sql "FROM topics"
-  .venv/bin/python examples/counts.py {lake}         polars and DuckDB scripts"""
+PLACES = (
+    ("{lake}/archive", "every message, byte for byte, as Avro"),
+    ("{lake}/deliveries", "one thin row a message, Parquet by survey and night"),
+    ("{lake}/packets", "whole alerts without cutouts, Parquet by survey and night"),
+    ("{lake}/{catalog}", "views over all of it"),
+)
+NEXT = (
+    ("make ui-demo", "the Dagster UI over a live stream of such alerts"),
+    ("duckdb -readonly {lake}/{catalog}", "DuckDB's shell, if you have it: FROM alerts LIMIT 5;"),
+    (".venv/bin/finkbridge --lake {lake} sql 'FROM topics'", "the same without it"),
+    (".venv/bin/python examples/counts.py {lake}", "polars and DuckDB scripts"),
+)
 
 
 def run(folder: Path, seed: int, behind: Sequence[str] | None) -> int:
@@ -117,7 +117,13 @@ def _ask(catalog: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any]
 
 
 def _say_what_next(world: World) -> None:
-    click.echo(NEXT.format(lake=_short(world.settings.lake), catalog=layout.CATALOG))
+    lake = _short(world.settings.lake)
+    for title, rows in ((f"The lake is in {lake}:", PLACES), ("Next:", NEXT)):
+        click.echo(f"\n{title}")
+        named = [(what.format(lake=lake, catalog=layout.CATALOG), why) for what, why in rows]
+        width = max(len(what) for what, _ in named)
+        for what, why in named:
+            click.echo(f"  {what:{width}}  {why}")
 
 
 def _run_behind(world: World, arguments: Sequence[str]) -> int:

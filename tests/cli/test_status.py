@@ -137,3 +137,9 @@ def test_the_command(kafka: Kafka, shared_data: Path, tmp_path: Path) -> None:
     assert down.stderr.startswith("finkbridge: problem: cluster ztf: no broker answers")
     assert down.stderr.count("\n") == 1
     assert command.run("status", "fink_elsewhere_*", code=1).stdout.startswith("no topic matches\n")
+
+    command.environ = {k: v for k, v in command.environ.items() if not k.startswith("FINKBRIDGE_CLUSTERS")}
+    unasked = command.run("status", "--check", code=1)
+    assert unasked.stdout.splitlines()[1].split()[:6] == ["ztf", topic, "3", "3", "-", "-"]
+    assert unasked.stderr.startswith("finkbridge: problem: cluster ztf is not set, so nobody asked it ")
+    assert unasked.stderr.count("\n") == 1
