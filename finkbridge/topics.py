@@ -96,7 +96,7 @@ def _describe(
     marks = broker.watermarks(names)
     retention = broker.retention_ms(names)
     times = broker.first_timestamps_ms({place: m.low for place, m in marks.items() if m.end > m.low})
-    resolver = SchemaResolver(lookups=lookups_of(settings, None))
+    resolver = SchemaResolver(None, broker.schema_key, lookups=lookups_of(settings, None))
     found = []
     for name in names:
         parts = {place: m for place, m in marks.items() if place[0] == name}

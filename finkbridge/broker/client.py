@@ -274,6 +274,13 @@ class Broker:
                 return found.key
         return None
 
+    def schema_key(self, topic: str) -> bytes | None:
+        """Return the writer schema beside a topic: the key of a message of ``<topic>_schema``; or None."""
+        try:
+            return self.first_key(f"{topic}_schema")
+        except UnknownTopicError:
+            return None
+
     def _first(self, topic: str, span: OffsetRange) -> Message | None:
         with closing(self._peek.read(topic, span)) as batches:
             return next((message for batch in batches for message in batch), None)

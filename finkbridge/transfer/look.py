@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from finkbridge.avro.arrow import arrow_schema
 from finkbridge.avro.resolve import Lookups, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema, read_schema
 from finkbridge.broker import Broker
-from finkbridge.errors import LakeAccessError, SchemaError, SettingsError, UnknownTopicError
+from finkbridge.errors import LakeAccessError, SchemaError, SettingsError
 from finkbridge.values import OffsetRange
 
 
@@ -41,7 +40,7 @@ def look(
     """
     broker.match([topic])
     override = parse_schema(read_schema(schema_file)) if schema_file else None
-    resolver = SchemaResolver(override, lambda name: _schema_of(broker, name), lookups=lookups)
+    resolver = SchemaResolver(override, broker.schema_key, lookups=lookups)
     for (_, part), marks in sorted(broker.watermarks([topic]).items()):
         message = broker.first_message(topic, OffsetRange(part, marks.low, marks.end))
         if message is None:
@@ -90,10 +89,3 @@ def _write_new(file: Path, content: bytes) -> None:
             raise LakeAccessError(
                 f"{file} is there already and differs: move it away; it is not touched"
             ) from None
-
-
-def _schema_of(broker: Broker, topic: str) -> Any:
-    try:
-        return broker.first_key(f"{topic}_schema")
-    except UnknownTopicError:
-        return None

@@ -126,7 +126,10 @@ def _differences(proof: Proof, state: Path) -> Iterator[str]:
     account, topic = proof.account, proof.topic
     if bad := account.quarantined:
         of = f"{bad:,} of {account.messages:,} messages of {topic}"
-        yield f"{of} cannot be decoded and are no rows; they are kept whole in {state}/quarantine"
+        yield (
+            f"{of} cannot be decoded and are no rows; they are kept whole in {state}/quarantine: where "
+            "-schema was wrong, begin anew with --restart_from_beginning, or, in a lake, see finkbridge quarantine"
+        )
     if account.lost:
         yield f"{account.lost:,} messages or holes of {topic} left the broker before they could be fetched"
     if proof.counted.rows != account.rows:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finkbridge.broker.produce import create_topic
+from finkbridge.settings import ClusterSettings
 from tests.consumer.samples import real, simulated
 from tests.support.command import FINKBRIDGE, Command
 from tests.support.kafka import Kafka
@@ -279,3 +281,19 @@ def test_fink_clients_own_reading_of_the_file(kafka: Kafka, command: Command) ->
     file = command.folder / ".finkclient" / "ztf_credentials.yml"
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [kafka.bootstrap, "G", "G", [topic], [topic], "ztf", 10, None]
+
+
+@pytest.mark.kafka
+def test_a_schema_beside_its_topic_tells_the_version_too(
+    kafka: Kafka, command: Command, shared_data: Path
+) -> None:
+    """As Fink has it for transfers."""
+    topic = kafka.topic("ftransfer_ztf_versions")
+    (key, value), *_ = real(shared_data, "ztf")
+    kafka.produce(topic, [(None, value)])
+    create_topic(ClusterSettings(servers=kafka.bootstrap), f"{topic}_schema", 1)
+    kafka.produce(f"{topic}_schema", [(key, b"")])
+    options = ("-survey", "ztf", "-username", "M", "-group_id", "G", "-servers", kafka.bootstrap)
+    command.run("register", *options)
+    (told,) = command.json("topics", "list", topic)["topics"]
+    assert told["version"].startswith("4.02 4.1 ")
