@@ -83,6 +83,8 @@ def _join_commas(value: object) -> object:
 def _check_servers(value: str) -> str:
     if not all(re.fullmatch(r"\s*\S+:\d+\s*", server) for server in value.split(",")):
         raise ValueError("write host:port, several with commas between")
+    if any(not 0 < int(server.rpartition(":")[2]) < 1 << 16 for server in value.split(",")):
+        raise ValueError("a port is a number from 1 to 65535")
     return value
 
 

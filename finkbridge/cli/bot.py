@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, lake_option, pass_app
+from finkbridge.cli.options import App, Number, lake_option, pass_app
 from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.errors import SettingsError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="Go back to what came into the lake since earliest, or a time; what was posted is not posted again.",
 )  # fmt: skip
 @click.option(
-    "-rate", "--rate", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True,
+    "-rate", "--rate", type=Number(min=0, min_open=True), default=20.0, show_default=True,
     help="Posts a minute at most.",
 )  # fmt: skip
 @click.option(

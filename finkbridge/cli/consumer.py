@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, pass_app, survey_option
+from finkbridge.cli.options import App, Number, pass_app, survey_option
 
 FORMATS = click.Choice(["table", "line", "json"])
 
@@ -48,7 +48,7 @@ FORMATS = click.Choice(["table", "line", "json"])
 @click.option(
     "-maxtimeout",
     "--maxtimeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="S",
     help="Tell when no alert came for so many seconds. [default: as registered, else 10]",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,17 @@ class App:
     def line(self, text: str) -> str:
         """Return a text as one line for a terminal: no secret, and nothing that the terminal obeys."""
         return printable(" ".join(self.mask(text).split()), LONGEST_LINE)
+
+
+class Number(click.FloatRange):
+    """A number within bounds; what is none (``nan``) is within all bounds for click."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; fail where it is none or infinite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 pass_app = click.make_pass_decorator(App, ensure=True)

@@ -11,13 +11,15 @@ from typing import Any
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import MASK, App, pass_app
+from finkbridge.cli.options import MASK, App, Number, pass_app
 from finkbridge.errors import SettingsError
 
 ON_THE_COMMAND_LINE = (
     "a password on the command line can be read by everybody on this machine: say --ask_password, "
     "--password_file FILE, or set FINKBRIDGE_CLUSTERS__{}__PASSWORD"
 )
+LONGEST_PASSWORD = 10_000
+"""Characters: a file may have no end, such as a device."""
 ASKED = {
     "username": "Username",
     "group_id": "Group id",
@@ -43,7 +45,7 @@ ASKED = {
 @click.option(
     "-maxtimeout",
     "--maxtimeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Seconds without an alert after which the consumer says so. [default: 10]",
 )
 @click.option("--ask_password", "--ask-password", is_flag=True, help="Ask for a password; Fink needs none.")
@@ -115,10 +117,13 @@ def _password(options: dict[str, Any], survey: str) -> str | None:
 
 def _first_line(file: Path) -> str:
     try:
-        password = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        with file.open(encoding="utf-8") as stream:
+            password = stream.readline(LONGEST_PASSWORD + 1).rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise SettingsError(f"cannot read the password file {file}: {reason}") from None
+    if len(password) > LONGEST_PASSWORD:
+        raise SettingsError(f"cannot read the password file {file}: its first line has no end")
     if not password:
         raise SettingsError(
             f"the first line of the password file {file} is empty: write the password there, or leave "

@@ -7,7 +7,7 @@ import sys
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, complete_cluster, json_option, lake_option, pass_app
+from finkbridge.cli.options import App, Number, complete_cluster, json_option, lake_option, pass_app
 from finkbridge.republish.request import Pace, Request, Selection, parse_offsets
 
 
@@ -32,13 +32,11 @@ from finkbridge.republish.request import Pace, Request, Selection, parse_offsets
 @click.option("--night", "nights", multiple=True, metavar="YYYYMMDD", help="Of this night; repeatable.")
 @click.option("--offsets", multiple=True, metavar="P:START-END", help="END is not in it; repeatable.")
 @click.option("--object", "objects", multiple=True, metavar="ID", help="Of this object; repeatable.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Messages a second at most."
-)
+@click.option("--rate", type=Number(min=0, min_open=True), metavar="N", help="Messages a second at most.")
 @click.option("--speed", metavar="10x", help="Times as fast as they came, by their timestamps.")
 @click.option(
     "--longest-pause",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     metavar="S",

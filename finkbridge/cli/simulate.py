@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, json_option, pass_app
+from finkbridge.cli.options import App, Number, json_option, pass_app
 from finkbridge.simulator import DEFAULT_START
 
 
@@ -16,14 +16,14 @@ from finkbridge.simulator import DEFAULT_START
 @click.option("--topic", "topics", multiple=True, required=True, help="Topic to write to; repeatable.")
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.1,
     show_default=True,
     help="Share of the alerts that go to two of the topics.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0.0,
     show_default=True,
     help="Alerts a second; 0: as fast as possible.",

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from finkbridge import later
-from finkbridge.cli.options import App, complete_survey, json_option, lake_option, pass_app
+from finkbridge.cli.options import App, Number, complete_survey, json_option, lake_option, pass_app
 
 FORMATS = ("parquet", "avro")
 PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
@@ -41,9 +41,7 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
 )
 @click.option("-limit", "--limit", type=click.IntRange(min=1), metavar="N", help="So many alerts at most.")
 @click.option("-nconsumers", "--nconsumers", type=int, default=-1, metavar="N", help="Worker processes.")
-@click.option(
-    "-maxtimeout", "--maxtimeout", type=click.FloatRange(min=0.1), metavar="S", help="Of the broker."
-)
+@click.option("-maxtimeout", "--maxtimeout", type=Number(min=0.1), metavar="S", help="Of the broker.")
 @click.option("-batchsize", "--batchsize", type=int, metavar="N", help="Not needed: files have about 64 MB.")
 @click.option(
     "-number_partitions", "--number_partitions", type=int, metavar="N", help="Not needed: asked for."
@@ -67,7 +65,7 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
 @click.option(
     "--idle",
     "idle_s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=300.0,
     show_default=True,
     metavar="S",

@@ -128,7 +128,7 @@ def _differences(proof: Proof, state: Path) -> Iterator[str]:
         of = f"{bad:,} of {account.messages:,} messages of {topic}"
         yield (
             f"{of} cannot be decoded and are no rows; they are kept whole in {state}/quarantine: where "
-            "-schema was wrong, begin anew with --restart_from_beginning, or, in a lake, see finkbridge quarantine"
+            "-schema was wrong, begin anew with --restart_from_beginning; in a lake: finkbridge quarantine"
         )
     if account.lost:
         yield f"{account.lost:,} messages or holes of {topic} left the broker before they could be fetched"

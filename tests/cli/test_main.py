@@ -357,3 +357,18 @@ def test_workers_do_not_load_the_command_line(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stderr, done.stdout.splitlines()) == ("", ["begins", "None", "None"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("consumer", "-maxtimeout", "nan"),
+        ("republish", "t", "--to", "u", "--rate", "inf"),
+        ("republish", "t", "--to", "u", "--longest-pause", "nan"),
+        ("bot", "-rate", "nan"),
+        ("transfer", "-topic", "ftransfer_t", "-maxtimeout", "nan"),
+    ],
+)
+def test_what_is_no_number_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(list(words)) == 2
+    assert "is not a finite number" in capsys.readouterr().err

@@ -169,7 +169,11 @@ def test_it_asks_on_a_terminal(command: Command) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "why"),
-    [(("-servers", "nonsense"), "write host:port"), (("-mytopics", "no/topic"), "no name of a")],
+    [
+        (("-servers", "nonsense"), "write host:port"),
+        (("-servers", "host:65536"), "a port is a number from 1 to 65535"),
+        (("-mytopics", "no/topic"), "no name of a"),
+    ],
 )
 def test_what_is_said_is_looked_at_before_anything_is_asked(
     command: Command, wrong: tuple[str, str], why: str
@@ -281,6 +285,12 @@ def test_fink_clients_own_reading_of_the_file(kafka: Kafka, command: Command) ->
     file = command.folder / ".finkclient" / "ztf_credentials.yml"
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [kafka.bootstrap, "G", "G", [topic], [topic], "ztf", 10, None]
+
+
+def test_a_password_file_without_end_is_refused(command: Command) -> None:
+    options = ("register", "-survey", "ztf", "-username", "M", "-group_id", "G", "-servers", "h:9")
+    done = command.run(*options, "--password_file", "/dev/zero", code=2)
+    assert "cannot read the password file /dev/zero: its first line has no end" in done.stderr
 
 
 @pytest.mark.kafka
