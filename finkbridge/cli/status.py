@@ -47,8 +47,8 @@ def command(
     It needs no lock: a drain may run meanwhile. Numbers are offsets, but for messages and quarantined.
     With --check, messages that expire within status.warn_hours, or that expired unread, are an error.
 
-    Exit codes: 0; 1 a cluster or topic does not answer (what the lake knows is shown); 2 a bad setting;
-    3 with --check, messages are about to expire.
+    Exit codes: 0; 1 a cluster or topic does not answer, or is not set (what the lake knows is shown);
+    2 a bad setting; 3 with --check, messages are about to expire.
     """
     settings = app.settings()
     status: Status = later.call("finkbridge.status:measure_status", settings, topics)

@@ -46,8 +46,8 @@ class Session:
     def __init__(self, wish: Wish, on_schema: Callable[[WriterSchema], object] | None = None) -> None:
         override = None if wish.schema is None else parse_schema(wish.schema)
         lookups = lookups_of(wish.settings, wish.schema_folder)
-        resolver = SchemaResolver(override, self._topic_schema, lookups=lookups)
-        self.broker = Broker(wish.cluster, wish.settings)
+        self.broker = Broker(wish.cluster, wish.settings)  # which connects when it is first asked
+        resolver = SchemaResolver(override, self.broker.schema_key, lookups=lookups)
         self.opener = Opener(resolver, wish.advice, on_schema)
         self._start = wish.start
         self.poller = Poller(wish.cluster, wish.settings, wish.start, wish.on_assign)
@@ -80,12 +80,6 @@ class Session:
         """Commit what was handled, and give the connections back."""
         self.poller.close()
         self.broker.close()
-
-    def _topic_schema(self, topic: str) -> bytes | None:
-        try:
-            return self.broker.first_key(f"{topic}_schema")
-        except UnknownTopicError:
-            return None
 
 
 def _nothing_matches(cluster: str, topics: Sequence[str]) -> UnknownTopicError:

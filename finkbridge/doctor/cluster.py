@@ -92,7 +92,7 @@ class ClusterExam:
         """Read and decode the newest message of each topic."""
         resolver = SchemaResolver(
             self.override,
-            lambda topic: _topic_schema(broker, topic),
+            broker.schema_key,
             lookups=lookups_of(self.settings, self.schema_folder),
         )
         for topic in self._topics:
@@ -182,10 +182,3 @@ def _refusal(found: Resolved) -> str:
     except FinkbridgeError as error:
         return str(error)
     return ""
-
-
-def _topic_schema(broker: Broker, topic: str) -> bytes | None:
-    try:
-        return broker.first_key(f"{topic}_schema")
-    except UnknownTopicError:
-        return None
