@@ -136,8 +136,9 @@ class Bridge:
         self.publish_every_s = PUBLISH_EVERY_S
         self._published = time.monotonic()
         self.merging = Merging(coordinator, settings.merge)
-        self.merges_aside = False
-        """Whether merges are made beside what is drained, where no worker processes are."""
+        self.is_lasting = False
+        """Whether many runs follow: workers wait for the next one, and where there are none, merges are made
+        beside what is drained. Else workers end before the catalog takes memory too."""
         self._refused: list[str] = []
         """What was wrong with views when the catalog was last published."""
         self._schema_override = schema_override
@@ -183,6 +184,8 @@ class Bridge:
         try:
             if plans:
                 self._execute(plans, planner, report, listener)  # 2-6
+                if not self.is_lasting:
+                    self._close_workers()
             report.unmerged = self.publish()  # 7
             report.problems += report.unmerged
         except BaseException as error:
@@ -220,7 +223,7 @@ class Bridge:
 
     def _merge(self) -> list[str]:
         # beside workers, a merge would take more memory than is allowed
-        return self.merging.go_on(aside=self.merges_aside and not self._has_workers())
+        return self.merging.go_on(aside=self.is_lasting and not self._has_workers())
 
     def _has_workers(self) -> bool:
         return self._workers is not None and self._workers.count > 0
@@ -265,7 +268,7 @@ class Bridge:
         count = max(worker_count(self.settings, backlog_bytes), self._is_careful)
         if count:
             self.merging.close()  # see `_merge`
-        has_too_many = self.merges_aside and count == 0 and self._has_workers()
+        has_too_many = self.is_lasting and count == 0 and self._has_workers()
         if self._workers is None or self._workers.count < count or has_too_many:
             self._close_workers()
             self._workers = Workforce(count)

@@ -239,7 +239,7 @@ class Follower:
     def __init__(self, bridge: Bridge, names: Sequence[str], teller: Teller) -> None:
         self._bridge = bridge
         bridge.publish_every_s = PUBLISH_EVERY_S
-        bridge.merges_aside = True  # or all that comes would wait for it, for seconds
+        bridge.is_lasting = True  # merges aside: or all that comes would wait for them, for seconds
         self._teller = teller
         self._limits = bridge.settings.follow
         self._watches = [

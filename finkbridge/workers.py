@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from finkbridge import later, layout, panics
+from finkbridge.allocators import keep_children_flat
 from finkbridge.settings import COORDINATOR_BYTES, ClusterSettings, Settings
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
@@ -127,6 +128,7 @@ def context() -> ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(_PRELOAD)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
+    keep_children_flat()
     resource_tracker.ensure_running()  # the server would start it, which lets SIGINT through again
     # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded,
     # and workers, which inherit what is blocked, never do

@@ -12,7 +12,7 @@ import pytest
 
 from finkbridge import execution, layout, merge, parts, workers
 from finkbridge.broker import Broker
-from finkbridge.drain import drain, open_bridge
+from finkbridge.drain import Bridge, drain, open_bridge
 from finkbridge.errors import (
     BrokerError,
     BrokerTimeoutError,
@@ -469,3 +469,23 @@ def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:
     assert alive_files(lake) == set()
     assert drained(settings).total("rows") == 1
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("is_lasting", [False, True])
+def test_workers_end_before_the_catalog_takes_memory(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, *, is_lasting: bool
+) -> None:
+    """Those of `follow` wait for its next batch."""
+    topic = kafka.topic("ended")
+    kafka.produce(topic, points(1, 2))
+    publish, alive = Bridge.publish, []
+
+    def looked(bridge: Bridge) -> list[str]:
+        alive.append(len(multiprocessing.active_children()))
+        return publish(bridge)
+
+    monkeypatch.setattr(Bridge, "publish", looked)
+    with open_bridge(make_settings(lake, kafka.bootstrap, topic, workers=1)) as bridge:
+        bridge.is_lasting = is_lasting
+        assert bridge.run().total("rows") == 2
+    assert alive == [int(is_lasting)]

@@ -407,7 +407,7 @@ def test_merges_are_made_aside_only_where_there_are_no_workers(
     with open_bridge(make_settings(tmp_path / "lake", "127.0.0.1:1")) as bridge:
         monkeypatch.setattr(bridge.merging, "go_on", lambda *, aside: asked.append(aside) or [])
         bridge.publish()
-        bridge.merges_aside = True
+        bridge.is_lasting = True
         bridge.publish()
         monkeypatch.setattr("finkbridge.drain.worker_count", lambda *_: workers)
         assert bridge._crew(1e9).count == workers
