@@ -8,18 +8,21 @@ from finkbridge import later
 
 if TYPE_CHECKING:
     from finkbridge.consumer.alerts import AlertConsumer
+    from finkbridge.consumer.writing import write_alert, write_alerts
     from finkbridge.frames import scan
     from finkbridge.reader import AlertReader
     from finkbridge.register import load_credentials
 
 __version__ = "0.1.0"
-__all__ = ["AlertConsumer", "AlertReader", "load_credentials", "scan"]
+__all__ = ["AlertConsumer", "AlertReader", "load_credentials", "scan", "write_alert", "write_alerts"]
 
 _PLACES = {
     "AlertConsumer": "finkbridge.consumer.alerts",
     "AlertReader": "finkbridge.reader",
     "load_credentials": "finkbridge.register",
     "scan": "finkbridge.frames",
+    "write_alert": "finkbridge.consumer.writing",
+    "write_alerts": "finkbridge.consumer.writing",
 }
 """Loaded when they are asked for: polars and Arrow take a second, and the command line does without."""
 

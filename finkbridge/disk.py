@@ -117,7 +117,7 @@ def staging(lake: Path, mark: str = "") -> Iterator[Staging]:
 
 @contextmanager
 def writing(lake: Path) -> Iterator[None]:
-    """Turn a refusal of the file system into one line about the lake."""
+    """Turn a refusal of the file system into one line about the lake, or the folder of a transfer."""
     try:
         yield
     except OSError as error:
@@ -125,7 +125,7 @@ def writing(lake: Path) -> Iterator[None]:
             raise LakeAccessError(lake_is_gone(lake)) from None
         reason = error.strerror or str(error)
         raise LakeAccessError(
-            f"the lake {lake} cannot be written: {reason}: make room or give access, then run again; "
+            f"the folder {lake} cannot be written: {reason}: make room or give access, then run again; "
             "what is committed is untouched"
         ) from None
 

@@ -185,7 +185,8 @@ def check(said: Mapping[str, Any], before: Content) -> None:
 
 def _refuse_first(errors: Sequence[ErrorDetails]) -> None:
     for error in errors[:1]:
-        reason = error["msg"].removeprefix("Value error, ")
+        is_empty = error["type"] in ("too_short", "string_too_short")
+        reason = "it is empty" if is_empty else error["msg"].removeprefix("Value error, ")
         raise SettingsError(f"-{OPTIONS[str(error['loc'][0])]}: {reason}: nothing is written") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 import shlex
 import signal
@@ -121,7 +122,60 @@ def test_every_command_of_the_page_is_typed_once() -> None:
     assert {name for name in named if not any(line.startswith(name) for line in LINES)} == set()
 
 
+NOT_TYPED = {"-password", "-telegram_token", "-telegram_channel", "-slack_token", "-slack_channel"}
+"""Options that are something else here: the page says what."""
+BOTS = {"--telegram", "--slack"}
+TYPED = {word for line in LINES for word in shlex.split(line)} | {"-h", "--help"}
+
+
 @pytest.mark.parametrize("cells", list(rows("Options"))[1:], ids=lambda cells: cells[0])
 def test_every_option_of_the_page_is_typed_once(cells: list[str]) -> None:
-    typed = words_of("consumer") | words_of("transfer")
-    assert {word for word in re.findall(r"`(--?\w+)", cells[0]) if word not in typed} == set()
+    named = set(re.findall(r"`(--?\w+)", cells[0])) - NOT_TYPED - BOTS
+    assert named - TYPED == set()
+
+
+OPTIONS = """-f -filename -survey -username -groupid -group_id -servers -maxtimeout -log_level --tmp
+-mytopics -password --verbose -name -telegram_token -telegram_channel -slack_token -slack_channel -limit
+-start_at -outdir -schema -ext_schema --display_statistics --display --save --telegram --slack
+--dump_schema --available_topics -topic -outformat -partitionby -batchsize -nconsumers -number_partitions
+--restart_from_beginning --dump_schemas -h --help"""
+"""Of all commands of fink-client 12.3.0 and 7.0, as their ``--help`` names them."""
+
+NAMES = """AlertReader to_pandas to_list to_iterator write_alert write_alerts encode_into_avro
+get_legal_topic_name _get_alert_schema _decode_avro_alert avro_to_arrow avro_schema_to_arrow_schema
+avro_type_to_arrow_type transform_records transform_value create_partitioning escape status_check
+send_simple_text_tg msg_handler_tg msg_handler_tg_cutouts msg_handler_slack get_cutout get_curve_ztf
+get_curve_lsst flux_to_mag check_survey_exists write_credentials load_credentials add_topic remove_topic
+mm_topic_names AlertError AlertConsumer process_message poll consume poll_and_write available_topics
+available_brokers close return_offsets return_last_offsets print_offsets return_npartitions
+return_partition_offset get_schema_from_stream extract_id_from_lsst display_alerts_as_table store_alert
+send_to_telegram send_to_slack get_fink_logger regular_unit_tests readstamp plot_cutout show_stamps
+extract_history extract_field"""
+"""Public names of fink-client 12.3.0 and 7.0, and the private ones that scripts use."""
+
+COMMANDS = [
+    "fink_consumer",
+    "fink_datatransfer",
+    "fink_client_register",
+    "fink_alert_viewer",
+    "finkctl auth register",
+]
+COMMANDS += ["finkctl auth show", "finkctl topic list", "finkctl topic subscribe", "finkctl stream"]
+COMMANDS += ["finkctl transfer", "finkctl search"]
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [("Options", OPTIONS.split()), ("Library", NAMES.split()), ("Commands", COMMANDS)],
+)
+def test_everything_of_fink_client_is_on_the_page(section: str, names: list[str]) -> None:
+    theirs = " ".join(cells[0] for cells in rows(section))
+    assert [n for n in names if not re.search(rf"(?<![\w-]){re.escape(n)}(?![\w-])", theirs)] == []
+
+
+NAMED = sorted(set(re.findall(r"`(finkbridge(?:\.\w+)+)", PAGE.partition("## Library")[2])))
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_what_the_page_gives_in_place_of_it_is_there(path: str) -> None:
+    assert pydoc.locate(path) is not None

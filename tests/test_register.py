@@ -12,6 +12,7 @@ from finkbridge.credentials import read_credentials
 from finkbridge.errors import SettingsError
 from finkbridge.register import (
     add_topics,
+    check,
     load_credentials,
     read_content,
     register,
@@ -165,6 +166,11 @@ def test_what_no_command_would_take_is_not_written(
     with pytest.raises(SettingsError, match=f"^{text}.*: nothing is written$"):
         register(tmp_path, "ztf", {key: value})
     assert [(path, path.read_bytes()) for path in tmp_path.iterdir()] == [(file, before)]
+
+
+def test_an_empty_group_is_told_in_plain_words() -> None:
+    with pytest.raises(SettingsError, match=r"^-group_id: it is empty: nothing is written$"):
+        check({"group_id": ""}, {})
 
 
 def test_the_backup_is_of_another_content(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
+
 from finkbridge.broker import Broker
 from finkbridge.broker.poller import Poller
 from finkbridge.cli.output import table
@@ -18,7 +20,9 @@ def print_statistics(cluster: str, settings: ClusterSettings, topics: Sequence[s
     The group is not joined: other members keep their partitions.
     """
     with Broker(cluster, settings) as broker:
-        names = broker.match(topics)
+        names, missing = broker.find(topics)
+        if missing and not names:
+            raise next(iter(missing.values()))
         marks = broker.watermarks(names)
     poller = Poller(cluster, settings)
     try:
@@ -33,4 +37,6 @@ def print_statistics(cluster: str, settings: ClusterSettings, topics: Sequence[s
         rows += [(name, str(place[1]), committed[place], lags[place]) for place in mine]
         rows.append((f"all of {name}", "", sum(committed[p] or 0 for p in mine), sum(lags.values())))
     table(rows, COLUMNS)
-    return 0
+    for error in missing.values():
+        click.echo(f"finkbridge: problem: {error}", err=True)
+    return int(bool(missing))

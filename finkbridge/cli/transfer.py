@@ -40,11 +40,28 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
     help="Folders by observing night (time), or by a class.",
 )
 @click.option("-limit", "--limit", type=click.IntRange(min=1), metavar="N", help="So many alerts at most.")
-@click.option("-nconsumers", "--nconsumers", type=int, default=-1, metavar="N", help="Worker processes.")
-@click.option("-maxtimeout", "--maxtimeout", type=Number(min=0.1), metavar="S", help="Of the broker.")
-@click.option("-batchsize", "--batchsize", type=int, metavar="N", help="Not needed: files have about 64 MB.")
 @click.option(
-    "-number_partitions", "--number_partitions", type=int, metavar="N", help="Not needed: asked for."
+    "-nconsumers",
+    "--nconsumers",
+    type=click.IntRange(min=-1),
+    default=-1,
+    metavar="N",
+    help="Worker processes; -1: as many as are worth it.",
+)
+@click.option("-maxtimeout", "--maxtimeout", type=Number(min=0.1), metavar="S", help="Of the broker.")
+@click.option(
+    "-batchsize",
+    "--batchsize",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Not needed: files have about 64 MB.",
+)
+@click.option(
+    "-number_partitions",
+    "--number_partitions",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Not needed: asked for.",
 )
 @click.option(
     "-schema", "--schema", type=click.Path(path_type=Path), metavar="FILE", help="Avro writer schema."

@@ -26,7 +26,7 @@ def file_name(alert: Mapping[str, Any], place: str) -> str:
     alert
         At least its `FIELDS`.
     place
-        ``<topic>-<partition>-<offset>``: names an alert that has no identity of its own.
+        ``<topic>-<partition>-<offset>``: names an alert that has no identity of its own, or not enough.
 
     Returns
     -------
@@ -35,8 +35,10 @@ def file_name(alert: Mapping[str, Any], place: str) -> str:
         object by its designation), ``<objectId>_<triggerId>[_<candid>].avro`` (multi-messenger). A blank is
         ``_``; any other character than ``A-Z a-z 0-9 . + -`` is ``%`` with its bytes in hex.
     """
-    parts = identity(alert)
-    name = "_".join(map(safe, parts)) if parts else safe_place(place)
+    parts = [safe(part) for part in identity(alert)]
+    if not parts or _is_one_of_several(alert):
+        parts.append(safe_place(place))
+    name = "_".join(parts)
     if len(name) > LONGEST:
         name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name + SUFFIX
@@ -53,6 +55,11 @@ def identity(alert: Mapping[str, Any]) -> tuple[str, ...]:
     if not is_given(number):
         return ()
     return (object_of(alert) or "none", str(number))
+
+
+def _is_one_of_several(alert: Mapping[str, Any]) -> bool:
+    """Whether others may be of the same object and trigger: its own number says nothing."""
+    return is_given(alert.get("triggerId")) and "candid" in alert and not is_given(alert["candid"])
 
 
 def object_of(alert: Mapping[str, Any]) -> str | None:

@@ -58,7 +58,7 @@ def find_files(source: Source) -> tuple[list[Path], bool]:
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return list(_expand(source)), path.is_file()
+        return list(_expand(source)), path.exists() and not path.is_dir()
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         raise _no_name(source)
     return [path for one in source for path in _expand(one)], False

@@ -325,6 +325,10 @@ def test_statistics_and_available_topics(kafka: Kafka, command: Command) -> None
     assert [topic, "0", "-", "0"] in rows
     assert [topic, "1", "2", "3"] in rows
     assert ["all", "of", topic, "2", "3"] in rows
+    done = command.run("consumer", topic, "fink_nope", "--display_statistics", code=1)
+    assert ["all", "of", topic, "2", "3"] in [line.split() for line in done.stdout.splitlines()]
+    assert "problem: cluster ztf has no topic fink_nope" in done.stderr
+    command.run("consumer", "fink_nope", "--display_statistics", code=1)
     assert topic in command.run("consumer", "--available_topics").stdout.splitlines()
 
 

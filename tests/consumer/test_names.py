@@ -31,6 +31,7 @@ PLACE = "fink_t-0-7"
         ({"alertId": 3, "diaSource": {"diaSourceId": 4, "diaObjectId": 8}}, "8_4"),
         ({"objectId": "ZTF1", "triggerId": "bn26", "candid": 4}, "ZTF1_bn26_4"),
         ({"objectId": "ZTF1", "triggerId": "bn26"}, "ZTF1_bn26"),
+        ({"objectId": "ZTF1", "triggerId": "bn26", "candid": 0}, f"ZTF1_bn26_{PLACE}"),
         ({"objectId": "ZTF1"}, PLACE),  # a counting topic: many alerts of one object
         ({}, PLACE),
         ({"objectId": "../x", "candid": 1}, "%2E./x_1".replace("/", "%2F")),

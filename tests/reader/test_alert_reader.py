@@ -310,6 +310,8 @@ def test_what_is_no_file_is_skipped(tmp_path: Path) -> None:
     reader = AlertReader(tmp_path)
     assert read(reader) == [1]
     assert {s.path.name for s in reader.skipped} == {"pipe.avro", "lost.avro"}
+    with pytest.raises(DecodeError, match=r"pipe\.avro.*no file with content"):
+        AlertReader(tmp_path / "pipe.avro").to_list()
 
 
 def test_a_gzip_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

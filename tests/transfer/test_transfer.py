@@ -233,6 +233,8 @@ def test_no_schema_or_no_such_partition_leaves_nothing(
     kafka.produce(topic, [(None, real_ztf.datums[0])])
     said = command.run("transfer", "-topic", topic, "-outdir", "out", code=1)
     assert "no writer schema" in said.stderr
+    for option in ("-batchsize=0", "-number_partitions=-3", "-nconsumers=-2"):
+        assert "is not in the range" in command.run("transfer", "-topic", ztf_topic, option, code=2).stderr
     said = command.run("transfer", "-topic", ztf_topic, "-outdir", "out", "-partitionby", "classId", code=2)
     assert "they have no classId" in said.stderr
     assert list(tmp_path.iterdir()) == []
