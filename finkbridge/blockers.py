@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting
@@ -123,12 +123,37 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     found += _not_searched(coverage, rules)
     found += [_lost(lost, doubts[lost.source]) for lost in coverage.lost]
     found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
+    if len({source.cluster for source in coverage.sources}) > 1:
+        found = [_of_cluster(blocker) for blocker in found]
     return sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
 
 
 def accepted(coverage: Coverage, rules: Rules) -> list[Blocker]:
     """Return what would keep nights from being complete, had it not been accepted."""
     return [_waiting(one, _doubt(one.source, coverage, rules)) for one in coverage.accepted]
+
+
+def together(found: Iterable[Blocker]) -> list[Blocker]:
+    """Return what blocks a night, all messages in quarantine of one partition as one, in order of time."""
+    whole: dict[object, Blocker] = {}
+    for blocker in found:
+        key = (blocker.source, blocker.partition) if blocker.quarantined else id(blocker)
+        whole[key] = _joined(whole[key], blocker) if key in whole else blocker
+    return sorted(whole.values(), key=lambda b: b.since)
+
+
+def _joined(one: Blocker, other: Blocker) -> Blocker:
+    """Return messages in quarantine of one partition as one."""
+    messages = one.quarantined + other.quarantined
+    since, until = min(one.since, other.since), max(one.until, other.until)
+    why = one.why.replace(_messages(one.quarantined), _messages(messages))
+    return replace(one, since=since, until=until, why=why, quarantined=messages)
+
+
+def _of_cluster(blocker: Blocker) -> Blocker:
+    """Say of which cluster a topic is, where there are several: they may have topics of one name."""
+    cluster = blocker.source and blocker.source.cluster
+    return replace(blocker, why=f"{cluster}: {blocker.why}") if cluster else blocker
 
 
 def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
@@ -205,16 +230,18 @@ def _lost(lost: Lost, doubt: str) -> Blocker:
 
 
 def _waiting(waiting: Waiting, doubt: str) -> Blocker:
-    plural = "s" if waiting.messages > 1 else ""
-    where = _where(waiting.source, waiting.partition)
-    why = f"{where}: {waiting.messages:,} message{plural} in quarantine"
+    why = f"{_where(waiting.source, waiting.partition)}: {_messages(waiting.messages)}"
     if doubt:
         why = f"{why}, which may be of any night: {doubt}"
         since, until = NEVER, waiting.fetched_by
     else:
         since, until = _or(waiting.first, NEVER), _or(waiting.last, waiting.fetched_by)
-    todo, many = 'finkbridge sql "FROM quarantine"', waiting.messages
+    todo, many = "finkbridge quarantine list", waiting.messages
     return Blocker(waiting.source, waiting.partition, since, until, why, todo, quarantined=many)
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'s' if count > 1 else ''} in quarantine"
 
 
 def _where(source: TopicGeneration, partition: int) -> str:

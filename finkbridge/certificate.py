@@ -191,16 +191,27 @@ def _details(
     closes = [min(night.closes_at, 1e11), night.survey, night.night]
     rows = _ask(connection, _BY_PARTITION, closes)
     counts = {(c, t, g, p): PartitionCount(*numbers) for c, t, g, p, *numbers in rows}
-    return topics, _states(coverage, nights.clusters(coverage).get(night.survey, frozenset()), ranges, counts)
+    clusters = nights.clusters(coverage).get(night.survey, frozenset())
+    blocking = {(blocker.source, blocker.partition) for blocker in verdict.blockers}
+    return topics, _states(
+        [
+            reach
+            for reach in coverage.reaches
+            if reach.source.cluster in clusters or (reach.source, reach.partition) in blocking
+        ],
+        coverage,
+        ranges,
+        counts,
+    )
 
 
 def _states(
+    reaches: Sequence[Reach],
     coverage: Coverage,
-    clusters: frozenset[str],
     ranges: Sequence[Drained],
     counts: Mapping[Key, PartitionCount],
 ) -> tuple[PartitionState, ...]:
-    """Return the partitions of the clusters that send the survey's alerts."""
+    """Return what is known of partitions."""
     return tuple(
         PartitionState(
             reach,
@@ -210,8 +221,7 @@ def _states(
             sum(w.messages for w in coverage.accepted if _of(reach, w.source, w.partition)),
             counts.get((*_fields(reach.source), reach.partition)),
         )
-        for reach in coverage.reaches
-        if reach.source.cluster in clusters
+        for reach in reaches
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from finkbridge import surveys
-from finkbridge.blockers import NEVER, Blocker, Night, Rules, accepted, blockers, utc
+from finkbridge.blockers import NEVER, Blocker, Night, Rules, accepted, blockers, together, utc
 from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, read_coverage
@@ -104,7 +104,7 @@ def verdicts(
         Verdict(
             night,
             coverage.nights.get((night.survey, night.night), 0),
-            tuple(found.of(night)),
+            tuple(together(found.of(night))),
             found.accepted(night),
         )
         for night in nights

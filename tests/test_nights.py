@@ -208,7 +208,26 @@ def test_quarantine_blocks_the_night_of_its_time_until_it_is_landed(world: World
     world.look(CLOSES + 2 * HOUR, {0: 4})
     found = world.verdict()
     assert (found.quarantined, len(found.blockers)) == (1, 1)
-    assert found.why == 'fink_a partition 0: 1 message in quarantine: finkbridge sql "FROM quarantine"'
+    assert found.why == "fink_a partition 0: 1 message in quarantine: finkbridge quarantine list"
+
+
+def test_messages_in_quarantine_of_one_partition_are_one_reason(world: World) -> None:
+    """They are counted by the hour, which nobody asks for."""
+    bad = [message(offset, START + offset * 2 * HOUR, value=GARBAGE) for offset in range(1, 4)]
+    world.drain([message(0, START + HOUR), *bad])
+    world.look(CLOSES, {0: 4})
+    (blocker,) = world.verdict().blockers
+    assert (blocker.quarantined, blocker.why) == (3, "fink_a partition 0: 3 messages in quarantine")
+    assert (blocker.since, blocker.until) == (START + 2 * HOUR, START + 6 * HOUR)
+
+
+def test_reasons_name_the_cluster_where_there_are_several(world: World) -> None:
+    """They may have topics of one name."""
+    world.drain([message(0, START + HOUR)])
+    assert world.why().startswith("fink_a partition 0: ")
+    other = world.coordinator.add_generation("lsst", "fink_a", None)
+    world.coordinator.start_partitions(other, {0: 0})
+    assert [b.why.partition(" partition")[0] for b in world.verdict().blockers] == ["ztf: fink_a"]
 
 
 def test_quarantine_without_a_time_blocks_every_night(world: World) -> None:
@@ -383,6 +402,24 @@ def test_a_deleted_topic_blocks_the_night_it_went_in_and_none_after(world: World
     assert world.verdict().complete
     with world.coordinator.writing() as connection:
         seen.note_gone(connection, [known], CLOSES + HOUR)
+    assert world.verdict().complete
+
+
+def test_a_topic_that_went_before_any_look_at_it_blocks_until_that_was_noticed(world: World) -> None:
+    """A ledger that was rebuilt knows of no look: nobody can tell any more what the topic had got."""
+    world.drain([message(0, START + HOUR)])
+    known = generation_of(world.coordinator, "fink_a").row_id
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known], CLOSES + HOUR)
+        seen.note_gone(connection, [known], CLOSES + 2 * HOUR)  # the first time counts
+        assert seen.gone(connection) == {known}
+    assert world.why() == (
+        "fink_a partition 0: drained up to 2026-03-20 01:00 UTC, by Kafka's time, and gone "
+        "2026-03-21 07:00 UTC: what it got between is lost"
+    )
+    (later,) = verdicts(world.ledger, Rules(), [("other", 20260323)])
+    assert later.complete
+    world.look(CLOSES + 3 * HOUR, {0: 1})  # it was only hidden
     assert world.verdict().complete
 
 

@@ -29,6 +29,7 @@ COLUMNS = (
 )
 TOPIC_COLUMNS = ("cluster", "topic", "rows", "alerts", "duplicates")
 PARTITION_COLUMNS = (
+    "cluster",
     "topic",
     "partition",
     "offsets",
@@ -38,7 +39,7 @@ PARTITION_COLUMNS = (
     "holes",
     "seen at its end",
 )
-NIGHT_COLUMNS = ("topic", "partition", "rows", "first offset", "last offset", "first", "last")
+NIGHT_COLUMNS = ("cluster", "topic", "partition", "rows", "first offset", "last offset", "first", "last")
 SEEN = "finkbridge quarantine list --state accepted"
 SHOWN = 20
 """Reasons that are listed; ``--json`` has them all."""
@@ -173,7 +174,7 @@ def _print(certificate: Certificate) -> None:
     table(list(_partition_rows(certificate.partitions)), PARTITION_COLUMNS)
     for state in certificate.partitions:
         for lost in state.lost:
-            where = f"{lost.source.topic} partition {lost.range.partition}"
+            where = f"{lost.source.cluster} {lost.source.topic} partition {lost.range.partition}"
             click.echo(f"lost: {where} offsets [{lost.range.start:,}, {lost.range.end:,}), {lost.reason}")
     click.echo()
     click.echo(f"complete: {'yes' if verdict.complete else 'no'}")
@@ -205,7 +206,7 @@ def _night_rows(states: Sequence[PartitionState]) -> Iterator[tuple[object, ...]
             continue
         offsets = str(state.night.first_offset), str(state.night.last_offset)
         times = _utc(state.night.first_received), _utc(state.night.last_received)
-        yield _topic(state), str(state.reach.partition), state.night.rows, *offsets, *times
+        yield *_place(state), state.night.rows, *offsets, *times
 
 
 def _partition_rows(states: Sequence[PartitionState]) -> Iterator[tuple[object, ...]]:
@@ -213,12 +214,13 @@ def _partition_rows(states: Sequence[PartitionState]) -> Iterator[tuple[object, 
         for part in state.drained or (None,):
             span = f"[{part.range.start}, {part.range.end})" if part else "none"
             counts = (part.messages, part.rows, part.quarantined, part.holes) if part else (0, 0, 0, 0)
-            yield _topic(state), str(state.reach.partition), span, *counts, _utc(state.reach.reached_at)
+            yield *_place(state), span, *counts, _utc(state.reach.reached_at)
 
 
-def _topic(state: PartitionState) -> str:
+def _place(state: PartitionState) -> tuple[str, str, str]:
     source = state.reach.source
-    return source.topic if source.generation == 1 else f"{source.topic} (generation {source.generation})"
+    life = "" if source.generation == 1 else f" (generation {source.generation})"
+    return source.cluster, source.topic + life, str(state.reach.partition)
 
 
 def _name(verdict: Verdict) -> str:

@@ -131,7 +131,7 @@ def accept_command(app: App, messages: tuple[str, ...], topics: tuple[str, ...])
     """Note that you have seen MESSAGES and that they need not land; they are kept whole.
 
     It is for what can never land, such as a message without a value: it waits no more, and stays listed as
-    accepted.
+    accepted. A requeue that names it sends it through again all the same.
     """
     if not messages and not topics:
         raise SettingsError("nothing is named: give messages or --topic '*'")

@@ -14,9 +14,9 @@ from finkbridge import quarantine
 from finkbridge.avro.schemas import read_schema
 from finkbridge.cli import output
 from finkbridge.cli.options import App
-from finkbridge.errors import DecodeError, SettingsError
+from finkbridge.errors import DecodeError
 from finkbridge.ledger.adopt import open_known
-from finkbridge.ledger.quarantined import Entry, Selection, find
+from finkbridge.ledger.quarantined import Entry, Selection, find, refuse_ambiguous
 from finkbridge.quarantine import Contents, RequeueReport, Shown
 from finkbridge.registry import lookups_of_all
 from finkbridge.text import printable
@@ -53,7 +53,10 @@ def show(app: App, message: str, schema: Path | None, *, as_json: bool) -> None:
     """Print all that is known of one message."""
     settings = app.settings()
     with open_known(settings.lake, settings.ledger_url) as ledger:
-        entry = _only(find(ledger, Selection((message,), state=None)), message)
+        selection = Selection((message,), state=None)
+        entries = find(ledger, selection)
+        refuse_ambiguous(entries, selection)
+        entry = entries[0]
     shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema), lookups_of_all(settings))
     if as_json:
         output.emit_json(dataclasses.asdict(shown) | {"entry": _entry_object(entry)}, app.mask)
@@ -155,15 +158,6 @@ def _sizes(lake: Path, entries: Sequence[Entry]) -> list[int | None]:
             value = None
         found[entry.id] = None if value is None else len(value)
     return [found[entry.id] for entry in entries]
-
-
-def _only(entries: Sequence[Entry], name: str) -> Entry:
-    if len(entries) > 1:
-        said = ", ".join(
-            f"{e.id} (cluster {e.source.cluster}, generation {e.source.generation})" for e in entries
-        )
-        raise SettingsError(f"{name} is of several lives or clusters: name it by its number: {said}")
-    return entries[0]
 
 
 def _entry_object(entry: Entry) -> dict[str, Any]:

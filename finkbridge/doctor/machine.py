@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
@@ -74,6 +75,10 @@ def lake(settings: Settings) -> Iterator[Finding]:
     """Look whether the lake can be written, and how much room it has."""
     folder = settings.lake.absolute()
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    if taken := next((path for path in (folder, *folder.parents) if _is_taken(path)), None):
+        said = f"cannot be made: {taken} is there, and no folder"
+        yield Finding("lake", str(folder), "bad", said, "set `lake` to another place")
+        return
     kind = file_system(there)
     if kind in NETWORK_FILE_SYSTEMS and settings.ledger is None:
         said = f"on a network file system ({kind}), where SQLite's locks cannot be trusted"
@@ -86,6 +91,10 @@ def lake(settings: Settings) -> Iterator[Finding]:
         new = "" if there == folder else ", and is not there yet: the first drain makes it"
         yield Finding("lake", str(folder), "good", f"can be written{f' ({kind})' if kind else ''}{new}")
     yield _space(folder, there)
+
+
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path) and not path.is_dir()
 
 
 def _refusal(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from finkbridge.ledger import kafka_times
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.delays import Delays, read_delays
 from finkbridge.ledger.kafka_times import CLOCKS_APART_S, sent_by
-from finkbridge.ledger.seen import reached_at, searched
+from finkbridge.ledger.seen import gone_unseen, reached_at, searched
 from finkbridge.ledger.store import Ledger
 from finkbridge.ledger.succession import followed, successions
 from finkbridge.values import OffsetRange, TopicGeneration
@@ -137,10 +137,10 @@ def read_coverage(ledger: Ledger) -> Coverage:
     with ledger.reading() as connection:
         sources = _sources(connection)
         partitions, ended = _partitions(connection), successions(connection)
-        same_log = followed(connection)
+        same_log, unseen = followed(connection), gone_unseen(connection)
         reaches = tuple(
             replace(
-                _reach(connection, row, sources, ended),
+                _reach(connection, row, sources, ended, unseen.get(row.generation_id)),
                 followed_at=same_log.get((row.generation_id, row.partition)),
             )
             for row in partitions
@@ -267,9 +267,10 @@ def _reach(
     row: Row[Any],
     sources: Mapping[int, TopicGeneration],
     ended_at: Mapping[TopicGeneration, float],
+    gone_at: float | None,
 ) -> Reach:
     source = sources[row.generation_id]
-    ended = [at for at in (row.gone_at, ended_at.get(source)) if at is not None]
+    ended = [at for at in (row.gone_at, gone_at, ended_at.get(source)) if at is not None]
     # a look behind the end is of a clock that was wrong, and so tells nothing: nobody knows which one it was
     is_odd = bool(ended) and row.seen_at is not None and min(ended) < row.seen_at - CLOCKS_APART_S
     return Reach(

@@ -22,6 +22,10 @@ NAMED_AT_ONCE = 200
 """Messages that one query names: SQLite allows an expression to be 1,000 deep."""
 
 
+NOT_LANDED = "waiting or accepted"
+"""Of messages that may still land: one that was accepted as lost can be had after all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which messages of the quarantine are meant; what is not said does not matter."""
@@ -31,7 +35,7 @@ class Selection:
     topics: tuple[str, ...] = ()
     """Names and patterns."""
     state: str | None = "waiting"
-    """One of `STATES`; None for all."""
+    """One of `STATES`, or `NOT_LANDED`; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,16 @@ def find(ledger: Ledger, selection: Selection, limit: int | None = None) -> list
             state = f"{selection.state} " if selection.state else ""
             raise SettingsError(f"no {state}message {name} in quarantine: see finkbridge quarantine list")
     return found
+
+
+def refuse_ambiguous(entries: Sequence[Entry], selection: Selection) -> None:
+    """Raise SettingsError where a place that is named is of several lives of a topic, or clusters."""
+    for name in selection.named:
+        if len(mine := [entry for entry in entries if entry.place == name]) > 1:
+            said = ", ".join(
+                f"{e.id} (cluster {e.source.cluster}, generation {e.source.generation})" for e in mine
+            )
+            raise SettingsError(f"{name} is of several lives or clusters: name it by its number: {said}")
 
 
 def segments(ledger: Ledger, selection: Selection) -> list[int]:
@@ -139,7 +153,7 @@ def commit_requeue(
 def land_entries(
     connection: Connection, commit: int, entries: Sequence[Entry], files: Sequence[LandedFile]
 ) -> None:
-    """Move messages of one segment from waiting to landed, and count them as rows."""
+    """Move messages of one segment to landed, and count them as rows."""
     segment, count = entries[0].segment_id, len(entries)
     c = s.segments.c
     _move(connection, entries, "landed", commit)
@@ -191,7 +205,8 @@ def _query(connection: Connection, selection: Selection) -> Select[Any]:
         s.quarantine.join(s.generations, q.generation_id == g.id).join(s.segments, q.segment_id == c.id)
     )
     if selection.state is not None:
-        query = query.where(q.state == selection.state)
+        is_meant = q.state != "landed" if selection.state == NOT_LANDED else q.state == selection.state
+        query = query.where(is_meant)
     if selection.topics:
         known = connection.execute(select(g.id, g.topic)).all()
         lives = [k.id for k in known if _matches(k.topic, selection.topics)]
@@ -236,8 +251,9 @@ def _move(connection: Connection, entries: Sequence[Entry], state: str, commit: 
     q = s.quarantine.c
     moved = 0
     for some in rows.chunks(entry.id for entry in entries):
-        waiting = update(s.quarantine).where(q.id.in_(some), q.state == "waiting")
-        moved += connection.execute(waiting.values(state=state, settled=commit)).rowcount
+        movable = q.state != "landed" if state == "landed" else q.state == "waiting"
+        moving = update(s.quarantine).where(q.id.in_(some), movable)
+        moved += connection.execute(moving.values(state=state, settled=commit)).rowcount
     if moved != len(entries):
         raise CommitConflictError(
             "a message of these does not wait in quarantine any more: nothing was changed"

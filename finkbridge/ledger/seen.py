@@ -27,6 +27,10 @@ _STALE = "nights_stale"
 _SEARCHED = "searched "
 """How keys in ``meta`` begin, before cluster and pattern as JSON: when that was, Unix milliseconds UTC."""
 
+_GONE = "gone "
+"""How keys in ``meta`` begin, before a generation that no look has seen: when it was noticed that it is gone,
+Unix milliseconds UTC."""
+
 Ends = Mapping[tuple[int, int], int]
 """End at the broker, by generation's row id and partition."""
 
@@ -65,10 +69,18 @@ def note_looks(connection: Connection, ends: Ends, at: float) -> None:
 
 
 def note_gone(connection: Connection, generations: Collection[int], at: float) -> None:
-    """Write down that the broker has no such topics any more; what they got since the last look is lost."""
+    """Write down that the broker has no such topics any more; what they got since the last look is lost.
+
+    Where no look is known, as in a ledger that was rebuilt, that is a fact of its own.
+    """
     x = s.looks.c
     unknown = update(s.looks).where(x.generation_id.in_(generations), x.gone_at.is_(None))
-    if connection.execute(unknown.values(gone_at=at)).rowcount:
+    is_new = bool(connection.execute(unknown.values(gone_at=at)).rowcount)
+    looked = frozenset(connection.scalars(select(x.generation_id).where(x.generation_id.in_(generations))))
+    for generation in frozenset(generations) - looked - gone_unseen(connection).keys():
+        rows.note_fact(connection, f"{_GONE}{generation}", math.ceil(at * 1000))
+        is_new = True
+    if is_new:
         _set_stale(connection, 1)
 
 
@@ -95,7 +107,17 @@ def searched(connection: Connection) -> dict[tuple[str, str], float]:
 def gone(connection: Connection) -> frozenset[int]:
     """Return the generations that are written down as gone."""
     x = s.looks.c
-    return frozenset(connection.scalars(select(x.generation_id).where(x.gone_at.is_not(None))))
+    seen_before = connection.scalars(select(x.generation_id).where(x.gone_at.is_not(None)))
+    return frozenset(seen_before) | gone_unseen(connection).keys()
+
+
+def gone_unseen(connection: Connection) -> dict[int, float]:
+    """Return when it was noticed that topics are gone which no look has seen; Unix seconds UTC."""
+    m = s.meta.c
+    facts = connection.execute(select(m.key, m.value).where(m.key.startswith(_GONE, autoescape=True)))
+    looked = frozenset(connection.scalars(select(s.looks.c.generation_id).distinct()))  # it was there again
+    found = {int(fact.key.removeprefix(_GONE)): fact.value / 1000 for fact in facts}
+    return {generation: at for generation, at in found.items() if generation not in looked}
 
 
 def ends(connection: Connection, generation_id: int) -> dict[int, int]:

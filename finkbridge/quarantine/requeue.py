@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finkbridge.attempts import Attempts, Back, is_fault, reason_of
@@ -28,7 +28,7 @@ from finkbridge.disk import clear_scratch, staging
 from finkbridge.drain import Bridge
 from finkbridge.errors import NameTakenError, SchemaError, SettingsError
 from finkbridge.ledger import quarantined as q
-from finkbridge.ledger.quarantined import Entry, Selection
+from finkbridge.ledger.quarantined import NOT_LANDED, Entry, Selection
 from finkbridge.planning import SPLIT_INTO
 from finkbridge.quarantine.send import SendTask, Sent, send
 from finkbridge.rebuild.tables import holding
@@ -91,7 +91,7 @@ def requeue(settings: Settings, selection: Selection, schema: bytes | None = Non
     settings
         Of the lake; no cluster is needed.
     selection
-        Which messages.
+        Which messages; those that are named also where they were accepted as lost.
     schema
         Text of the writer schema for all of them; None to find it with each message.
 
@@ -103,6 +103,8 @@ def requeue(settings: Settings, selection: Selection, schema: bytes | None = Non
         Another coordinator has the lake, or it cannot be written.
     """
     _check(schema)
+    if selection.named:
+        selection = replace(selection, state=NOT_LANDED)
     with holding(settings) as bridge:
         if selection.named:
             q.find(bridge.coordinator.ledger, selection)
@@ -117,6 +119,7 @@ def accept(settings: Settings, selection: Selection) -> list[Entry]:
     """Note that a person has seen messages which will never land; return them."""
     with holding(settings) as bridge:
         entries = q.find(bridge.coordinator.ledger, selection)
+        q.refuse_ambiguous(entries, selection)
         if entries:
             q.accept(bridge.coordinator, entries)
         bridge.publish()

@@ -109,6 +109,20 @@ def test_export_of_two_clusters(lake: Path, tmp_path: Path, capsys: pytest.Captu
     assert [name.partition(".")[0] for name in names] == ["lsst", "ztf"]
 
 
+def test_a_place_in_two_clusters_is_accepted_by_number_alone(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To accept one that nobody meant would make a night complete that is not."""
+    fill(lake, {"t": messages_of(RECORDS)}, cluster="lsst")
+    main_code = run(capsys, "quarantine", "accept", "t:0:4", code=2)
+    assert main_code == ""
+    listed = run_json(capsys, "quarantine", "list")["messages"]
+    (number,) = [str(m["id"]) for m in listed if (m["cluster"], m["offset"]) == ("lsst", 4)]
+    assert run(capsys, "quarantine", "accept", number) == "accepted: 1 messages\n"
+    (left,) = [m for m in run_json(capsys, "quarantine", "list")["messages"] if m["offset"] == 4]
+    assert left["cluster"] == "ztf"
+
+
 def test_requeue_and_accept(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = run(capsys, "quarantine", "requeue", "--schema", "point.avsc", code=1)
     assert said.startswith("1 of 4 messages landed, 3 wait on\n")

@@ -78,6 +78,15 @@ def test_a_lake_that_can_be_written_and_leaves_no_trace(tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists()
 
 
+@pytest.mark.parametrize("lake", ["file", "file/below", "dangling"])
+def test_a_lake_that_cannot_be_made(tmp_path: Path, lake: str) -> None:
+    (tmp_path / "file").write_text("something else")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (found,) = machine.lake(settings_of(tmp_path / lake))
+    assert (found.state, found.todo) == ("bad", "set `lake` to another place")
+    assert found.said == f"cannot be made: {tmp_path / lake.partition('/')[0]} is there, and no folder"
+
+
 def test_a_read_only_lake(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     lake.mkdir()

@@ -171,7 +171,7 @@ def test_selections(lake: Path) -> None:
     assert requeue(lake, "t:0:1").landed == 1
     assert_sound(lake)
     for name, said in [
-        ("t:0:1", "no waiting message t:0:1"),
+        ("t:0:1", "no waiting or accepted message t:0:1"),
         ("t:1", "names no message"),
         ("x:0:0", "no waiting"),
     ]:
@@ -308,6 +308,18 @@ def test_accepted_messages_wait_no_more(lake: Path) -> None:
     assert_sound(lake)
     assert_verified(lake)
     assert requeue(lake).selected == 7
+
+
+def test_an_accepted_message_lands_where_it_is_named(lake: Path) -> None:
+    """Whoever gave it up may get its schema after all."""
+    assert len(quarantine.accept(settings_of(lake), Selection(("t:0:1", "t:0:3")))) == 2
+    assert requeue(lake, "t:0:1", schema=POINT_KEY).landed == 1
+    assert states(lake)["t", 1] == "landed"
+    assert states(lake)["t", 3] == "accepted"
+    with pytest.raises(SettingsError, match="no waiting or accepted message t:0:1 "):
+        requeue(lake, "t:0:1", schema=POINT_KEY)
+    assert_sound(lake)
+    assert_verified(lake)
 
 
 def test_full_disk_changes_nothing(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
