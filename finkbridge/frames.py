@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 
@@ -13,6 +12,7 @@ from finkbridge.errors import SettingsError
 from finkbridge.kinds import clashing_columns
 from finkbridge.lakefiles import FileGroup, file_groups
 from finkbridge.ledger.adopt import open_known
+from finkbridge.quiet import open_duckdb
 from finkbridge.surveys import SURVEYS
 from finkbridge.tables import empty_deliveries, empty_packets
 
@@ -89,7 +89,7 @@ def _as_json(field: pa.Field) -> pl.Expr:
     def texts(values: pl.Series) -> pl.Series:
         column = values.to_arrow().cast(field.type)  # polars has no maps
         asked = pa.table({"value": column, "place": range(len(column))})  # noqa: F841 - DuckDB finds it by its name
-        with duckdb.connect() as connection:
+        with open_duckdb() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             query = "SELECT CAST(to_json(value) AS VARCHAR) AS json FROM asked ORDER BY place"
             return pl.Series(values.name, connection.sql(query).arrow().read_all()["json"])

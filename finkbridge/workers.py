@@ -1,7 +1,7 @@
 """Where segments are landed: in this process, or in several that share nothing with it.
 
-Worker processes come from a fork server that has the heavy modules loaded once, so that a further worker
-costs neither their import nor their memory again. A process that lands nothing never loads them.
+Worker processes come from a server that has the heavy modules loaded once: see `finkbridge.forking`. A
+process that lands nothing never loads them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import traceback
@@ -17,13 +16,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from finkbridge import later, layout, panics
-from finkbridge.allocators import keep_children_flat
+from finkbridge.forking import context
 from finkbridge.settings import COORDINATOR_BYTES, ClusterSettings, Settings
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
@@ -34,8 +31,6 @@ WORTH_A_PROCESS_BYTES = 32_000_000
 
 QUIET_S = 3600.0
 """A lake that was not written for so long most likely has much to drain."""
-
-_PRELOAD = ["finkbridge.worker_process", "finkbridge.task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +116,6 @@ def expect_work(settings: Settings) -> None:
         if time.time() - (settings.lake / layout.CATALOG).stat().st_mtime < QUIET_S:
             return
     context()
-
-
-def context() -> ForkServerContext:
-    """Return the context of worker processes, whose server begins to load what they need."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(_PRELOAD)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker
-    keep_children_flat()
-    resource_tracker.ensure_running()  # the server would start it, which lets SIGINT through again
-    # Ctrl-C is the coordinator's to handle; the server itself ignores it only when its modules are loaded,
-    # and workers, which inherit what is blocked, never do
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()  # returns at once: the server loads its modules meanwhile
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return made
 
 
 def stop_executor(executor: Executor) -> None:

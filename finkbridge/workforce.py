@@ -15,7 +15,8 @@ from typing import Any, TypeVar, cast
 
 from finkbridge import panics
 from finkbridge.errors import WorkerError
-from finkbridge.workers import context, open_executor, prepare_worker, stop_executor
+from finkbridge.forking import context
+from finkbridge.workers import open_executor, prepare_worker, stop_executor
 
 T = TypeVar("T")
 

@@ -62,9 +62,9 @@ def test_server_waits_where_little_is_asked(
 def test_ctrl_c_does_not_reach_the_server_nor_its_workers(tmp_path: Path, when: str) -> None:
     code = (
         "import signal; signal.signal(signal.SIGINT, lambda *_: None)\n"
-        "import pathlib, sys, time; from finkbridge import workers\n"
+        "import pathlib, sys, time; from finkbridge import forking, workers\n"
         "if __name__ == '__main__':\n"
-        "    workers._PRELOAD[:] = ['slow_module']; workers.context()\n"
+        "    forking.PRELOADED[:] = ['slow_module']; forking.context()\n"
         "    print('starts', flush=True)\n"
         "    while not pathlib.Path('loading').exists(): time.sleep(0.01)\n"
         "    print('loads', flush=True)\n"
@@ -103,9 +103,9 @@ def test_a_lake_that_is_a_file_is_not_the_servers_to_tell(
 
 def test_a_server_that_cannot_load_its_modules_is_told_in_one_line(tmp_path: Path) -> None:
     code = (
-        "from finkbridge import workers; from finkbridge.errors import WorkerError;"
+        "from finkbridge import forking; from finkbridge.errors import WorkerError;"
         "from finkbridge.workforce import Workforce\n"
-        "workers._PRELOAD[:] = ['broken_module']; workforce = Workforce(1)\n"
+        "forking.PRELOADED[:] = ['broken_module']; workforce = Workforce(1)\n"
         "for submit in (workforce.submit, lambda *call: workforce.submit_alone(*call).result()):\n"
         "    try: submit(int, '7')\n"
         "    except WorkerError as error: print(error)\n"

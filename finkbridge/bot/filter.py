@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from finkbridge.errors import SettingsError
+from finkbridge.quiet import open_duckdb
 from finkbridge.tables import empty_deliveries
 
 _LOCKED = (
@@ -44,7 +45,7 @@ class Filter:
 
     def __init__(self, text: str | None) -> None:
         self.text = text
-        self._connection = duckdb.connect()
+        self._connection = open_duckdb()
         for statement in _LOCKED:
             self._connection.execute(statement)
         if text is not None:

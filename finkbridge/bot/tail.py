@@ -23,6 +23,7 @@ from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
+from finkbridge.quiet import open_duckdb
 
 KINDS = ("drain", "requeue")
 """Commits that bring messages which the lake did not have."""
@@ -111,7 +112,7 @@ def _batch(ledger: Ledger, archives: Sequence[Archive], end: Position) -> Batch:
     if not archives:
         return Batch(pa.table({}), end)
     nights = _nights(ledger, archives)
-    with duckdb.connect() as connection:
+    with open_duckdb() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
             connection.execute(f"CREATE VIEW deliveries AS {deliveries_select(ledger)}")

@@ -20,6 +20,7 @@ from finkbridge.catalog.views import Definition
 from finkbridge.disk import Staging
 from finkbridge.errors import LakeAccessError
 from finkbridge.ledger import Coordinator, Ledger
+from finkbridge.quiet import open_duckdb
 from finkbridge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def connect(
     Bookkeeping tables that the query, if it is told, does not name are left empty: filling them takes longer
     than most queries.
     """
-    connection = duckdb.connect()
+    connection = open_duckdb()
     named = bookkeeping.NAMES if query is None else bookkeeping.named_in(query)
     for problem in _define(connection, ledger, named):
         log.warning("%s", problem)
@@ -92,7 +93,7 @@ def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> tuple[Pa
 
 
 def _write(path: Path, ledger: Ledger, rules: Rules, before: Before | None) -> list[str]:
-    with duckdb.connect() as connection:
+    with open_duckdb() as connection:
         if before:
             connection.execute(f"ATTACH {literal(str(before.file))} AS {carried.OLD} (READ_ONLY)")
         connection.execute(f"ATTACH {literal(str(path))} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")

@@ -23,6 +23,7 @@ from finkbridge.catalog import views
 from finkbridge.ledger import Coordinator, Ledger, seen
 from finkbridge.ledger.coverage import Counts, read_counts, read_nights, write_counts
 from finkbridge.nights import Verdict, night_of, verdicts
+from finkbridge.quiet import open_duckdb
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def counted(ledger: Ledger, rows: Mapping[Key, int], spill: Path) -> dict[Key, C
         Folder for what does not fit into memory.
     """
     try:
-        with duckdb.connect(config=_modest(spill)) as connection:
+        with open_duckdb(config=_modest(spill)) as connection:
             connection.execute(f"CREATE VIEW deliveries AS {views.deliveries_select(ledger)}")
             told = connection.execute(_counting(night for _, night in rows)).fetchall()
     except duckdb.Error as error:
@@ -132,7 +133,7 @@ def valid(rows: Mapping[Key, int], known: Mapping[Key, Counts]) -> dict[Key, Cou
     return {key: counts for key, counts in known.items() if rows.get(key) == counts.rows}
 
 
-def _modest(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
+def _modest(spill: Path) -> dict[str, str]:
     """Return settings with which DuckDB leaves memory to the workers."""
     return {"memory_limit": MEMORY, "temp_directory": str(spill)}
 

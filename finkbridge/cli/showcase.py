@@ -17,6 +17,7 @@ from finkbridge.cli.interrupting import heed_interrupt
 from finkbridge.demo import DRAINS, PORTION, World, demo_world
 from finkbridge.drain import drain
 from finkbridge.errors import FinkbridgeError
+from finkbridge.quiet import open_duckdb
 from finkbridge.report import DrainReport
 
 QUESTIONS = (
@@ -96,7 +97,7 @@ def _print_report(report: DrainReport) -> None:
 
 
 def _answer(world: World) -> None:
-    with duckdb.connect(str(world.settings.lake / layout.CATALOG), read_only=True) as catalog:
+    with open_duckdb(world.settings.lake / layout.CATALOG, read_only=True) as catalog:
         for question, sql in QUESTIONS:
             click.echo(f"\n{question}\n")
             _ask(catalog, sql)

@@ -135,6 +135,8 @@ def command(  # noqa: PLR0913 - one argument an option
     folder = outdir or Path()
     if verbose:
         logging.getLogger("finkbridge").setLevel(logging.INFO)
+    if nconsumers:  # a whole topic is worth its workers, whose modules load while ours do
+        later.call("finkbridge.forking:context")
     workers = None if nconsumers < 0 else nconsumers
     settings = app.settings(
         {"decode.schema_file": schema, "workers": workers, "broker_timeout_s": maxtimeout}
@@ -151,7 +153,5 @@ def command(  # noqa: PLR0913 - one argument an option
         state=state,
     )
     request.check(settings)
-    # its modules load while ours do
-    later.call("finkbridge.workers:expect_work", settings.model_copy(update={"lake": folder}))
     code = later.call("finkbridge.cli.transferring:run", app, settings, request, as_json=as_json, dump=dump)
     context.exit(code)

@@ -14,7 +14,7 @@ LOST = (
     "which offsets that no file has were holes alone, without a message: they are recorded as gaps",
     "Kafka's topic ids, until the next drain; generations of topics that have no file in the archive",
     "which messages in quarantine were accepted",
-    "when topics' ends were looked at: nights are incomplete until the next drains, or for good if it is gone",
+    "when topics' ends were looked at: nights are incomplete until the next drains, or for good",
     "reports of runs",
 )
 """What only the old ledger knew."""

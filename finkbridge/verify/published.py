@@ -17,6 +17,7 @@ from finkbridge.catalog.sql import literal
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import read_counts, read_nights
+from finkbridge.quiet import open_duckdb
 from finkbridge.verify.findings import PUBLISH, RESTORE_LEDGER, Finding
 from finkbridge.verify.listed import is_held
 
@@ -68,7 +69,7 @@ def _problem(ledger: Ledger) -> str | None:
         at = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "published")) or 0
     if not path.is_file():
         return "is not there" if last else None
-    with duckdb.connect(str(path), read_only=True) as catalog:
+    with open_duckdb(path, read_only=True) as catalog:
         views = catalog.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
     text = "\n".join(sql for (sql,) in views)
     listed = set(_FILE.findall(text))

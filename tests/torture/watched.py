@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from finkbridge import workers
+from finkbridge import forking
 from finkbridge.cli.main import main
 from tests.torture import seam
 
 if __name__ == "__main__":
-    workers._PRELOAD.append(seam.__name__)  # workers are forked from where it is loaded
+    forking.PRELOADED.append(seam.__name__)  # workers are forked from where it is loaded
     sys.exit(main())
