@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -99,9 +99,13 @@ class Execution:
         """Whether a worker died, which may have left what it was writing."""
         return self._attempts.lost_workers
 
-    def execute(self, plans: Iterable[SegmentPlan]) -> None:
+    def execute(self, plans: Sequence[SegmentPlan]) -> None:
         """Land and commit plans; what goes wrong with one is reported, and its plan stays pending."""
         self._queue.extend(in_lanes(plans, max(1, self.crew.workers.count)))
+        if self.crew.workers.count:
+            self._submit()
+            for name in {plan.source.cluster for plan in plans}:
+                self.brokers[name].expect_to_tell_group()
         while (self._queue or self._attempts.is_busy()) and not self.crew.stopping.is_set():
             self._submit()
             self._collect(0.5)

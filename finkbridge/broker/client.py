@@ -285,6 +285,10 @@ class Broker:
         with closing(self._peek.read(topic, span)) as batches:
             return next((message for batch in batches for message in batch), None)
 
+    def expect_to_tell_group(self) -> None:
+        """Find the way to the group while there is other work: the end should not wait for it."""
+        self._group  # noqa: B018 - it connects when it is made
+
     def tell_group(self, ends: Mapping[tuple[str, int], int]) -> bool:
         """Tell Kafka's group ``<group_id>-finkbridge`` what is drained, for the broker's own lag tools.
 
