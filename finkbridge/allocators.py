@@ -29,7 +29,7 @@ def keep_memory_flat() -> None:
     """
     import ctypes  # noqa: PLC0415 - only here, and every command that has workers comes by
 
-    is_mine = "MALLOC_ARENA_MAX" not in os.environ
     keep_children_flat()
-    if is_mine and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
+    is_ours = os.environ["MALLOC_ARENA_MAX"] == str(ARENAS)
+    if is_ours and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
         set_option(_M_ARENA_MAX, ARENAS)

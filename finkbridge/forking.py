@@ -19,7 +19,10 @@ PRELOADED = ["finkbridge.worker_process", "finkbridge.task"]
 
 
 def context() -> ForkServerContext:
-    """Return the context of worker processes, whose server begins to load what they need."""
+    """Return the context of worker processes, whose server begins to load what they need.
+
+    What keeps it small is told to it, and to what else is started from here, by the environment.
+    """
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(PRELOADED)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's idle threads cost 20 MB a worker

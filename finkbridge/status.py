@@ -167,10 +167,13 @@ class _Measuring:
         return Status(time.time(), tuple(topics), run, tuple(dict.fromkeys(self._problems)))
 
     def _look(self, names: Sequence[str]) -> Look:
-        known = self._facts.generations
+        known, clusters = self._facts.generations, self._settings.clusters
+        asked = (
+            self._settings.wanted(names) if names and clusters else {c: clusters[c].topics for c in clusters}
+        )
         wanted = {
-            name: names or [*cluster.topics, *(t for c, t in known if c == name)]
-            for name, cluster in self._settings.clusters.items()
+            name: [*asked[name], *(t for c, t in known if c == name and _is_named(t, names))]
+            for name in clusters
         }
         if not names and not known and not any(wanted.values()):
             raise SettingsError(

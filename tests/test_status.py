@@ -15,7 +15,7 @@ from finkbridge.ledger.summary import Gap
 from finkbridge.settings import Settings
 from finkbridge.status import Status, TopicStatus, measure_status
 from tests.support.kafka import Kafka
-from tests.support.lake import RealAlerts, drained, make_settings, real_alerts
+from tests.support.lake import RealAlerts, drained, make_settings, points, real_alerts
 
 HOUR_MS = 3_600_000
 
@@ -204,6 +204,21 @@ def test_topics_of_settings_lake_and_names(kafka: Kafka, real: RealAlerts, lake:
     kafka.delete(known)
     gone = next(t for t in measure_status(settings).topics if t.topic == known)
     assert (gone.is_at_broker, gone.messages, measure_status(settings).problems) == (False, 2, ())
+
+
+@pytest.mark.kafka
+def test_a_name_is_asked_of_the_clusters_that_a_drain_asks(kafka: Kafka, lake: Path) -> None:
+    """Or a cluster that is down would fail a check of what it never had."""
+    topic = kafka.topic("fink_home_ztf")
+    kafka.produce(topic, points(1, 2))
+    clusters = {
+        "ztf": {"servers": kafka.bootstrap, "topics": ["fink_*_ztf*"]},
+        "lsst": {"servers": "127.0.0.1:1", "topics": ["fink_*_lsst"]},
+    }
+    settings = Settings.model_validate({"lake": lake, "clusters": clusters, "broker_timeout_s": 2})
+    status = measure_status(settings, [topic])
+    assert (status.problems, only(status).lag) == ((), 2)
+    assert "cluster lsst" in str(measure_status(settings).problems)
 
 
 @pytest.mark.kafka

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ class App:
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Settings:
         """Load the settings; `overrides` are a command's options by dotted key, None meaning not given."""
         return self.load(overrides).settings
+
+    def may_set(self, key: str) -> bool:
+        """Whether a settings file or a variable speaks of a key: known before settings can be read."""
+        file = Path(self.config or os.environ.get("FINKBRIDGE_CONFIG") or "finkbridge.toml")
+        try:
+            in_file = key.encode() in file.read_bytes()
+        except OSError:
+            in_file = False  # reading the settings tells
+        return in_file or f"FINKBRIDGE_{key.upper()}" in os.environ
 
     def mask(self, text: str) -> str:
         """Return a text without any secret of the loaded settings."""

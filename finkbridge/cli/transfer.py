@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -135,9 +136,10 @@ def command(  # noqa: PLR0913 - one argument an option
     folder = outdir or Path()
     if verbose:
         logging.getLogger("finkbridge").setLevel(logging.INFO)
-    if nconsumers:  # a whole topic is worth its workers, whose modules load while ours do
-        later.call("finkbridge.forking:context")
     workers = None if nconsumers < 0 else nconsumers
+    if workers != 0 and not app.may_set("workers"):  # a whole topic is worth them: they load while we do
+        with suppress(OSError):  # the drain meets it again, and tells
+            later.call("finkbridge.forking:context")
     settings = app.settings(
         {"decode.schema_file": schema, "workers": workers, "broker_timeout_s": maxtimeout}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SUFFIX = ".avro"
@@ -36,8 +36,13 @@ def file_name(alert: Mapping[str, Any], place: str) -> str:
         ``_``; any other character than ``A-Z a-z 0-9 . + -`` is ``%`` with its bytes in hex.
     """
     parts = [safe(part) for part in identity(alert)]
-    if not parts or _is_one_of_several(alert):
+    if not parts or is_one_of_several(alert):
         parts.append(safe_place(place))
+    return name_of(parts)
+
+
+def name_of(parts: Iterable[str]) -> str:
+    """Return the file name that safe parts make, cut where it is too long."""
     name = "_".join(parts)
     if len(name) > LONGEST:
         name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
@@ -57,7 +62,7 @@ def identity(alert: Mapping[str, Any]) -> tuple[str, ...]:
     return (object_of(alert) or "none", str(number))
 
 
-def _is_one_of_several(alert: Mapping[str, Any]) -> bool:
+def is_one_of_several(alert: Mapping[str, Any]) -> bool:
     """Whether others may be of the same object and trigger: its own number says nothing."""
     return is_given(alert.get("triggerId")) and "candid" in alert and not is_given(alert["candid"])
 

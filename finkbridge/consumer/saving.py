@@ -107,24 +107,14 @@ class Saver:
         """
         latest = {alert.name: alert for alert in alerts}
         finals = [self._folder / alert.name for alert in alerts]
-        if not overwrite:
-            _refuse_there(finals)
+        if not overwrite and (there := next((path for path in finals if path.exists()), None)):
+            raise AlertExistsError(f"{there} is there already: name another folder, or say overwrite=True")
         with _saving(self._folder):
             written = list(self._threads.map(self._write, enumerate(latest.values())))
             for aside, name in zip(written, latest, strict=True):
                 aside.replace(self._folder / name)
             _sync_folder(self._folder)
         return finals
-
-    def save_file(self, name: str, data: bytes, *, overwrite: bool) -> Path:
-        """Save a file of which all is there, as `save` does; return its path."""
-        final = self._folder / name
-        if not overwrite:
-            _refuse_there([final])
-        with _saving(self._folder):
-            self._replace(final, data)
-            _sync_folder(self._folder)
-        return final
 
     def set_aside(self, received: Received) -> None:
         """Save a message that cannot be opened as it came: its value, and its key where it has one."""
@@ -160,11 +150,6 @@ class Saver:
             metadata = {"avro.codec": b"null", "avro.schema": schema.text}
             made = self._headers[schema.fingerprint] = encode_header(metadata, sync), sync
         return made
-
-
-def _refuse_there(finals: Sequence[Path]) -> None:
-    if there := next((path for path in finals if path.exists()), None):
-        raise AlertExistsError(f"{there} is there already: name another folder, or say overwrite=True")
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import fastavro
 
+from finkbridge.avro.container import SYNC_BYTES
 from finkbridge.avro.schemas import parse_schema, read_schema
-from finkbridge.consumer.names import SUFFIX, file_name, identity, safe
-from finkbridge.consumer.saving import Saver
-from finkbridge.errors import SaveError, SchemaError
+from finkbridge.consumer.names import file_name, identity, is_one_of_several, name_of, safe
+from finkbridge.disk import name_file, replace_file, sync_folder
+from finkbridge.errors import AlertExistsError, NameTakenError, SaveError, SchemaError
 
 Schema = str | Path | Mapping[str, Any]
 """A schema file (.avsc), or what it says, parsed by fastavro or not."""
@@ -54,13 +58,15 @@ def write_alert(
     ------
     SchemaError
         The alert is not of the schema, or that is none.
+    SettingsError
+        The schema's file cannot be read, or is none.
     SaveError
         The disk refuses, or nothing names the file.
     AlertExistsError
         A file is there, and may not be replaced. It is a `FileExistsError` too.
     """
     data = _container([alert], schema)
-    return _save(path, _name(alert, id1, id2), data, overwrite=overwrite)
+    return _save(Path(path), _name(alert, id1, id2), data, overwrite=overwrite)
 
 
 def write_alerts(
@@ -85,33 +91,74 @@ def write_alerts(
     overwrite
         Whether a file that is there may be replaced.
     """
-    if Path(filename).name != filename:
+    if filename in ("", ".", "..") or "\0" in filename or Path(filename).name != filename:
         raise SaveError(f"{filename!r} is no file name: name the folder as root_path")
-    return _save(root_path, filename, _container(alerts, schema), overwrite=overwrite)
+    return _save(Path(root_path), filename, _container(list(alerts), schema), overwrite=overwrite)
 
 
-def _save(folder: str | Path, name: str, data: bytes, *, overwrite: bool) -> Path:
-    with Saver(Path(folder)) as saver:
-        return saver.save_file(name, data, overwrite=overwrite)
+def _save(folder: Path, name: str, data: bytes, *, overwrite: bool) -> Path:
+    """Write a file aside, and give it its name when it is on disk."""
+    final = folder / name
+    try:
+        if final.exists() and not overwrite:
+            raise _there(final)
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=".finkbridge-", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(descriptor, 0o666 & ~_umask())
+                os.fsync(descriptor)
+            _name_it(Path(aside), final, overwrite=overwrite)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    except NameTakenError:
+        raise _there(final) from None
+    except AlertExistsError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SaveError(f"{final} cannot be written: {reason}: make room or give access") from None
+    return final
+
+
+def _name_it(aside: Path, final: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        replace_file(aside, final)
+    else:
+        name_file(aside, final)
+        sync_folder(final.parent)
+
+
+def _there(final: Path) -> AlertExistsError:
+    return AlertExistsError(f"{final} is there already: name another folder, or say overwrite=True")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _name(alert: Mapping[str, Any], id1: str | None, id2: str | None) -> str:
     fields = [field for field in (id1, id2) if field]
-    if missing := [field for field in fields if field not in alert]:
-        raise SaveError(f"the alert has no field {missing[0]}, which is to name its file")
+    if missing := [field for field in fields if alert.get(field) is None]:
+        raise SaveError(f"the alert has no {missing[0]}, which is to name its file")
     if fields:
-        return "_".join(safe(str(alert[field])) for field in fields) + SUFFIX
-    if not identity(alert):
+        return name_of(safe(str(alert[field])) for field in fields)
+    if not identity(alert) or is_one_of_several(alert):
         raise SaveError("nothing in the alert names its file: say id1, and id2 where it needs two fields")
     return file_name(alert, "")
 
 
-def _container(alerts: Iterable[Mapping[str, Any]], schema: Schema) -> bytes:
-    """Return the bytes of a container file."""
-    parsed = parse_schema(_text(schema)).parsed
+def _container(alerts: Sequence[Mapping[str, Any]], schema: Schema) -> bytes:
+    """Return the bytes of a container file: the same for the same alerts."""
+    written = parse_schema(_text(schema))
     stream = io.BytesIO()
+    marker = sha256(written.text).digest()[:SYNC_BYTES]
     try:
-        fastavro.writer(stream, parsed, alerts)
+        fastavro.writer(stream, written.parsed, alerts, sync_marker=marker)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise SchemaError(f"an alert is not of the schema: {str(error) or type(error).__name__}") from None
     return stream.getvalue()

@@ -27,7 +27,7 @@ _STALE = "nights_stale"
 _SEARCHED = "searched "
 """How keys in ``meta`` begin, before cluster and pattern as JSON: when that was, Unix milliseconds UTC."""
 
-_GONE = "gone "
+GONE = "gone "
 """How keys in ``meta`` begin, before a generation that no look has seen: when it was noticed that it is gone,
 Unix milliseconds UTC."""
 
@@ -78,7 +78,7 @@ def note_gone(connection: Connection, generations: Collection[int], at: float) -
     is_new = bool(connection.execute(unknown.values(gone_at=at)).rowcount)
     looked = frozenset(connection.scalars(select(x.generation_id).where(x.generation_id.in_(generations))))
     for generation in frozenset(generations) - looked - gone_unseen(connection).keys():
-        rows.note_fact(connection, f"{_GONE}{generation}", math.ceil(at * 1000))
+        rows.note_fact(connection, f"{GONE}{generation}", math.ceil(at * 1000))
         is_new = True
     if is_new:
         _set_stale(connection, 1)
@@ -114,9 +114,9 @@ def gone(connection: Connection) -> frozenset[int]:
 def gone_unseen(connection: Connection) -> dict[int, float]:
     """Return when it was noticed that topics are gone which no look has seen; Unix seconds UTC."""
     m = s.meta.c
-    facts = connection.execute(select(m.key, m.value).where(m.key.startswith(_GONE, autoescape=True)))
+    facts = connection.execute(select(m.key, m.value).where(m.key.startswith(GONE, autoescape=True)))
     looked = frozenset(connection.scalars(select(s.looks.c.generation_id).distinct()))  # it was there again
-    found = {int(fact.key.removeprefix(_GONE)): fact.value / 1000 for fact in facts}
+    found = {int(fact.key.removeprefix(GONE)): fact.value / 1000 for fact in facts}
     return {generation: at for generation, at in found.items() if generation not in looked}
 
 

@@ -107,7 +107,7 @@ def requeue(settings: Settings, selection: Selection, schema: bytes | None = Non
         selection = replace(selection, state=NOT_LANDED)
     with holding(settings) as bridge:
         if selection.named:
-            q.find(bridge.coordinator.ledger, selection)
+            q.refuse_ambiguous(q.find(bridge.coordinator.ledger, selection), selection)
         segments = q.segments(bridge.coordinator.ledger, selection)
         report = _send_all(bridge, selection, schema, segments) if segments else RequeueReport()
         report.problems += bridge.publish()

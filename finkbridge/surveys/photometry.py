@@ -1,7 +1,7 @@
 """Magnitudes and fluxes: AB magnitudes and nanojansky, signed where the source faded against its template.
 
-All functions take and give float64 arrays; NaN means missing and stays NaN, and so does what has no value
-(the magnitude of a zero flux).
+All functions take and give float64 arrays; NaN means missing and stays NaN. The magnitude of a zero flux is
+infinite.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ def open_transfer(
     output.make_state(request.state_folder, request.outdir)
     with open_as(TransferBridge, settings, list(exports)) as bridge:
         bridge.exports = exports
+        bridge.is_lasting = True  # nothing is published, and more may come: its workers wait
         _remember(settings.lake, request)
         yield bridge
 

@@ -14,7 +14,7 @@ from finkbridge import parquet
 from finkbridge.avro.schemas import fingerprint_of, parse_schema
 from finkbridge.avro.unfold import columns_of
 from finkbridge.errors import SchemaError
-from finkbridge.ledger import kafka_times
+from finkbridge.ledger import kafka_times, seen
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.coverage import Counts
 from finkbridge.values import STATES
@@ -65,7 +65,7 @@ def _commits(connection: Connection) -> _Findings:
             "merge": files and not (segments or gaps or settled),
             "requeue": files and settled and not (segments or gaps),
             "rebuild": not (segments or gaps or settled),
-            "accept": settled and not (segments or gaps or files),
+            "accept": not (segments or gaps or files),  # what it accepted may have landed since
         }
         if not good.get(row.kind, False):
             yield _found(f"commit {row.number}", f"is of the kind {row.kind!r}, and that is not what it did")
@@ -267,8 +267,10 @@ def _facts(connection: Connection) -> _Findings:
     least = defaultdict(int, version=s.VERSION)
     facts = connection.execute(select(s.meta)).all()
     names = {row.key for row in facts}
+    gone = {f"{seen.GONE}{generation}" for generation in connection.scalars(select(s.generations.c.id))}
     for row in facts:
-        if not _is_known(row.key) or not least[row.key] <= row.value <= most[row.key]:
+        is_known = row.key in gone or _is_known(row.key)
+        if not is_known or not least[row.key] <= row.value <= most[row.key]:
             yield _found(f"fact {row.key!r}", f"is {row.value}, which it cannot be")
     yield from _missing(("version", "epoch", "published"), names, "fact")
     yield from _missing(("plan", "commit"), connection.scalars(select(s.numbers.c.name)), "number of")

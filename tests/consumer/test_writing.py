@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import fastavro
 import pytest
 
 import finkbridge
+from finkbridge.consumer import writing
 from finkbridge.errors import AlertExistsError, SaveError, SchemaError
 from tests.consumer.samples import simulated, values_of
 from tests.support.lake import same
@@ -52,8 +54,9 @@ def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
     written = finkbridge.write_alert({**ALERT, "objectId": "../../x"}, SCHEMA, tmp_path / "db", "objectId")
     assert written.parent == tmp_path / "db"
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
-    with pytest.raises(SaveError, match="is no file name"):
-        finkbridge.write_alerts([ALERT], SCHEMA, tmp_path, "../out.avro")
+    for bad in ("../out.avro", "", "..", "a\0b", "sub/x.avro"):
+        with pytest.raises(SaveError, match="is no file name"):
+            finkbridge.write_alerts([ALERT], SCHEMA, tmp_path, bad, overwrite=True)
 
 
 def test_what_is_there_stays_unless_it_may_go(tmp_path: Path) -> None:
@@ -66,6 +69,36 @@ def test_what_is_there_stays_unless_it_may_go(tmp_path: Path) -> None:
     assert values_of(first) == [ALERT]
     finkbridge.write_alert(other, SCHEMA, tmp_path, "objectId", overwrite=True)
     assert values_of(first) == [other]
+
+
+def test_one_of_several_alerts_of_a_trigger_has_no_name_of_its_own(tmp_path: Path) -> None:
+    fields = [*SCHEMA["fields"], {"name": "triggerId", "type": "string"}]
+    alert = {"objectId": "Z", "triggerId": "bn", "candid": 0}
+    with pytest.raises(SaveError, match="say id1"):
+        finkbridge.write_alert(alert, {**SCHEMA, "fields": fields}, tmp_path)
+
+
+def test_the_same_alert_gives_the_same_file_and_long_names_are_cut(tmp_path: Path) -> None:
+    alert = {**ALERT, "objectId": "x" * 400}
+    files = [finkbridge.write_alert(alert, SCHEMA, tmp_path / name, "objectId") for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(files[0].name) < 250
+    assert files[0].stat().st_mode & 0o777 == 0o666 & ~writing._umask()
+
+
+def test_an_error_of_the_callers_own_is_the_callers(tmp_path: Path) -> None:
+    def alerts() -> Iterator[dict[str, Any]]:
+        yield ALERT
+        raise ValueError("no database")
+
+    with pytest.raises(ValueError, match="no database"):
+        finkbridge.write_alerts(alerts(), SCHEMA, tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "db").write_text("")
+    with pytest.raises(SaveError, match=r"db/ZTF26a_7\.avro cannot be written: "):
+        finkbridge.write_alert(ALERT, SCHEMA, tmp_path / "db")
 
 
 def test_many_alerts_are_one_file(tmp_path: Path) -> None:
@@ -98,7 +131,7 @@ def test_what_cannot_be_is_one_line(
 
 
 def test_a_field_that_is_not_there_names_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SaveError, match="no field trigger"):
+    with pytest.raises(SaveError, match="no trigger, which"):
         finkbridge.write_alert(ALERT, SCHEMA, tmp_path, "trigger")
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from finkbridge import quarantine, rebuild
+from finkbridge.drain import drain
+from finkbridge.ledger import Ledger, seen
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.coverage import read_coverage
 from finkbridge.ledger.quarantined import Selection
 from finkbridge.settings import Settings
 from tests.support.dying import killed_at
@@ -57,6 +60,23 @@ def test_drain_goes_on_after_the_ledger_was_made_again(kafka: Kafka, settings: S
     assert quarantine.requeue(settings, Selection(), POINT_KEY).landed == 2
     assert offsets(lake) == [*((1, 0, o) for o in range(6)), *((1, 1, o) for o in range(8))]
     assert_verified(lake, prune=True)
+
+
+def test_a_topic_that_went_before_the_ledger_was_made_again(kafka: Kafka, settings: Settings) -> None:
+    """Nobody can tell any more what it had got: a reason that can be true, and a ledger that is sound."""
+    (generation,) = ledger_rows(settings.lake, s.generations)
+    for path in settings.lake.glob("ledger.db*"):
+        path.unlink()
+    assert rebuild.rebuild_ledger(settings).problems == []
+    kafka.delete(generation.topic)
+    drain(settings)
+    with Ledger(settings.lake) as ledger:
+        with ledger.reading() as connection:
+            assert len(seen.gone(connection)) == 1
+        reaches = read_coverage(ledger).reaches
+    assert len(reaches) == 2
+    assert all(reach.ended_at for reach in reaches)
+    assert_verified(settings.lake, prune=True)
 
 
 def run(settings: Settings, what: str) -> None:
