@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import fastavro
 
@@ -103,16 +103,15 @@ def _save(folder: Path, name: str, data: bytes, *, overwrite: bool) -> Path:
         if final.exists() and not overwrite:
             raise _there(final)
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(prefix=".finkbridge-", dir=folder)
+        aside = folder / f".finkbridge-{uuid4().hex}"
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with aside.open("xb") as file:
                 file.write(data)
                 file.flush()
-                os.fchmod(descriptor, 0o666 & ~_umask())
-                os.fsync(descriptor)
-            _name_it(Path(aside), final, overwrite=overwrite)
+                os.fsync(file.fileno())
+            _name_it(aside, final, overwrite=overwrite)
         finally:
-            Path(aside).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
     except NameTakenError:
         raise _there(final) from None
     except AlertExistsError:
@@ -133,12 +132,6 @@ def _name_it(aside: Path, final: Path, *, overwrite: bool) -> None:
 
 def _there(final: Path) -> AlertExistsError:
     return AlertExistsError(f"{final} is there already: name another folder, or say overwrite=True")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _name(alert: Mapping[str, Any], id1: str | None, id2: str | None) -> str:

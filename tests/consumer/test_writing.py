@@ -12,7 +12,6 @@ import fastavro
 import pytest
 
 import finkbridge
-from finkbridge.consumer import writing
 from finkbridge.errors import AlertExistsError, SaveError, SchemaError
 from tests.consumer.samples import simulated, values_of
 from tests.support.lake import same
@@ -83,7 +82,9 @@ def test_the_same_alert_gives_the_same_file_and_long_names_are_cut(tmp_path: Pat
     files = [finkbridge.write_alert(alert, SCHEMA, tmp_path / name, "objectId") for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(files[0].name) < 250
-    assert files[0].stat().st_mode & 0o777 == 0o666 & ~writing._umask()
+    (tmp_path / "plain").write_bytes(b"")
+    assert files[0].stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [files[0].name]
 
 
 def test_an_error_of_the_callers_own_is_the_callers(tmp_path: Path) -> None:
