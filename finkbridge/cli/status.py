@@ -59,8 +59,10 @@ def command(
         _print(status, partitions=partitions)
     for problem in status.problems:
         click.echo(f"finkbridge: problem: {app.line(problem)}", err=True)
+    several = len({topic.cluster for topic in status.topics}) > 1
     for topic in expiring:
-        click.echo(f"finkbridge: warning: {warning(topic, status.at)}", err=True)
+        where = f"{topic.cluster}: " if several else ""
+        click.echo(f"finkbridge: warning: {where}{warning(topic, status.at)}", err=True)
     context.exit(3 if check and expiring else int(bool(status.problems)))
 
 
