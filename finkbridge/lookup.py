@@ -13,8 +13,7 @@ import duckdb
 
 from finkbridge import catalog, layout
 from finkbridge.avro.archive import read_value
-from finkbridge.avro.container import read_header, unwrap
-from finkbridge.avro.resolve import Framing
+from finkbridge.avro.resolve import datum_of
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.single import decode_checked
 from finkbridge.errors import DecodeError, SettingsError
@@ -169,7 +168,7 @@ class Lookup:
 
 
 def read_raw(lake: Path, archive_file: str, position: int, length: int) -> Raw:
-    """Read one message of the archive: its datum, unwrapped where the value is itself a container file.
+    """Read one message of the archive: its datum, without what the value has around it.
 
     Raises
     ------
@@ -179,9 +178,9 @@ def read_raw(lake: Path, archive_file: str, position: int, length: int) -> Raw:
     try:
         layout.DataPath.parse(archive_file)
         text, framing, value = read_value(lake / archive_file, position, length)
+        datum = datum_of(value, framing)
     except (OSError, ValueError) as error:
         raise DecodeError(f"{archive_file}: it cannot be read ({error}): finkbridge verify") from None
-    datum = value if framing is Framing.BARE else unwrap(value, read_header(value))
     return Raw(_schema(text), datum)
 
 

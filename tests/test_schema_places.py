@@ -10,6 +10,8 @@ import pytest
 from finkbridge import quarantine
 from finkbridge.drain import drain
 from finkbridge.ledger.quarantined import Selection
+from finkbridge.lookup import read_raw
+from finkbridge.reader import AlertReader
 from finkbridge.rebuild import rebuild
 from finkbridge.settings import Settings
 from finkbridge.verify import Options, verify
@@ -48,6 +50,11 @@ def test_rubins_own_format_lands_is_verified_and_rebuilt(kafka: Kafka, tmp_path:
     assert sql(lake, rows) == [(1.5,), (2.5,), (3.5,)]
     report = verify(lake, None, Options(deep=True))
     assert not report.findings
+    (archive,) = lake.glob("archive/**/*.avro")
+    places = sql(lake, "SELECT archive_file, archive_pos, archive_len FROM deliveries ORDER BY kafka_offset")
+    assert [read_raw(lake, *place).record()["x"] for place in places] == [1.5, 2.5, 3.5]
+    assert [alert["x"] for alert in AlertReader(archive).to_list()] == [1.5, 2.5, 3.5]
+    assert AlertReader(archive).to_polars()["x"].to_list() == [1.5, 2.5, 3.5]
     rebuild(settings)  # the archive has the schema: no registry is needed
     assert sql(lake, rows) == [(1.5,), (2.5,), (3.5,)]
 

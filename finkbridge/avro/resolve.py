@@ -274,9 +274,7 @@ class SchemaResolver:
         if _is_json(key):
             return ""
         if key is not None and is_version_key(key):
-            return (
-                f"; the key {key.decode()} names one: put its file in a folder and set decode.schema_folder"
-            )
+            return f"; the key {key.decode()} names one: {self._folder_hint(key)}"
         if (number := _number_of(value)) is None:
             return ""
         if number in self._unknown:
@@ -284,6 +282,11 @@ class SchemaResolver:
         if self._registry is not None:
             return f"; the registry was not asked for the id {number}, after many that it does not have"
         return f"; a schema registry may have it (id {number}): set clusters.<name>.schema_registry"
+
+    def _folder_hint(self, key: bytes) -> str:
+        if self._versions is None:
+            return "put its file in a folder and set decode.schema_folder"
+        return f"no *_{key.decode()}.avsc in decode.schema_folder fits"
 
     def _is_final(self, key: bytes | None) -> bool:
         return _is_json(key) or (self._versions is None and self._registry is None)

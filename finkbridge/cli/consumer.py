@@ -52,7 +52,15 @@ FORMATS = click.Choice(["table", "line", "json"])
     metavar="S",
     help="Tell when no alert came for so many seconds. [default: as registered, else 10]",
 )
-@click.option("--format", "style", type=FORMATS, default="table", show_default=True, help="Of what is shown.")
+@click.option(
+    "-format",
+    "--format",
+    "style",
+    type=FORMATS,
+    default="table",
+    show_default=True,
+    help="Of what is shown.",
+)
 @click.option("--cutouts", is_flag=True, help="With --format json: the images too, in Base64.")
 @click.option(
     "--skip_bad", "--skip-bad", is_flag=True, help="Leave alerts aside that cannot be decoded, and go on."

@@ -42,7 +42,7 @@ def write_alert(
     schema
         Avro schema of the alert: a file, or its content.
     path
-        Folder of the file, made where it is not there.
+        Folder of the file, made where it is not there, which fink-client does not do.
     id1, id2
         Fields that name the file, ``<id1>_<id2>.avro``; none: it is named as `AlertConsumer.poll_and_write`
         does, ``<objectId>_<candid>.avro`` for ZTF.
@@ -160,5 +160,7 @@ def _container(alerts: Sequence[Mapping[str, Any]], schema: Schema) -> bytes:
 def _text(schema: Schema) -> bytes:
     if isinstance(schema, str | Path):
         return read_schema(Path(schema))
+    if not isinstance(schema, Mapping):
+        raise SchemaError(f"{schema!r} is no schema: give its file, or what that says")
     plain = {name: value for name, value in schema.items() if name not in FASTAVROS_OWN}
     return json.dumps(plain).encode()

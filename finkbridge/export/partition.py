@@ -25,7 +25,7 @@ LONGEST = 200
 """Characters of a value in a folder's name: file systems allow 255 bytes for the whole of it."""
 
 _ZTF_TIMES = ("candidate.jd", "jd")
-_LSST_TIMES = ("diaSource.midpointMjdTai", "midpointMjdTai")
+_LSST_TIMES = ("diaSource.midpointMjdTai", "midpointMjdTai", "diaSource.midPointTai")  # ELAsTiCC's, the last
 
 
 def why_not(schema: pa.Schema, by: str) -> str:

@@ -7,7 +7,7 @@ where one ends.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,8 @@ from finkbridge.avro.container import (
     Header,
     read_header,
     read_long,
-    unwrap,
 )
-from finkbridge.avro.resolve import Framing
+from finkbridge.avro.resolve import Framing, datum_of
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.errors import SchemaError
 from finkbridge.reader.files import CutError, FileError, opened
@@ -94,7 +93,7 @@ class AlertFile:
             raise FileError(f"its header is damaged: {error}") from None
         metadata = self._header.metadata
         self._data = data
-        self._wrapped = metadata.get(FRAMING) == Framing.CONTAINER.encode()
+        self._framing = _framing(metadata)
         self._schemas = schemas
         text = metadata.get(SCHEMA) or metadata.get("avro.schema")
         if text is None:
@@ -111,7 +110,7 @@ class AlertFile:
         """
         trusted = is_bounded(self.schema)
         for count, block in self._blocks():
-            if trusted and not self._wrapped:
+            if trusted and self._framing is Framing.BARE:
                 yield from _decoded(block, count, self.schema)
             else:  # fastavro must not see what it cannot end, and knows no values inside of values
                 for datum in self._split(count, block):
@@ -123,14 +122,14 @@ class AlertFile:
             yield from self._split(count, block)
 
     def _split(self, count: int, block: bytes) -> Iterator[bytes]:
-        if not self._wrapped:
+        if self._framing is Framing.BARE:
             yield from later.call("finkbridge.reader.split:split", self.schema, block, count)
             return
         bytes_, end = read_long(block, 0)
         try:
-            datum = unwrap(block[end : end + bytes_], read_header(block[end : end + bytes_]))
+            datum = datum_of(block[end : end + bytes_], self._framing)
         except ValueError as error:
-            raise FileError(f"the container file in its block: {error}") from None
+            raise FileError(f"the {self._framing} value in its block: {error}") from None
         yield from later.call("finkbridge.reader.split:split", self.schema, datum, 1)
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
@@ -146,6 +145,14 @@ class AlertFile:
                 raise FileError(f"a block of {count:,} records in {len(block):,} bytes at byte {at}")
             yield count, block
             at = end + SYNC_BYTES
+
+
+def _framing(metadata: Mapping[str, bytes]) -> Framing:
+    """Return what values have around their datum: nothing, but in an archive of ours that says so."""
+    try:
+        return Framing(metadata.get(FRAMING, b"bare").decode())
+    except ValueError:
+        raise FileError("its header says of its values what this finkbridge does not know") from None
 
 
 def records_of(path: Path, schemas: Schemas) -> Iterator[dict[str, Any]]:

@@ -75,6 +75,7 @@ def republish(
             broker.topics()  # tells of a cluster that is not there, where a transaction only waits
             producer = stack.enter_context(ResumableProducer(request.cluster, cluster, job))
             create_topic(cluster, request.target, max(index.partitions()) + 1, TARGET)
+            _refuse_to_expire(broker, request.target, index.frame)
             sender = Sender(producer, request.target, _begin(broker, producer, request, index))
             report.before = sender.total
             for done in sender.send(
@@ -89,6 +90,18 @@ def republish(
 
 def _nobody(_done: int, _of: int) -> None:
     """Watch nothing."""
+
+
+def _refuse_to_expire(broker: Broker, target: str, frame: pl.DataFrame) -> None:
+    """Raise SettingsError where a topic that was there would lose by their age what it is about to get."""
+    kept_ms, oldest_ms = broker.retention_ms([target])[target], frame["timestamp_ms"].min()
+    if kept_ms is None or kept_ms < 0 or not isinstance(oldest_ms, int):
+        return
+    if oldest_ms + kept_ms < time.time() * 1000:
+        raise SettingsError(
+            f"{target} keeps messages for {kept_ms / 86_400_000:,.1f} days, and some of these are older: the "
+            "broker would delete them. Choose a new topic, which keeps all of them, or set retention.ms to -1"
+        )
 
 
 def _begin(

@@ -50,8 +50,6 @@ class Request:
                 f"{self.topic!r} is no transfer's name, which begins with {', '.join(PREFIXES)}: it is on "
                 "the page of your job, under 'Get your data'; finkbridge drain takes any topic"
             )
-        if self.partition in CLASSES and self.cluster == "lsst":
-            raise SettingsError(f"LSST's alerts have no {self.partition}: choose time, or no partitions")
         if self.outdir is None and (self.format != "parquet" or self.partition):
             raise SettingsError(
                 "a lake has its own formats and partitions: leave -outformat, -partitionby out"

@@ -119,6 +119,8 @@ def test_many_alerts_are_one_file(tmp_path: Path) -> None:
         ({"objectId": "a", "candid": 2**70}, SCHEMA, SchemaError, "not of the schema"),
         (ALERT, {"type": "no such"}, SchemaError, "no such"),
         (ALERT, {}, SchemaError, "type"),
+        (ALERT, None, SchemaError, "None is no schema"),
+        (ALERT, b"{}", SchemaError, "is no schema"),
         ({**ALERT, "objectId": ""}, SCHEMA, SaveError, "say id1"),
     ],
 )

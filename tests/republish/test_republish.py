@@ -16,7 +16,7 @@ import pytest
 
 from finkbridge.broker import Broker
 from finkbridge.broker.resumable import ResumableProducer
-from finkbridge.errors import UnreachableError
+from finkbridge.errors import SettingsError, UnreachableError
 from finkbridge.ledger.adopt import open_known
 from finkbridge.republish.index import Index
 from finkbridge.republish.request import Pace, Request, Selection
@@ -101,6 +101,14 @@ def test_all_of_a_topic_byte_for_byte(kafka: Kafka, topic: str, settings: Settin
     again = republish(settings, request_of(topic, target))
     assert (again.succeeded, again.before, again.sent, again.hash) == (True, 34, 0, report.hash)
     assert len(read(kafka, target)) == 34
+
+
+def test_a_topic_that_would_delete_them_is_refused(kafka: Kafka, topic: str, settings: Settings) -> None:
+    """It was proved that they are there, and the broker deleted all of them minutes later."""
+    week = kafka.topic("replay", config={"retention.ms": str(7 * 86_400_000)})
+    with pytest.raises(SettingsError, match=r"keeps messages for 7\.0 days, and some of these"):
+        republish(settings, request_of(topic, week))
+    assert read(kafka, week) == []
 
 
 @pytest.mark.parametrize("rate", [None, 1e6])
@@ -226,7 +234,7 @@ def test_killed_and_run_again(
 def test_a_target_that_holds_other_messages_is_refused(
     command: Command, kafka: Kafka, topic: str, settings: Settings
 ) -> None:
-    other = kafka.topic("replay", 2)
+    other = kafka.topic("replay", 2, KEPT)
     kafka.produce(other, points(1))
     words = ["republish", topic, "--to", other, "--servers", kafka.bootstrap, "--lake", str(settings.lake)]
     assert "holds 1 offsets that are not of this work" in command.run(*words, code=2).stderr
@@ -245,7 +253,7 @@ def test_others_who_write_to_the_target_are_noticed(
 
 
 def test_a_target_that_sets_its_own_times_is_noticed(kafka: Kafka, topic: str, settings: Settings) -> None:
-    other = kafka.topic("replay", 2, {"message.timestamp.type": "LogAppendTime"})
+    other = kafka.topic("replay", 2, KEPT | {"message.timestamp.type": "LogAppendTime"})
     report = republish(settings, request_of(topic, other))
     assert "differs from the archive" in report.problems[0]
 

@@ -215,7 +215,6 @@ def test_messages_that_come_meanwhile_come_too(
         (["-topic", "ftransfer_x"], 2, "name it with -survey"),
         (["-topic", "ftransfer_x", "-survey", "desi"], 2, "no cluster 'desi'"),
         (["-topic", "ftransfer_ztf_nowhere"], 1, "ftransfer_ztf_nowhere"),
-        (["-topic", "ftransfer_lsst_x", "-partitionby", "finkclass"], 2, "have no finkclass"),
     ],
 )
 def test_what_cannot_be_had_leaves_nothing(
