@@ -54,7 +54,7 @@ CONFIG_VARIABLE = "FINKBRIDGE_CONFIG"
 
 COORDINATOR_BYTES = 200_000_000
 """Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
-all processes together peak at 723 MiB (ZTF) and 852 MiB (LSST), see docs/performance.md.
+all processes together peak at 574 MiB (ZTF) and 757 MiB (LSST), see docs/performance.md.
 """
 
 WORKER_BYTES = 100_000_000
