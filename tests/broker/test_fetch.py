@@ -323,10 +323,14 @@ def test_frozen_broker_times_out_and_thawed_goes_on(own_kafka: Kafka) -> None:
             count += sum(len(batch) for batch in batches)
         assert count < 1000
         assert time.monotonic() - started < 6
-        with pytest.raises(BrokerTimeoutError):
+        silent = (
+            BrokerTimeoutError,
+            UnreachableError,
+        )  # the latter once librdkafka has given the connection up
+        with pytest.raises(silent):
             broker.topics()
         for ask in (broker.topic_ids, broker.watermarks, broker.retention_ms):
-            with pytest.raises(BrokerTimeoutError):
+            with pytest.raises(silent):
                 ask([topic])
         started = time.monotonic()
         assert not broker.tell_group({(topic, 0): 1})
