@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from finkbridge.config_file import CONFIG_FILE, CONFIG_VARIABLE, config_file
 from finkbridge.credentials import read_credentials
 from finkbridge.errors import SettingsError
 from finkbridge.layers import Layer, close_matches, explain, merge, read_environment, read_options, read_toml
@@ -48,9 +49,6 @@ from finkbridge.setting_types import (
     Start,
     Url,
 )
-
-CONFIG_FILE = "finkbridge.toml"
-CONFIG_VARIABLE = "FINKBRIDGE_CONFIG"
 
 COORDINATOR_BYTES = 200_000_000
 """Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
@@ -380,7 +378,7 @@ def load_settings(
         A file that cannot be read, an unknown key, or a value that is not valid.
     """
     home = environ.get("HOME") or environ.get("USERPROFILE")
-    file = _config_file(config, environ)
+    file = config_file(config, environ)
     layers = [
         read_toml(file) if file else Layer(),
         read_environment(environ, ignore={CONFIG_VARIABLE}),
@@ -396,7 +394,7 @@ def load_settings(
 def credentials_folder(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of fink-client's credential files, whatever state they and other settings are in."""
     home = environ.get("HOME") or environ.get("USERPROFILE")
-    file = _config_file(config, environ)
+    file = config_file(config, environ)
     layers = [read_toml(file) if file else Layer(), read_environment(environ, ignore={CONFIG_VARIABLE})]
     return _validate(merge(layers).only("credentials"), home).credentials
 
@@ -418,13 +416,6 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
 def _registry_passwords(settings: Settings) -> list[str]:
     found = (cluster.schema_registry_auth for cluster in settings.clusters.values())
     return [secret.get_secret_value() for secret in found if secret is not None]
-
-
-def _config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    named = config or environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
 
 
 def _validate(layer: Layer, home: str | None) -> Settings:

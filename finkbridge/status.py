@@ -15,12 +15,13 @@ from fnmatch import fnmatchcase
 from finkbridge import backlog
 from finkbridge.backlog import Look, Start, TopicAtBroker
 from finkbridge.broker import Broker
+from finkbridge.config_file import CONFIG_FILE
 from finkbridge.errors import BrokerError, SettingsError
 from finkbridge.lag import ledger_if_any
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.ledger.summary import NO_FACTS, Gap, Key, RunStatus, newest_run, read_facts
-from finkbridge.settings import CONFIG_FILE, Settings
+from finkbridge.settings import Settings
 
 FOR_EVER = -1
 """Kafka's retention of topics whose messages never expire."""

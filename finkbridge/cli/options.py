@@ -52,9 +52,9 @@ class App:
 
     def may_set(self, key: str) -> bool:
         """Whether a settings file or a variable speaks of a key: known before settings can be read."""
-        file = Path(self.config or os.environ.get("FINKBRIDGE_CONFIG") or "finkbridge.toml")
+        file = later.call("finkbridge.config_file:config_file", self.config, os.environ)
         try:
-            in_file = key.encode() in file.read_bytes()
+            in_file = file is not None and key.encode() in file.read_bytes()
         except OSError:
             in_file = False  # reading the settings tells
         return in_file or f"FINKBRIDGE_{key.upper()}" in os.environ

@@ -73,6 +73,8 @@ def note_gone(connection: Connection, generations: Collection[int], at: float) -
 
     Where no look is known, as in a ledger that was rebuilt, that is a fact of its own.
     """
+    if not generations:
+        return
     x = s.looks.c
     unknown = update(s.looks).where(x.generation_id.in_(generations), x.gone_at.is_(None))
     is_new = bool(connection.execute(unknown.values(gone_at=at)).rowcount)
@@ -115,9 +117,12 @@ def gone_unseen(connection: Connection) -> dict[int, float]:
     """Return when it was noticed that topics are gone which no look has seen; Unix seconds UTC."""
     m = s.meta.c
     facts = connection.execute(select(m.key, m.value).where(m.key.startswith(GONE, autoescape=True)))
-    looked = frozenset(connection.scalars(select(s.looks.c.generation_id).distinct()))  # it was there again
     found = {int(fact.key.removeprefix(GONE)): fact.value / 1000 for fact in facts}
-    return {generation: at for generation, at in found.items() if generation not in looked}
+    if not found:
+        return {}
+    x = s.looks.c.generation_id
+    back = frozenset(connection.scalars(select(x).where(x.in_(found))))  # it was only hidden
+    return {generation: at for generation, at in found.items() if generation not in back}
 
 
 def ends(connection: Connection, generation_id: int) -> dict[int, int]:

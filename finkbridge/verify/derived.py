@@ -46,6 +46,7 @@ def _commits(connection: Connection) -> _Findings:
     count, newest = connection.execute(select(func.count(), func.max(c.number))).one()
     if not count == (newest or 0) == last:
         yield _found("commits", f"are {count}, the newest is {newest}, and the last number given is {last}")
+    requeued = connection.scalar(select(func.max(c.number)).where(c.kind == "requeue")) or 0
     epoch = 1
     columns = (s.segments.c.commit, s.gaps.c.commit, s.files.c.added, s.quarantine.c.settled)
     did = [select(column.label("n")).distinct().subquery() for column in columns]
@@ -65,7 +66,8 @@ def _commits(connection: Connection) -> _Findings:
             "merge": files and not (segments or gaps or settled),
             "requeue": files and settled and not (segments or gaps),
             "rebuild": not (segments or gaps or settled),
-            "accept": not (segments or gaps or files),  # what it accepted may have landed since
+            # what it accepted may have landed since
+            "accept": (settled or row.number < requeued) and not (segments or gaps or files),
         }
         if not good.get(row.kind, False):
             yield _found(f"commit {row.number}", f"is of the kind {row.kind!r}, and that is not what it did")

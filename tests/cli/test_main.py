@@ -372,3 +372,35 @@ def test_workers_do_not_load_the_command_line(tmp_path: Path) -> None:
 def test_what_is_no_number_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(list(words)) == 2
     assert "is not a finite number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environ", "content", "may"),
+    [
+        ({}, None, False),
+        ({}, "[clusters.ztf]\nservers = 'a:1'\n", False),
+        ({}, "workers = 0\n", True),
+        ({"FINKBRIDGE_WORKERS": "0"}, None, True),
+    ],
+)
+def test_whether_a_key_is_spoken_of_is_known_before_settings_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    content: str | None,
+    *,
+    may: bool,
+) -> None:
+    """A transfer starts its server of workers by it: never where `workers = 0` may be set."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("FINKBRIDGE_WORKERS", "FINKBRIDGE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    if content is not None:
+        Path("finkbridge.toml").write_text(content)
+    assert App().may_set("workers") is may
+    if content is not None:
+        Path("finkbridge.toml").rename("other.toml")
+        assert App(config=Path("other.toml")).may_set("workers") is may
+        assert not App().may_set("workers")

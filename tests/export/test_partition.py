@@ -17,6 +17,8 @@ def test_nights_by_the_rule_of_each_survey() -> None:
     nowhere = f"year={HIVE}/month={HIVE}/day={HIVE}"
     assert folders == [nowhere, "year=2026/month=03/day=23"]
     mjd = pa.table({"diaSource": [{"midpointMjdTai": 61122.49}, {"midpointMjdTai": 61122.51}]})
+    elasticc = pa.table({"diaSource": [{"midPointTai": 61122.49}, {"midPointTai": 61122.51}]})
+    assert partition.folders_of(elasticc, "time")[1] == partition.folders_of(mjd, "time")[1]
     assert partition.folders_of(mjd, "time")[1] == ["year=2026/month=03/day=22", "year=2026/month=03/day=23"]
 
 
@@ -39,6 +41,7 @@ def test_a_column_that_is_the_only_one_stays_in_the_files() -> None:
     [
         ({"jd": pa.float64()}, "time", ""),
         ({"jd": pa.string()}, "time", "no observation time"),
+        ({"diaSource": pa.struct([("midPointTai", pa.float64())])}, "time", ""),
         ({"candidate": pa.struct([("x", pa.int32())])}, "time", "no observation time"),
         ({"finkclass": pa.string()}, "finkclass", ""),
         ({"classId": pa.int64()}, "classId", ""),

@@ -225,6 +225,24 @@ def test_what_cannot_be_had_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_class_that_the_alerts_lack_is_refused_and_leaves_nothing(
+    command: Command, lsst_topic: str, tmp_path: Path
+) -> None:
+    words = [
+        "transfer",
+        "-topic",
+        lsst_topic,
+        "-survey",
+        "lsst",
+        "-outdir",
+        "out",
+        "-partitionby",
+        "finkclass",
+    ]
+    assert "they have no finkclass" in command.run(*words, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_schema_or_no_such_partition_leaves_nothing(
     command: Command, kafka: Kafka, real_ztf: RealAlerts, ztf_topic: str, tmp_path: Path
 ) -> None:
