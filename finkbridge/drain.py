@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from finkbridge import backlog, later, sightings
+from finkbridge.access import plain
 from finkbridge.backlog import Search
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
@@ -32,8 +33,9 @@ from finkbridge.planning import Planner
 from finkbridge.report import DrainReport
 from finkbridge.retire import delete_replaced, delete_unfinished_merges, skip_used_numbers
 from finkbridge.settings import Settings
+from finkbridge.staffing import worker_count
 from finkbridge.values import SegmentPlan
-from finkbridge.workers import Task, worker_count
+from finkbridge.workers import Task
 from finkbridge.workforce import Workforce
 
 Wanted = Mapping[str, Sequence[str]]
@@ -290,7 +292,7 @@ class Bridge:
         return Task(
             plan,
             settings.lake.absolute(),
-            settings.clusters[plan.source.cluster],
+            plain(settings.clusters[plan.source.cluster]),
             settings.decode.engine,
             self._schema_override,
             settings.broker_timeout_s,

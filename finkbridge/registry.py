@@ -6,15 +6,14 @@ import base64
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
+from finkbridge.access import Access, Secret
 from finkbridge.avro.resolve import Lookups
 from finkbridge.avro.versions import SchemaFolder
 from finkbridge.errors import RegistryError
-from finkbridge.settings import ClusterSettings, Settings
 
 ANSWER_S = 10.0
 MOST_BYTES = 16 << 20
@@ -34,7 +33,7 @@ class Registry:
         ``user:password`` for HTTP basic authentication; None for none.
     """
 
-    def __init__(self, url: str, auth: SecretStr | None = None) -> None:
+    def __init__(self, url: str, auth: Secret | None = None) -> None:
         self._url = url.rstrip("/")
         self._auth = auth
 
@@ -76,14 +75,14 @@ class Registry:
         return RegistryError(f"the schema registry {self._url} {what}")
 
 
-def lookups_of(cluster: ClusterSettings | None, schema_folder: Path | None) -> Lookups:
+def lookups_of(cluster: Access | None, schema_folder: Path | None) -> Lookups:
     """Return where the schemas are that a cluster's messages only name; None: of no cluster that is known."""
     url = None if cluster is None else cluster.schema_registry
     registry = None if cluster is None or url is None else Registry(url, cluster.schema_registry_auth).schema
     return Lookups(None if schema_folder is None else SchemaFolder(schema_folder), registry)
 
 
-def lookups_of_all(settings: Settings) -> Lookups:
+def lookups_of_all(clusters: Iterable[Access], schema_folder: Path | None) -> Lookups:
     """Return where schemas are of messages of any cluster: with several registries, of none of them."""
-    having = [cluster for cluster in settings.clusters.values() if cluster.schema_registry is not None]
-    return lookups_of(having[0] if len(having) == 1 else None, settings.decode.schema_folder)
+    having = [cluster for cluster in clusters if cluster.schema_registry is not None]
+    return lookups_of(having[0] if len(having) == 1 else None, schema_folder)

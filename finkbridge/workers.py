@@ -10,27 +10,19 @@ import gc
 import multiprocessing
 import os
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from finkbridge import later, layout, panics
+from finkbridge import later, panics
+from finkbridge.access import Access
 from finkbridge.forking import context
-from finkbridge.settings import COORDINATOR_BYTES, ClusterSettings, Settings
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
 T = TypeVar("T")
-
-WORTH_A_PROCESS_BYTES = 32_000_000
-"""Starting worker processes costs about a second: for less work than this, one process is quicker."""
-
-QUIET_S = 3600.0
-"""A lake that was not written for so long most likely has much to drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +31,7 @@ class Task:
 
     plan: SegmentPlan
     lake: Path
-    cluster: ClusterSettings
+    cluster: Access
     engine: Literal["auto", "fastavro"]
     schema_override: bytes | None
     broker_timeout_s: float
@@ -84,38 +76,11 @@ class ProcessExecutor(ProcessPoolExecutor):
         return super().submit(panics.call, fn, *args, **kwargs)
 
 
-def worker_count(settings: Settings, backlog_bytes: float) -> int:
-    """Return how many worker processes to use; 0 is none, the work is done in this process."""
-    if settings.workers is not None:
-        return settings.workers
-    if backlog_bytes < WORTH_A_PROCESS_BYTES:
-        return 0
-    affordable = (settings.memory_bytes - COORDINATOR_BYTES) // settings.drain.worker_bytes
-    busy = -(-int(backlog_bytes) // settings.drain.segment_bytes)
-    return max(0, min(os.cpu_count() or 1, affordable, busy))
-
-
 def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
     return ProcessExecutor(workers, mp_context=context(), initializer=prepare_worker)
-
-
-def expect_work(settings: Settings) -> None:
-    """Start the server of workers before it is known whether there is work, where there most likely is.
-
-    That is in a lake that is new or was not written for an hour: a drain of a whole night begins a second
-    earlier. Elsewhere, as with a schedule of minutes, the server starts when work for it is found.
-    """
-    worth = WORTH_A_PROCESS_BYTES if settings.workers is None else 0
-    limit = settings.drain.max_bytes
-    if settings.workers == 0 or (limit is not None and limit < worth) or settings.drain.max_messages:
-        return
-    with suppress(OSError):
-        if time.time() - (settings.lake / layout.CATALOG).stat().st_mtime < QUIET_S:
-            return
-    context()
 
 
 def stop_executor(executor: Executor) -> None:

@@ -24,10 +24,10 @@ from confluent_kafka.admin import (
     OffsetSpec,
 )
 
+from finkbridge.access import Access
 from finkbridge.broker.config import build_client, client_config
 from finkbridge.broker.failures import ELECTING, ErrorWatch, error_of
 from finkbridge.errors import BrokerError, UnknownTopicError
-from finkbridge.settings import ClusterSettings
 
 FIRST_ANSWER_S = 0.5
 """First wait for an answer, doubled each time: between two, a refused password is seen."""
@@ -70,13 +70,13 @@ class ClusterAdmin:
     ----------
     cluster : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     timeout_s : float
         Seconds that an answer may take.
     """
 
-    def __init__(self, cluster: str, settings: ClusterSettings, timeout_s: float) -> None:
+    def __init__(self, cluster: str, settings: Access, timeout_s: float) -> None:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._answered = False

@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import cached_property
 from typing import Self
 
+from finkbridge.access import Access
 from finkbridge.broker.admin import ClusterAdmin, Watermarks, unknown_topic
 from finkbridge.broker.group import GroupTeller
 from finkbridge.broker.holes import Sweep, falls_in, span_of, sweeps
@@ -21,7 +22,6 @@ from finkbridge.errors import (
     UnknownTopicError,
     UnreachableError,
 )
-from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange, TopicGeneration
 
 PEEK_OFFSETS = 20
@@ -38,13 +38,13 @@ class Broker:
     ----------
     name : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     timeout_s : float
         Seconds that an answer may take, and that a fetch may stay without progress.
     """
 
-    def __init__(self, name: str, settings: ClusterSettings, *, timeout_s: float = 10) -> None:
+    def __init__(self, name: str, settings: Access, *, timeout_s: float = 10) -> None:
         self.name = name
         self._settings = settings
         self._timeout_s = timeout_s

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
-from pydantic import SecretStr
 
+from finkbridge.access import Access, Secret
 from finkbridge.errors import SettingsError
-from finkbridge.settings import ClusterSettings
 
 Config = dict[str, Any]
 """librdkafka's keys and values, secrets in clear: never to be shown or logged."""
@@ -25,12 +24,12 @@ COMMON: Config = {
 }
 
 
-def client_config(settings: ClusterSettings, defaults: Config, forced: Config) -> Config:
+def client_config(settings: Access, defaults: Config, forced: Config) -> Config:
     """Return a client's configuration: defaults, then what the user passes through, then what must hold.
 
     Parameters
     ----------
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and the librdkafka keys that pass through.
     defaults, forced : Config
         What the kind of client wants, below and above the user's keys.
@@ -40,12 +39,12 @@ def client_config(settings: ClusterSettings, defaults: Config, forced: Config) -
     return config | {"bootstrap.servers": settings.servers}
 
 
-def private_group(settings: ClusterSettings) -> str:
+def private_group(settings: Access) -> str:
     """Return the bridge's own consumer group: never the user's, which other clients read with."""
     return f"{settings.group_id}-finkbridge"
 
 
-def _sasl(settings: ClusterSettings) -> Config:
+def _sasl(settings: Access) -> Config:
     if settings.password is None:
         return {}
     return {
@@ -56,8 +55,8 @@ def _sasl(settings: ClusterSettings) -> Config:
     }
 
 
-def _clear(value: SecretStr | str) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+def _clear(value: Secret | str) -> str:
+    return value if isinstance(value, str) else value.get_secret_value()
 
 
 def build_client(kind: Callable[[Config], Client], cluster: str, config: Config) -> Client:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from finkbridge.access import Access
 from finkbridge.broker.config import build_client, client_config, private_group
 from finkbridge.broker.failures import ErrorWatch, error_of
 from finkbridge.broker.reader import FORCED
 from finkbridge.errors import BrokerError
-from finkbridge.settings import ClusterSettings
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ class GroupTeller:
     ----------
     cluster : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     """
 
-    def __init__(self, cluster: str, settings: ClusterSettings) -> None:
+    def __init__(self, cluster: str, settings: Access) -> None:
         self._cluster = cluster
         self._group = private_group(settings)
         self._watch = ErrorWatch(cluster)

@@ -10,11 +10,11 @@ from typing import ClassVar
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import TopicPartition
 
+from finkbridge.access import Access
 from finkbridge.broker.config import Config
 from finkbridge.broker.failures import END_OF_PARTITION
 from finkbridge.broker.reader import FORCED, PEEK, WAIT_S, RangeReader, stamp_of
 from finkbridge.errors import BrokerTimeoutError
-from finkbridge.settings import ClusterSettings
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -85,7 +85,7 @@ class _OrLatest(_EpochReader):
 
 
 def epoch_ends(
-    cluster: str, settings: ClusterSettings, timeout_s: float, topic: str, epochs: Mapping[int, int]
+    cluster: str, settings: Access, timeout_s: float, topic: str, epochs: Mapping[int, int]
 ) -> dict[int, int]:
     """Return where epochs of partitions ended in what is their log now.
 
@@ -116,7 +116,7 @@ def epoch_ends(
 
 
 def _agreed(
-    cluster: str, settings: ClusterSettings, timeout_s: float, topic: str, epochs: Mapping[int, int]
+    cluster: str, settings: Access, timeout_s: float, topic: str, epochs: Mapping[int, int]
 ) -> dict[int, int]:
     """Ask two clients that are set differently, and return what they agree on."""
     told = []

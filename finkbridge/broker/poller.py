@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
+from finkbridge.access import Access
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import LATE, SILENT, UNKNOWN, ErrorWatch, error_of
 from finkbridge.broker.reader import headers_of, stamp_of
 from finkbridge.errors import SettingsError, UnknownTopicError
-from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message
 
 LOGGER = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Poller:
     def __init__(
         self,
         cluster: str,
-        settings: ClusterSettings,
+        settings: Access,
         start: Place | None = None,
         on_assign: OnAssign | None = None,
     ) -> None:

@@ -9,10 +9,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
 from confluent_kafka import Producer as RawProducer
 
+from finkbridge.access import Access
 from finkbridge.broker.admin import ClusterAdmin
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import ErrorWatch, error_of
-from finkbridge.settings import ClusterSettings
 from finkbridge.values import Headers
 
 PRODUCING: Config = {
@@ -36,13 +36,13 @@ class Producer:
     ----------
     name : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     timeout_s : float
         Seconds that a message may wait for its acknowledgement.
     """
 
-    def __init__(self, name: str, settings: ClusterSettings, *, timeout_s: float = 30) -> None:
+    def __init__(self, name: str, settings: Access, *, timeout_s: float = 30) -> None:
         self.name = name
         self._timeout_s = timeout_s
         self._failure: KafkaError | None = None
@@ -129,7 +129,7 @@ class Producer:
 
 
 def create_topic(
-    settings: ClusterSettings,
+    settings: Access,
     topic: str,
     partitions: int = 1,
     config: Mapping[str, str] | None = None,

@@ -12,12 +12,12 @@ from typing import ClassVar
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
+from finkbridge.access import Access
 from finkbridge.broker.config import Config, build_client, client_config, private_group
 from finkbridge.broker.failures import END_OF_PARTITION, OUT_OF_RANGE, UNKNOWN, ErrorWatch, error_of
 from finkbridge.broker.idle import Idle
 from finkbridge.broker.standing import Place, Series, Standing
 from finkbridge.errors import GenerationError, RangeExpiredError
-from finkbridge.settings import ClusterSettings
 from finkbridge.values import Headers, Message, OffsetRange
 
 UNREADABLE: Headers = (("finkbridge: a header's name is not UTF-8, so none could be read", None),)
@@ -74,7 +74,7 @@ class RangeReader:
     ----------
     cluster : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     speed : Config
         `BULK` or `PEEK`.
@@ -86,7 +86,7 @@ class RangeReader:
     BATCH_MESSAGES: ClassVar[int] = 100
     """Of one batch at most: 5 MB of ZTF, 23 MB of LSST. librdkafka waits for so many, or `WAIT_S`."""
 
-    def __init__(self, cluster: str, settings: ClusterSettings, speed: Config, timeout_s: float) -> None:
+    def __init__(self, cluster: str, settings: Access, speed: Config, timeout_s: float) -> None:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._watch = ErrorWatch(cluster)

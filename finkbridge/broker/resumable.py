@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Producer as RawProducer
 
+from finkbridge.access import Access
 from finkbridge.broker.config import build_client, client_config
 from finkbridge.broker.failures import LATE, ErrorWatch, error_of
 from finkbridge.broker.produce import POLL_S, PRODUCING
 from finkbridge.broker.reader import FORCED
 from finkbridge.errors import BrokerError
-from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message
 
 
@@ -41,7 +41,7 @@ class ResumableProducer:
     ----------
     name : str
         The cluster's name, for messages.
-    settings : ClusterSettings
+    settings : Access
         Servers, credentials and librdkafka keys.
     job : str
         Names the work: its transactional id, and the group that its progress is committed to.
@@ -49,7 +49,7 @@ class ResumableProducer:
         Seconds that any answer may take.
     """
 
-    def __init__(self, name: str, settings: ClusterSettings, job: str, *, timeout_s: float = 30) -> None:
+    def __init__(self, name: str, settings: Access, job: str, *, timeout_s: float = 30) -> None:
         self.name = name
         self._timeout_s = timeout_s
         self._watch = ErrorWatch(name)

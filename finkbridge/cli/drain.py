@@ -62,5 +62,5 @@ def command(  # noqa: PLR0913 - one argument an option
             "workers": workers,
         }
     )
-    later.call("finkbridge.workers:expect_work", settings)  # its modules load while the coordinator's do
+    later.call("finkbridge.staffing:expect_work", settings)  # its modules load while the coordinator's do
     context.exit(later.call("finkbridge.cli.outcome:run", app, settings, topics, as_json=as_json))

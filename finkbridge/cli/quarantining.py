@@ -57,7 +57,12 @@ def show(app: App, message: str, schema: Path | None, *, as_json: bool) -> None:
         entries = find(ledger, selection)
         refuse_ambiguous(entries, selection)
         entry = entries[0]
-    shown = quarantine.show(entry, Contents(settings.lake).of(entry), _read(schema), lookups_of_all(settings))
+    shown = quarantine.show(
+        entry,
+        Contents(settings.lake).of(entry),
+        _read(schema),
+        lookups_of_all(settings.clusters.values(), settings.decode.schema_folder),
+    )
     if as_json:
         output.emit_json(dataclasses.asdict(shown) | {"entry": _entry_object(entry)}, app.mask)
         return

@@ -84,7 +84,12 @@ def _lander(task: SendTask) -> Lander:
         _landers.clear()
         bounds = Bounds(settings.worker_timeout_s)
         lander = Lander(
-            key[0], NoBroker(), settings.decode.engine, task.schema, bounds, lookups_of_all(settings)
+            key[0],
+            NoBroker(),
+            settings.decode.engine,
+            task.schema,
+            bounds,
+            lookups_of_all(settings.clusters.values(), settings.decode.schema_folder),
         )
         _landers[key] = settings, lander
     return _landers[key][1]

@@ -31,7 +31,8 @@ from finkbridge.ledger.adopt import refuse_if_lost, refuse_to_begin
 from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
-from finkbridge.workers import open_executor, stop_executor, worker_count
+from finkbridge.staffing import worker_count
+from finkbridge.workers import open_executor, stop_executor
 
 Watch = Callable[[int, int], None]
 """Told how many bytes of the archive are done, and of how many."""
