@@ -26,7 +26,7 @@ FULL = {
 @pytest.mark.parametrize("told", [FULL, {"servers": "127.0.0.1:9092"}])
 def test_clients_are_made_alike_of_settings_and_of_what_a_worker_is_told(told: dict[str, object]) -> None:
     settings = ClusterSettings.model_validate(told)
-    access: Access = pickle.loads(pickle.dumps(plain(settings)))  # noqa: S301 - our own
+    access: Access = pickle.loads(pickle.dumps(plain(settings)))
     assert client_config(access, {}, {}) == client_config(settings, {}, {})
     for name in ("group_id", "schema_registry"):
         assert getattr(access, name) == getattr(settings, name)
