@@ -43,6 +43,10 @@ PLACE_BYTES = 8
 HARMLESS = (OSError, pa.ArrowException, LakeAccessError, NameTakenError, ReconciliationError)
 """What ends a merge and leaves the lake as it was."""
 
+SPILL = pa.ipc.IpcWriteOptions(compression="lz4")
+"""How rows are kept aside. Columns that were compressed have memory of their own when read: `_sorted` gives
+it back one by one."""
+
 _STYLES: dict[str, TableStyle] = {style.table: style for style in (tables.DELIVERIES, tables.PACKETS)}
 
 
@@ -198,7 +202,9 @@ def _sorted_buckets(begun: Merge, place: Staging, schema: pa.Schema) -> Iterator
     bucket_of_row, count = _buckets(paths, begun.style)
     spills = [place.new(".arrow") for _ in range(count)]
     with ExitStack() as stack:
-        writers = [stack.enter_context(pa.ipc.new_stream(str(spill), schema)) for spill in spills]
+        writers = [
+            stack.enter_context(pa.ipc.new_stream(str(spill), schema, options=SPILL)) for spill in spills
+        ]
         at = 0
         for rows in _row_groups(paths):
             mine = bucket_of_row[at : at + rows.num_rows]
@@ -206,10 +212,22 @@ def _sorted_buckets(begun: Merge, place: Staging, schema: pa.Schema) -> Iterator
             for bucket in np.unique(mine):
                 chosen = rows.take(pa.array(np.flatnonzero(mine == bucket)))
                 writers[bucket].write_table(chosen.cast(schema))
+                del chosen  # as `rows`: it would be there while the next is made
+            del rows
     for spill in spills:
-        with pa.OSFile(str(spill)) as file:
-            yield tables.sort(pa.ipc.open_stream(file).read_all(), begun.style)
+        yield _sorted(spill, begun.style)
         spill.unlink()
+
+
+def _sorted(spill: Path, style: TableStyle) -> pa.Table:
+    """Return a bucket's rows in order, each column in the place of what it was before."""
+    with pa.OSFile(str(spill)) as file:
+        rows = pa.ipc.open_stream(file).read_all()
+    schema, order, columns = rows.schema, tables.order(rows, style), []
+    while rows.num_columns:
+        columns.append(rows.column(0).take(order))
+        rows = rows.remove_column(0)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _buckets(paths: Sequence[Path], style: TableStyle) -> tuple[npt.NDArray[np.int64], int]:

@@ -71,6 +71,7 @@ def write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, style: Styl
         for table in tables:
             writer.write_table(table, row_group_size=style.row_group_rows)
             written += table.num_rows
+            del table  # or it would be there while the next one is made
     return WrittenTable(written, path.stat().st_size, disk.checksum(path))
 
 

@@ -246,6 +246,7 @@ class Summary:
                 received_us = pc.fill_null(table.column("received").cast(pa.int64()), 0)
                 self._see("received_{}_ms", pc.divide(received_us, 1000))
             yield table
+            del table  # or it would be there while the next one is made
 
     def _see(self, key: str, values: pa.ChunkedArray) -> None:
         ends = pc.min_max(values)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from finkbridge import disk, parquet
 from finkbridge.parquet import Style
+from finkbridge.tables import PACKETS, Summary
 
 STYLE = Style(row_group_rows=10, dictionary=("band",), bloom=("object_id",))
 TABLE = pa.table(
@@ -82,3 +85,18 @@ def test_fingerprint_counts_names_types_and_metadata() -> None:
     assert len({k.schema_id for k in known}) == 4
     assert parquet.known_schema(pa.schema(list(schema))) == known[0]
     assert pa.ipc.read_schema(pa.py_buffer(known[2].content)).equals(others[1], check_metadata=True)
+
+
+def test_no_table_stays_while_the_next_one_is_made(path: Path) -> None:
+    rows = 1_000_000
+    table = pa.table({"_mjd": np.arange(rows, dtype=float), "_healpix_29": np.arange(rows)})
+    before, held = pa.total_allocated_bytes(), []
+
+    def made() -> Iterator[pa.Table]:
+        for _ in range(3):
+            held.append(pa.total_allocated_bytes() - before)
+            yield table.take(pa.array([*range(rows)]))
+
+    written = parquet.write(Summary(PACKETS).watch(made()), table.schema, path, PACKETS.parquet, 3 * rows)
+    assert written.rows == 3 * rows
+    assert max(held) < table.nbytes / 2
