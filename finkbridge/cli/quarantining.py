@@ -131,12 +131,17 @@ def report_lines(report: RequeueReport) -> Iterator[str]:
     """Yield what became of messages that were sent through again."""
     yield f"{report.landed:,} of {report.selected:,} messages landed, {report.waiting:,} wait on"
     for entry, reason in report.still[:SHOWN]:
-        never = " (it can never land: finkbridge quarantine accept)" if reason in NEVER else ""
-        yield f"{entry.id}  {entry.place}  {printable(reason)}{never}"
+        yield f"{entry.id}  {entry.place}  {printable(reason)}{_advice(entry, reason)}"
     if len(report.still) > SHOWN:
         yield f"and {sum(report.reasons.values()) - SHOWN:,} more, by reason:"
         for reason, count in report.reasons.most_common(SHOWN):
             yield f"{count:,}  {printable(reason)}"
+
+
+def _advice(entry: Entry, reason: str) -> str:
+    if entry.state == "accepted":
+        return " (it stays accepted as lost)"
+    return " (it can never land: finkbridge quarantine accept)" if reason in NEVER else ""
 
 
 def _row(entry: Entry, size: int | None) -> tuple[object, ...]:

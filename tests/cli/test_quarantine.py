@@ -132,6 +132,7 @@ def test_requeue_and_accept(lake: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run(capsys, "quarantine", "accept", "--topic", "*") == "accepted: 3 messages\n"
     report = run_json(capsys, "quarantine", "requeue")
     assert (report["selected"], report["landed"]) == (0, 0)
+    assert "null value (it stays accepted as lost)" in run(capsys, "quarantine", "requeue", "t:0:3", code=1)
     assert run(capsys, "quarantine", "list") == "no message is waiting\n"
     run(capsys, "quarantine", "requeue", "--schema", "gone.avsc", code=2)
 
