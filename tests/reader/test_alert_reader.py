@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import finkbridge
 from finkbridge import AlertReader
+from finkbridge.avro.archive import FRAMING
 from finkbridge.avro.container import block_prefix, encode_header, encode_long
 from finkbridge.errors import ClashError, DecodeError, SchemaError, SettingsError
 from finkbridge.reader import files
@@ -27,6 +28,7 @@ from tests.support.lake import POINT, RealAlerts, encode, real_alerts, same
 
 SYNC = b"0123456789abcdef"
 KEY = json.dumps(POINT).encode()
+LATER = encode_header({"avro.codec": b"null", "avro.schema": KEY, FRAMING: b"of a later version"}, SYNC)
 
 
 def container(key: bytes, datums: Sequence[bytes], sync: bytes = SYNC) -> bytes:
@@ -264,6 +266,7 @@ def test_wrong_files_are_named_and_skipped(tmp_path: Path, caplog: pytest.LogCap
         "h_head.avro": (good[:30], "its header is damaged", 0),
         "i_left.avro": (container(KEY, [encode(POINT, {"x": 8.0}), bytes(9)]), "", 1),
         "j_cut.avro.gz": (gzip.compress(numbers(6) + numbers(7)[-26:])[:-9], "its gzip is damaged", 0),
+        "l_framing.avro": (LATER + good.partition(KEY)[2][17:], "does not know", 0),
         "k_count.avro": (good[:-26] + encode_long(2**40) + encode_long(8) + bytes(8) + SYNC, "a block of", 1),
     }
     (tmp_path / "a.avro").write_bytes(good)
