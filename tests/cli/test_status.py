@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from finkbridge.cli.main import main
 from finkbridge.cli.status import COLUMNS, PARTITION_COLUMNS, gap_lines, rows, run_line, warning
 from finkbridge.ledger.summary import Gap, RunStatus
 from finkbridge.status import PartitionStatus, Status, TopicStatus
@@ -66,6 +68,23 @@ def test_warnings() -> None:
     assert warning(topic_status(UNREAD, LOST), NOW) == (
         "fink_a: 20 offsets expired before they were drained: run finkbridge drain"
     )
+
+
+@pytest.mark.parametrize("clusters", [["ztf"], ["ztf", "lsst"]])
+def test_warnings_name_the_cluster_where_there_are_several(
+    clusters: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    topics = tuple(replace(topic_status(UNREAD), cluster=cluster) for cluster in clusters)
+    monkeypatch.setattr("finkbridge.status.measure_status", lambda *_: Status(NOW, topics, None, ()))
+    monkeypatch.chdir(tmp_path)
+    assert main(["status"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    named = [f"{cluster}: " if len(clusters) > 1 else "" for cluster in clusters]
+    told = warning(topics[0], NOW)
+    assert lines == [f"finkbridge: warning: {name}{told}" for name in named]
 
 
 def test_the_newest_gaps_are_listed() -> None:
