@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from finkbridge.access import Access, Secret
 from finkbridge.avro.resolve import Lookups
 from finkbridge.avro.versions import SchemaFolder
-from finkbridge.errors import RegistryError
+from finkbridge.errors import RegistryError, SchemaError
+from finkbridge.text import storable
 
 ANSWER_S = 10.0
 MOST_BYTES = 16 << 20
 """Of an answer: no honest schema is a hundredth of it."""
-NOT_FOUND = 404
+SAID_CHARACTERS = 200
+"""Of a server's own words, in an error."""
+NOT_FOUND, INTERNAL_ERROR = 404, 500
+CHECK = "check clusters.<name>.schema_registry (from a script: schema.registry.url) and the network"
 REFUSED = frozenset({401, 403})
 
 
@@ -44,6 +50,8 @@ class Registry:
         ------
         RegistryError
             It does not answer, refuses, or answers something else.
+        SchemaError
+            What it has is no Avro schema.
         """
         request = urllib.request.Request(f"{self._url}/schemas/ids/{number}")  # noqa: S310 - settings allow http(s) only
         request.add_header("Accept", "application/vnd.schemaregistry.v1+json, application/json")
@@ -52,27 +60,62 @@ class Registry:
             request.add_unredirected_header("Authorization", f"Basic {told}")
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310 - as above
-                return self._text(answer.read(MOST_BYTES + 1))
+                return self._text(_read(answer))
         except urllib.error.HTTPError as error:
             with error:
-                if error.code == NOT_FOUND:
+                if error.code == NOT_FOUND and _is_unknown(_read_quietly(error)):
                     return None
-                why = "check clusters.<name>.schema_registry_auth" if error.code in REFUSED else "try again"
-                raise self._error(f"answers {error.code}: {why}") from None
-        except (OSError, ValueError) as error:
+                raise self._error(f"answers {error.code}: {_remedy(error.code)}") from None
+        except (OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise self._error(f"does not answer ({reason}): check its URL and the network") from None
+            said = storable(str(reason) or type(reason).__name__, SAID_CHARACTERS)
+            raise self._error(f"does not answer ({said}): {CHECK}") from None
 
-    def _text(self, body: bytes) -> bytes | None:
+    def _text(self, body: bytes) -> bytes:
         try:
-            told: Any = json.loads(body[:MOST_BYTES])
+            told: Any = json.loads(body)
             schema, kind = told["schema"], told.get("schemaType", "AVRO")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise self._error("answers no schema: check its URL") from None
-        return schema.encode() if kind == "AVRO" and isinstance(schema, str) else None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise self._error(f"answers no schema: {CHECK}") from None
+        if kind != "AVRO":
+            raise SchemaError(f"it is {kind}, not Avro")
+        if not isinstance(schema, str):
+            raise self._error(f"answers no schema: {CHECK}")
+        return schema.encode()
 
     def _error(self, what: str) -> RegistryError:
         return RegistryError(f"the schema registry {self._url} {what}")
+
+
+def _remedy(status: int) -> str:
+    if status in REFUSED:
+        return "check clusters.<name>.schema_registry_auth"
+    return "try again" if status >= INTERNAL_ERROR else CHECK
+
+
+def _read(answer: Any) -> bytes:
+    """Return a body, up to where it is too long for any schema; raise TimeoutError where it does not end."""
+    body, until = b"", time.monotonic() + ANSWER_S
+    while len(body) <= MOST_BYTES and (part := answer.read1()):
+        body += part
+        if time.monotonic() > until:
+            raise TimeoutError(f"no whole answer in {ANSWER_S:.0f} s")
+    return body[:MOST_BYTES]
+
+
+def _read_quietly(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return _read(error.fp)
+    except (OSError, ValueError, HTTPException):
+        return b""
+
+
+def _is_unknown(body: bytes) -> bool:
+    """Whether a 404 is the registry's own word: any other server says the same of an address it has not."""
+    try:
+        return str(json.loads(body)["error_code"]).startswith(str(NOT_FOUND))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def lookups_of(cluster: Access | None, schema_folder: Path | None) -> Lookups:

@@ -15,7 +15,7 @@ from finkbridge.avro.parser import CACHED_SCHEMAS, Budget, Parser
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
-from finkbridge.errors import DecodeError, ForbiddenError
+from finkbridge.errors import DecodeError, ForbiddenError, SchemaError
 from finkbridge.values import Message, TopicGeneration
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class SchemaResolver:
         self._parser = Parser(budget)
         self._versions = None if lookups is None else lookups.versions
         self._registry = None if lookups is None else lookups.registry
-        self._numbered: dict[int, bytes] = {}
+        self._numbered: dict[int, bytes | str] = {}
         self._unknown: set[int] = set()
         """Ids that the registry does not have, as of a moment ago."""
         self._framings: dict[str, Framing] = {}
@@ -173,14 +173,17 @@ class SchemaResolver:
             self._is_framed(topic) or len(self._unknown) < CACHED_SCHEMAS
         )
         if text is None and is_asked:
-            text = self._registry(number)
+            try:
+                text = self._registry(number)
+            except SchemaError as error:
+                text = str(error)
             if text is None:
                 self._unknown.add(number)
         if text is None:
             return None
         if len(self._numbered) < CACHED_SCHEMAS:
             self._numbered[number] = text
-        found = self._parser.parse(text)
+        found = text if isinstance(text, str) else self._parser.parse(text)
         if isinstance(found, str):
             return f"the registry's schema {number}: {found}"
         if topic not in self._framings and _fits(found, value[REGISTRY_HEADER_BYTES:]):

@@ -10,7 +10,7 @@ from finkbridge.avro.parser import CACHED_SCHEMAS
 from finkbridge.avro.portions import portions
 from finkbridge.avro.resolve import Framing, Lookups, Resolved, SchemaResolver, datum_of
 from finkbridge.avro.versions import SchemaFolder
-from finkbridge.errors import ForbiddenError, RegistryError, SettingsError
+from finkbridge.errors import ForbiddenError, RegistryError, SchemaError, SettingsError
 from tests.avro.samples import encode, messages_of, record_of, schema_of
 from tests.avro.test_resolve import message
 
@@ -107,6 +107,19 @@ def test_an_id_that_the_registry_does_not_know() -> None:
         "no writer schema: neither in the key, nor in t_schema, nor given with --schema"
     )
     assert str(found).endswith("; the registry has none of the id 5")
+
+
+def test_a_schema_of_the_registry_that_is_none_of_avro() -> None:
+    asked: list[int] = []
+
+    def schema(number: int) -> bytes | None:
+        asked.append(number)
+        raise SchemaError("it is PROTOBUF, not Avro")
+
+    resolver = SchemaResolver(lookups=Lookups(registry=schema))
+    for _ in range(2):
+        assert resolver.resolve("t", message(WIRE)) == "the registry's schema 1001: it is PROTOBUF, not Avro"
+    assert asked == [1001]
 
 
 def test_ids_that_are_not_asked_for_are_not_said_to_be_unknown() -> None:
