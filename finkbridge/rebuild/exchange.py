@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -33,7 +34,7 @@ def exchange(lake: Path) -> str:
     """
     old, new = lake / layout.LEDGER, _beside(lake) / layout.LEDGER
     with disk.writing(lake):
-        _settle(new)
+        _make_whole(new)
         disk.sync_file(new)
         aside = _set_aside(old) if old.exists() else ""
         new.replace(old)
@@ -60,7 +61,8 @@ def _beside(lake: Path) -> Path:
 
 
 def _set_aside(old: Path) -> str:
-    _settle(old)
+    with suppress(sqlite3.DatabaseError):
+        _settle(old)
     new = _free_name(old)
     try:
         os.link(old, new)
@@ -70,9 +72,24 @@ def _set_aside(old: Path) -> str:
     return new.name
 
 
-def _settle(ledger: Path) -> None:
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(ledger)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what is in its log goes with it
+def _make_whole(new: Path) -> None:
+    """Have all of a ledger in its one file, as it is moved without its log; else raise OSError."""
+    try:
+        said = _settle(new)
+    except sqlite3.DatabaseError as error:
+        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if is_full else errno.EIO, f"the new ledger: {error}") from None
+    if said != "ok":
+        raise OSError(errno.EIO, f"the new ledger: {said}")
+
+
+def _settle(ledger: Path) -> str:
+    """Move what is in the log of a ledger to the ledger; return ``ok``, or why that is not all of it."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            return "another program has it open"
+        return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
 
 
 def _rename_logs(old: Path, new: Path) -> None:

@@ -98,7 +98,7 @@ def _adopt(coordinator: Coordinator, lake: Path, adoption: Adoption, report: Led
 
 def _make_tables(settings: Settings, report: LedgerReport, watch: Watch) -> RebuildReport:
     """Make the tables of a new ledger; where that fails, the one that it replaced gets its place back."""
-    made: list[str] | None = None
+    made: list[str] | None = [] if report.aside else None
     try:
         with Ledger(settings.lake, settings.ledger_url) as ledger:
             try:

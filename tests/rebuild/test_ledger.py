@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finkbridge import quarantine, rebuild
+from finkbridge import later, quarantine, rebuild
 from finkbridge.disk import clear_scratch
 from finkbridge.drain import drain
-from finkbridge.errors import LakeAccessError, LakeBusyError, SettingsError
+from finkbridge.errors import LakeAccessError, LakeBusyError, LakeError, SettingsError
 from finkbridge.land import Lander
-from finkbridge.ledger import Ledger, coordinate
+from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.quarantined import Selection
@@ -457,6 +460,50 @@ def test_good_ledger_stays_where_the_new_one_cannot_be_made(
     assert_as_before(lake, before)
     assert [path.name for path in lake.glob("ledger.db.*")] == []
     assert run(lake, replace_old=True).aside
+    assert_as_before(lake, before)
+
+
+def test_good_ledger_stays_where_the_new_one_is_not_all_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: what is in its log could not be moved, and without its log it is damaged."""
+    lake = small(tmp_path / "lake")
+    before, said = rows_of(lake), facts(lake)
+    with monkeypatch.context() as patching, ExitStack() as readers:
+
+        def adopt_beside_a_reader(coordinator: Coordinator, *rest: Any) -> None:
+            path = coordinator.ledger.lake / "ledger.db"
+            reader = readers.enter_context(closing(sqlite3.connect(path)))
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM files").fetchone()
+            adopt(coordinator, *rest)
+
+        adopt = later.get("finkbridge.rebuild.ledger:_adopt")
+        patching.setattr("finkbridge.rebuild.ledger._adopt", adopt_beside_a_reader)
+        with pytest.raises(LakeAccessError, match="another program has it open: make room"):
+            run(lake, replace_old=True)
+    assert facts(lake) == said
+    assert_as_before(lake, before)
+    assert [path.name for path in lake.glob("ledger.db.*")] == []
+
+
+def test_good_ledger_gets_its_place_back_where_the_new_one_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = small(tmp_path / "lake")
+    before, said = rows_of(lake), facts(lake)
+    exchange = later.get("finkbridge.rebuild.exchange:exchange")
+
+    def exchange_and_cut(lake: Path) -> str:
+        aside: str = exchange(lake)
+        os.truncate(lake / "ledger.db", 40_000)
+        return aside
+
+    with monkeypatch.context() as patching:
+        patching.setattr("finkbridge.rebuild.exchange.exchange", exchange_and_cut)
+        with pytest.raises(LakeError):
+            run(lake, replace_old=True)
+    assert facts(lake) == said
     assert_as_before(lake, before)
 
 
