@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.writers import read_schemas
-from finkbridge.values import LandedPart, SegmentPlan, TopicGeneration
+from finkbridge.values import KnownSchema, LandedPart, SegmentPlan, TopicGeneration
 
 
 class SchemaBudget:
@@ -45,8 +45,7 @@ class SchemaBudget:
         known = self._of(plan.source)
         if self._told.get(plan.number, known) == known:
             return False
-        all_of_them = {**known, **_schemas(parts)}
-        return len(all_of_them) > self._most or sum(all_of_them.values()) > self._most_columns
+        return exceeds({**known, **_schemas(parts)}, self._most, self._most_columns)
 
     def note(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> None:
         """Take note of a commit."""
@@ -59,5 +58,15 @@ class SchemaBudget:
         return self._known[source]
 
 
+def exceeds(schemas: Mapping[str, int], most: int, most_columns: int) -> bool:
+    """Whether writer schemas, with their columns, are more than a topic's life may bring."""
+    return len(schemas) > most or sum(schemas.values()) > most_columns
+
+
+def columns_by_schema(schemas: Iterable[KnownSchema]) -> dict[str, int]:
+    """Return the columns of the writer schemas among some, by fingerprint."""
+    return {known.schema_id: known.columns for known in schemas if known.kind == "avro"}
+
+
 def _schemas(parts: Iterable[LandedPart]) -> dict[str, int]:
-    return {k.schema_id: k.columns for part in parts for k in part.schemas if k.kind == "avro"}
+    return columns_by_schema(known for part in parts for known in part.schemas)

@@ -154,8 +154,10 @@ class Lander:
         messages: Sequence[Message],
         facts: Mapping[str, Any],
         place: Staging,
+        known_schemas: Mapping[str, int] | None = None,
     ) -> Again:
-        """Land messages that waited in quarantine, aside: publishing them is the caller's."""
+        """Land messages that waited in quarantine, aside: publishing them is the caller's; see `land`."""
+        self._resolver.begin(source, known_schemas or {})
         landing = Landing(source, name, facts, place)
         with self._timed(f"decoding messages of {source.topic}", sum(m.size for m in messages)):
             self._land_messages(landing, list(messages))

@@ -260,3 +260,23 @@ def test_quick_enough_to_publish_every_time(lake: Path) -> None:
         started = time.monotonic()
         catalog.publish(coordinator)
     assert time.monotonic() - started < 5
+
+
+def test_a_disk_that_fills_while_the_catalog_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise duckdb.IOException('IO Error: Could not write file "x": No space left on device\n\nat y')
+
+    lake = tmp_path / "lake"
+    with Ledger(lake, create=True) as ledger, coordinate(ledger) as coordinator:
+        with monkeypatch.context() as patch:
+            patch.setattr(catalog, "_write", full)
+            with pytest.raises(LakeAccessError) as caught:
+                catalog.publish(coordinator)
+        assert str(caught.value) == (
+            f'the catalog of {lake} cannot be written (IO Error: Could not write file "x": No space left on '
+            "device): make room or give access, then run `finkbridge catalog`; what has landed is committed"
+        )
+        catalog.publish(coordinator)
+    assert sql(lake, "SELECT count(*) FROM deliveries") == [(0,)]

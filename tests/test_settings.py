@@ -194,6 +194,7 @@ def test_sizes(text: object, expected: int):
         (f"[clusters.ztf]\nservers = 'a:1'\n[clusters.ztf.kafka]\nx = ['{SECRET}']", ["clusters.ztf.kafka"]),
         (f"[clusters]\nztf = '{SECRET}'", ["clusters.ztf (finkbridge.toml)"]),
         (f"ledger = 'mysql://me:{SECRET}@host/db'", ["ledger (finkbridge.toml): write postgresql://"]),
+        (f"ledger = 'postgresql://me:a@{SECRET}@host/db'", ["ledger (finkbridge.toml): write each @", "%40"]),
         (f"password = = '{SECRET}'", ["finkbridge.toml is not valid TOML", "line 1"]),
     ],
 )

@@ -15,7 +15,7 @@ CACHED_SCHEMAS = 32
 MAX_TEXT_BYTES = 16 << 20
 """Of the schemas' texts that are kept, and of all that are parsed of a batch: a byte makes some 50 parsed."""
 
-_REQUEUE = "requeue the message if it is wanted"
+_REQUEUE = "requeue the message by its number if it is wanted"
 
 MOST_OF_BUDGET = 0.25
 """Share of a topic's columns that one schema may have: no single message takes them from all that follow."""
@@ -80,7 +80,10 @@ class Parser:
             if most is not None and columns > most * MOST_OF_BUDGET:
                 return f"{columns} columns, more than one schema may have (decode.max_columns): {_REQUEUE}"
             if most is not None and sum(self._used.values()) + columns > most:
-                return f"more than {most} columns of writer schemas in one topic: {_REQUEUE}"
+                return (
+                    f"more than {most} columns of writer schemas in one topic: {_REQUEUE}, or all with a "
+                    "higher decode.max_columns"
+                )
             self._used[schema.fingerprint] = columns
         return schema
 
@@ -92,7 +95,10 @@ class Parser:
         if _size(self._met) + len(text) > MAX_TEXT_BYTES:
             return f"more than {MAX_TEXT_BYTES} bytes of writer schemas in one segment: {_REQUEUE}"
         if len(self._used) >= most and fingerprint_of(text) not in self._used:
-            return f"more than {most} writer schemas in one topic: {_REQUEUE}"
+            return (
+                f"more than {most} writer schemas in one topic: {_REQUEUE}, or all with a higher "
+                "decode.max_schemas"
+            )
         return ""
 
 

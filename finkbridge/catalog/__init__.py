@@ -89,7 +89,13 @@ def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> tuple[Pa
         else:
             return aside, refused
     aside = place.new(".duckdb")
-    return aside, _write(aside, coordinator.ledger, rules, None)
+    try:
+        return aside, _write(aside, coordinator.ledger, rules, None)
+    except duckdb.IOException as error:
+        raise LakeAccessError(
+            f"the catalog of {coordinator.ledger.lake} cannot be written ({_first_line(error)}): make room "
+            "or give access, then run `finkbridge catalog`; what has landed is committed"
+        ) from None
 
 
 def _write(path: Path, ledger: Ledger, rules: Rules, before: Before | None) -> list[str]:

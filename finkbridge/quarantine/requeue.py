@@ -18,21 +18,24 @@ them. What still cannot land waits on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finkbridge.attempts import Attempts, Back, is_fault, reason_of
 from finkbridge.avro.schemas import parse_schema
+from finkbridge.budget import columns_by_schema, exceeds
 from finkbridge.disk import clear_scratch, staging
 from finkbridge.drain import Bridge
 from finkbridge.errors import NameTakenError, SchemaError, SettingsError
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger.quarantined import NOT_LANDED, Entry, Selection
+from finkbridge.ledger.writers import read_schemas
 from finkbridge.planning import SPLIT_INTO
 from finkbridge.quarantine.send import SendTask, Sent, send
 from finkbridge.rebuild.tables import holding
 from finkbridge.settings import Settings
+from finkbridge.values import TopicGeneration
 from finkbridge.workforce import Workforce
 
 WORKERS = 1
@@ -179,12 +182,29 @@ class _Requeue:
         """Have a message wait on: there is nothing to do for that."""
 
     def _task(self, entries: Sequence[Entry]) -> SendTask:
-        return SendTask(self._settings, tuple(entries), q.begin_requeue(self._coordinator), self._schema)
+        number, known = q.begin_requeue(self._coordinator), self._known(entries[0].source)
+        return SendTask(self._settings, tuple(entries), number, self._schema, known)
+
+    def _known(self, source: TopicGeneration) -> Mapping[str, int] | None:
+        """Return the writer schemas that a topic has; None where the user asks for whatever there is."""
+        if self._selection.named or self._schema is not None:
+            return None
+        return read_schemas(self._coordinator.ledger, source)
+
+    def _is_late(self, task: SendTask, sent: Sent) -> bool:
+        """Whether other messages have landed meanwhile, and these bring too many schemas by now."""
+        known = self._known(task.entries[0].source)
+        if known is None or known == task.known_schemas:
+            return False
+        decode = self._settings.decode
+        return exceeds({**known, **columns_by_schema(sent.schemas)}, decode.max_schemas, decode.max_columns)
 
     def _take(self, back: Back[SendTask, Sent | str]) -> None:
         task, sent, error = back
         if isinstance(sent, str):
             self.report.problems.append(sent)
+        elif sent is not None and self._is_late(task, sent):
+            self._attempts.start(self._task(task.entries))
         elif sent is not None:
             self._commit(task.entries, sent)
         elif error is not None and is_fault(error):

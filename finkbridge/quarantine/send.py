@@ -19,8 +19,8 @@ from finkbridge.remake import NoBroker
 from finkbridge.settings import Settings
 from finkbridge.values import KnownSchema, LandedFile
 
-_landers: dict[tuple[Path, bytes | None], tuple[Settings, Lander]] = {}
-"""By lake and schema, with the settings that it was made for."""
+_landers: dict[tuple[Path, bytes | None, bool], tuple[Settings, Lander]] = {}
+"""By lake, schema, and whether schemas are bounded, with the settings that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class SendTask:
     """For the names of the files."""
     schema: bytes | None
     """Text of the writer schema for all of them; None to find it with each message."""
+    known_schemas: Mapping[str, int] | None
+    """Fingerprints of the topic's writer schemas that are in the lake, with their columns; None where
+    messages with further ones land too, whatever the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def send(task: SendTask) -> Sent | str:
     with disk.writing(lake):
         place = Staging(lake)
         try:
-            again = _lander(task).land_again(first.source, name, messages, _facts(first, task.number), place)
+            facts = _facts(first, task.number)
+            again = _lander(task).land_again(first.source, name, messages, facts, place, task.known_schemas)
             aside = tuple(place.kept())
         except BaseException:
             place.discard()
@@ -79,10 +83,12 @@ def send(task: SendTask) -> Sent | str:
 
 
 def _lander(task: SendTask) -> Lander:
-    settings, key = task.settings, (task.settings.lake.absolute(), task.schema)
+    settings, is_bounded = task.settings, task.known_schemas is not None
+    key = settings.lake.absolute(), task.schema, is_bounded
     if key not in _landers or _landers[key][0] != settings:
         _landers.clear()
-        bounds = Bounds(settings.worker_timeout_s)
+        most = (settings.decode.max_schemas, settings.decode.max_columns) if is_bounded else ()
+        bounds = Bounds(settings.worker_timeout_s, *most)
         lander = Lander(
             key[0],
             NoBroker(),

@@ -23,6 +23,7 @@ from finkbridge.errors import (
     NameTakenError,
     SettingsError,
 )
+from finkbridge.land import Bounds
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger import quarantined as q
 from finkbridge.ledger import schema as s
@@ -86,6 +87,28 @@ def test_a_name_that_is_taken_is_left_to_whom_it_is(lake: Path, monkeypatch: pyt
     with pytest.raises(NameTakenError):
         requeue(lake)
     assert ledger_rows(lake, s.merging) == []
+
+
+def test_schemas_over_the_budget_land_by_name_alone(tmp_path: Path) -> None:
+    """Else who sends all others through again would get them too, each with files and views of its own."""
+    lake = tmp_path / "lake"
+    keys = [json.dumps(POINT | {"name": f"s{number}"}).encode() for number in range(6)]
+    records = [(key, encode(POINT, {"x": 1.0})) for key in keys]
+    fill(lake, {"t": messages_of(records)}, bounds=Bounds(60, 2, 20_000))
+    few = settings_of(lake, decode={"max_schemas": 2})
+    report = quarantine.requeue(few, Selection())
+    assert (report.selected, report.landed) == (4, 0)
+    (reason,) = report.reasons
+    assert reason.endswith(
+        "the key: more than 2 writer schemas in one topic: requeue the message by its number if it is "
+        "wanted, or all with a higher decode.max_schemas"
+    )
+    number = str(report.still[0][0].id)
+    assert quarantine.requeue(few, Selection((number,))).landed == 1
+    report = quarantine.requeue(settings_of(lake, decode={"max_schemas": 4}), Selection())
+    assert (report.selected, report.landed) == (3, 1)
+    assert_sound(lake)
+    assert sql(lake, "SELECT count(*) FROM deliveries") == [(4,)]
 
 
 def states(lake: Path) -> dict[tuple[str, int], str]:

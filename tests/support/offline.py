@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finkbridge import catalog
-from finkbridge.land import Lander
+from finkbridge.land import Bounds, Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
@@ -83,11 +83,12 @@ def fill(
     byte_limit: int = 10**9,
     url: str | None = None,
     cluster: str = "ztf",
+    bounds: Bounds | None = None,
 ) -> None:
     """Drain given messages into a lake, in plans of so many offsets of one partition, and publish."""
     with Ledger(lake, url, create=True) as ledger, coordinate(ledger) as coordinator:
         for topic, messages in topics.items():
-            lander = Lander(lake, Given(messages))
+            lander = Lander(lake, Given(messages), bounds=bounds)
             for partition in sorted({m.partition for m in messages}):
                 mine = [m.offset for m in messages if m.partition == partition]
                 known = ledger.partitions(generation_of(coordinator, topic, cluster).row_id)
