@@ -20,18 +20,18 @@ from finkbridge.transfer.request import Request
 from finkbridge.transfer.run import transfer
 from finkbridge.values import SegmentPlan
 
-TIME_RULE = {
-    "ztf": "ZTF's UTC date of the start of the exposure",
-    "lsst": "Rubin's, from noon to noon TAI",
-}
+TIME_RULE = (
+    "folders by observing night: ZTF's alerts by the UTC date of the start of the exposure, Rubin's and "
+    "ELAsTiCC's from noon to noon TAI"
+)
+"""It is by the alerts, not by the survey that the command names: a topic may have others."""
 
 
 def run(app: App, settings: Settings, request: Request, *, as_json: bool, dump: bool) -> int:
     """Transfer once; return the exit code."""
     began = time.monotonic()
     if request.partition == "time" and not as_json:
-        rule = TIME_RULE.get(request.cluster, "by its survey's rule")
-        click.echo(f"folders by observing night: {rule}", err=True)
+        click.echo(TIME_RULE, err=True)
     with stopping_in_order() as stop:
         with progress.watching(quiet=as_json) as listener:
             result = transfer(settings, request, Once(listener), stop.event)
