@@ -78,7 +78,11 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
     "--dump_schemas", "--dump-schemas", "dump", is_flag=True, help="Write Avro and Arrow schema here."
 )
 @click.option(
-    "--into-lake", "--into_lake", "into_lake", is_flag=True, help="Into the lake, not into a folder."
+    "--into-lake",
+    "--into_lake",
+    "into_lake",
+    is_flag=True,
+    help="Into the lake, not a folder (no predictions).",
 )
 @click.option(
     "--idle",
