@@ -140,7 +140,7 @@ class DecodeSettings(_Values):
     max_schemas: PositiveInt = 64
     """Writer schemas of a topic until it is recreated, each of which makes files of its own and all views
     longer. A topic has one, and a new one some times a year; messages with more than so many go to
-    quarantine, from where they can be requeued."""
+    quarantine, from where those that are named can be requeued."""
     max_columns: PositiveInt = 20_000
     """Columns of a topic's writer schemas together, nested ones counted, until it is recreated: an alert of
     ZTF has some 300, of LSST 500. One schema may have a quarter of them. As with ``max_schemas``, messages

@@ -61,8 +61,8 @@ def _beside(lake: Path) -> Path:
 
 
 def _set_aside(old: Path) -> str:
-    with suppress(sqlite3.DatabaseError):
-        _settle(old)
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(old)) as connection:
+        _settle(connection)  # what is in its log goes with it
     new = _free_name(old)
     try:
         os.link(old, new)
@@ -75,7 +75,10 @@ def _set_aside(old: Path) -> str:
 def _make_whole(new: Path) -> None:
     """Have all of a ledger in its one file, as it is moved without its log; else raise OSError."""
     try:
-        said = _settle(new)
+        with closing(sqlite3.connect(new)) as connection:
+            said = "another program has it open"
+            if _settle(connection):
+                said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
         is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
         raise OSError(errno.ENOSPC if is_full else errno.EIO, f"the new ledger: {error}") from None
@@ -83,13 +86,10 @@ def _make_whole(new: Path) -> None:
         raise OSError(errno.EIO, f"the new ledger: {said}")
 
 
-def _settle(ledger: Path) -> str:
-    """Move what is in the log of a ledger to the ledger; return ``ok``, or why that is not all of it."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            return "another program has it open"
-        return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+def _settle(connection: sqlite3.Connection) -> bool:
+    """Move what is in the log of a ledger to the ledger; return whether that was all of it."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 def _rename_logs(old: Path, new: Path) -> None:
