@@ -9,7 +9,7 @@ from typing import Any
 from finkbridge.avro.resolve import Resolved, SchemaResolver
 from finkbridge.avro.single import decode_one
 from finkbridge.broker import Broker, Watermarks
-from finkbridge.broker.names import is_pattern, select
+from finkbridge.broker.names import NO_PATTERN, is_pattern, select
 from finkbridge.errors import BrokerError, DecodeError, UnknownTopicError
 from finkbridge.registry import lookups_of
 from finkbridge.settings import ClusterSettings
@@ -85,7 +85,7 @@ def expand(cluster: str, settings: ClusterSettings, patterns: Sequence[str]) -> 
     for pattern in patterns:
         if is_pattern(pattern) and not select([pattern], there):
             raise UnknownTopicError(
-                f"cluster {cluster} has no topic that matches {pattern}: see `topics list`"
+                f"cluster {cluster} has no topic that matches {pattern}: see `topics list`; {NO_PATTERN}"
             )
     return select(patterns, there)
 

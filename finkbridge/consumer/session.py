@@ -11,6 +11,7 @@ from typing import Self
 from finkbridge.avro.resolve import SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.broker.client import Broker
+from finkbridge.broker.names import NO_PATTERN
 from finkbridge.broker.poller import OnAssign, Place, Poller
 from finkbridge.consumer.beginning import refuse_later_than_all
 from finkbridge.consumer.opening import Opener
@@ -84,5 +85,6 @@ class Session:
 
 def _nothing_matches(cluster: str, topics: Sequence[str]) -> UnknownTopicError:
     return UnknownTopicError(
-        f"cluster {cluster} has no topic that matches {', '.join(topics)}: see `finkbridge topics list`"
+        f"cluster {cluster} has no topic that matches {', '.join(topics)}: see `finkbridge topics list`; "
+        f"{NO_PATTERN}"
     )

@@ -264,7 +264,9 @@ def test_topics(kafka: Kafka, command: Command, shared_data: Path) -> None:
     assert content(command)["mytopics"] == [full]
     assert "is not one of your topics" in command.run("topics", "remove", "fink_gone", code=2).stderr
     assert "has no topic fink_nope" in command.run("topics", "add", "fink_nope", code=1).stderr
-    assert "no topic that matches nope_*" in command.run("topics", "add", "nope_*", code=1).stderr
+    assert "no topic that matches nope_*: see `topics list`; counting topics (fink_ztf_YYYYMMDD) and" in (
+        command.run("topics", "add", "nope_*", code=1).stderr
+    )
     command.run("topics", "add", "fink_later", "--unchecked")
     assert content(command)["mytopics"] == [full, "fink_later"]
     assert "name the topics" in command.run("topics", "add", code=2).stderr
