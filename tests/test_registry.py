@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
 from pydantic import SecretStr
@@ -15,7 +12,7 @@ from finkbridge.consumer.config import cluster_settings
 from finkbridge.errors import RegistryError, SchemaError, SettingsError
 from finkbridge.registry import Registry, lookups_of
 from finkbridge.settings import ClusterSettings, load_settings, secret_values
-from tests.support.registry import RegistryServer
+from tests.support.registry import RegistryServer, answer, answering
 
 SECRET = "hunter2-very-secret"
 
@@ -50,45 +47,15 @@ def test_nobody_there() -> None:
         Registry("http://127.0.0.1:1").schema(7)
 
 
-@contextmanager
-def answering(raw: bytes, *, then: float = 0) -> Iterator[Registry]:
-    """Serve these bytes to whoever asks, whatever they are; the last one is repeated for some seconds."""
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    connection.recv(65536)
-                    connection.sendall(raw)
-                    until = time.monotonic() + then
-                    while time.monotonic() < until:
-                        time.sleep(0.05)
-                        connection.sendall(raw[-1:])
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield Registry(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def answer(status: str, body: bytes) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b"<html>", b'{"schema": 5}', b"\xff", b"[" * 99_999, b'{"schema": "a']
 )
 def test_an_answer_that_is_none(body: bytes) -> None:
     with (
-        answering(answer("200 OK", body)) as registry,
+        answering(answer("200 OK", body)) as url,
         pytest.raises(RegistryError, match="answers no schema: check clusters"),
     ):
-        registry.schema(1)
+        Registry(url).schema(1)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +70,8 @@ def test_an_answer_that_is_none(body: bytes) -> None:
 )
 def test_who_speaks_no_http_is_told_of(raw: bytes) -> None:
     """A drain leaves the messages where they are, and none is in quarantine for it."""
-    with answering(raw) as registry, pytest.raises(RegistryError, match="check clusters") as caught:
-        registry.schema(1)
+    with answering(raw) as url, pytest.raises(RegistryError, match="check clusters") as caught:
+        Registry(url).schema(1)
     assert "\n" not in str(caught.value)
 
 
@@ -112,29 +79,29 @@ def test_who_speaks_no_http_is_told_of(raw: bytes) -> None:
 def test_only_the_registrys_own_word_is_that_it_has_none(body: bytes) -> None:
     """Any other server says 404 of an address that it does not have."""
     with (
-        answering(answer("404 Not Found", body)) as registry,
+        answering(answer("404 Not Found", body)) as url,
         pytest.raises(RegistryError, match="answers 404"),
     ):
-        registry.schema(1)
-    with answering(answer("404 Not Found", b'{"error_code": 40403}')) as registry:
-        assert registry.schema(1) is None
+        Registry(url).schema(1)
+    with answering(answer("404 Not Found", b'{"error_code": 40403}')) as url:
+        assert Registry(url).schema(1) is None
 
 
 def test_a_schema_of_another_kind() -> None:
     body = b'{"schema": "message A {}", "schemaType": "PROTOBUF"}'
     with (
-        answering(answer("200 OK", body)) as registry,
+        answering(answer("200 OK", body)) as url,
         pytest.raises(SchemaError, match="it is PROTOBUF, not Avro"),
     ):
-        registry.schema(1)
+        Registry(url).schema(1)
 
 
 def test_an_answer_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finkbridge.registry.ANSWER_S", 0.5)
-    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n ", then=5) as registry:
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n ", then=5) as url:
         began = time.monotonic()
         with pytest.raises(RegistryError, match="no whole answer"):
-            registry.schema(1)
+            Registry(url).schema(1)
         assert time.monotonic() - began < 3
 
 

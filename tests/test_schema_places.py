@@ -18,7 +18,7 @@ from finkbridge.verify import Options, verify
 from tests.consumer.samples import COUNTING, MULTI_MESSENGER, record
 from tests.support.kafka import Kafka
 from tests.support.lake import drained, make_settings, points, sql
-from tests.support.registry import RegistryServer
+from tests.support.registry import RegistryServer, answer, answering
 
 pytestmark = pytest.mark.kafka
 
@@ -66,6 +66,19 @@ def test_a_registry_that_is_down_costs_nothing(kafka: Kafka, tmp_path: Path) -> 
         url = registry.url
     report = drain(settings_of(tmp_path, kafka, topic, url))
     assert "the schema registry" in " ".join(report.problems)
+    assert report.total("quarantined") == 0
+    with RegistryServer({1001: SCHEMA}) as registry:
+        drained(settings_of(tmp_path, kafka, topic, registry.url))
+    assert sql(tmp_path / "lake", "SELECT x FROM packets_other") == [(1.5,)]
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9\r\n", answer("404 Not Found", b"<html>")])
+def test_whoever_else_answers_fills_no_quarantine(kafka: Kafka, tmp_path: Path, said: bytes) -> None:
+    topic = kafka.topic("alerts")
+    kafka.produce(topic, framed(1001, 1.5))
+    with answering(said) as url:
+        report = drain(settings_of(tmp_path, kafka, topic, url))
+    assert "check clusters.<name>.schema_registry" in " ".join(report.problems)
     assert report.total("quarantined") == 0
     with RegistryServer({1001: SCHEMA}) as registry:
         drained(settings_of(tmp_path, kafka, topic, registry.url))
