@@ -43,9 +43,8 @@ class SchemaBudget:
     def is_late(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> bool:
         """Whether what landed is too much by now: with what is known now, it would not have landed so."""
         known = self._of(plan.source)
-        if self._told.get(plan.number, known) == known:
-            return False
-        return exceeds({**known, **_schemas(parts)}, self._most, self._most_columns)
+        told = self._told.get(plan.number, known)
+        return is_late(told, known, _schemas(parts), self._most, self._most_columns)
 
     def note(self, plan: SegmentPlan, parts: Iterable[LandedPart]) -> None:
         """Take note of a commit."""
@@ -58,9 +57,20 @@ class SchemaBudget:
         return self._known[source]
 
 
-def exceeds(schemas: Mapping[str, int], most: int, most_columns: int) -> bool:
-    """Whether writer schemas, with their columns, are more than a topic's life may bring."""
-    return len(schemas) > most or sum(schemas.values()) > most_columns
+def is_late(
+    told: Mapping[str, int], known: Mapping[str, int], new: Mapping[str, int], most: int, most_columns: int
+) -> bool:
+    """Whether what landed with some schemas told is too much for those that are known by now.
+
+    Parameters
+    ----------
+    told, known, new
+        Columns of writer schemas, by fingerprint: those known when it went out, now, and what it brings.
+    most, most_columns
+        What a topic's life may bring.
+    """
+    together = {**known, **new}
+    return told != known and (len(together) > most or sum(together.values()) > most_columns)
 
 
 def columns_by_schema(schemas: Iterable[KnownSchema]) -> dict[str, int]:

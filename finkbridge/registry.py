@@ -26,6 +26,20 @@ SAID_CHARACTERS = 200
 NOT_FOUND, INTERNAL_ERROR = 404, 500
 CHECK = "check clusters.<name>.schema_registry (from a script: schema.registry.url) and the network"
 REFUSED = frozenset({401, 403})
+BUSY = frozenset({408, 425, 429})
+OF_AN_ADDRESS = ("HTTP 404", "RESTEASY")
+"""How servers of registries begin to say that they do not have an address."""
+READ_BYTES = 65536
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows none: the body of one would be read whole, however long, and a password is for one host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 class Registry:
@@ -59,7 +73,7 @@ class Registry:
             told = base64.b64encode(self._auth.get_secret_value().encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {told}")
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310 - as above
+            with _OPENER.open(request, timeout=ANSWER_S) as answer:
                 return self._text(_read(answer))
         except urllib.error.HTTPError as error:
             with error:
@@ -74,7 +88,7 @@ class Registry:
     def _text(self, body: bytes) -> bytes:
         try:
             told: Any = json.loads(body)
-            schema, kind = told["schema"], told.get("schemaType", "AVRO")
+            schema, kind = told["schema"], told.get("schemaType") or "AVRO"
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise self._error(f"answers no schema: {CHECK}") from None
         if kind != "AVRO":
@@ -90,17 +104,18 @@ class Registry:
 def _remedy(status: int) -> str:
     if status in REFUSED:
         return "check clusters.<name>.schema_registry_auth"
-    return "try again" if status >= INTERNAL_ERROR else CHECK
+    return "try again" if status >= INTERNAL_ERROR or status in BUSY else CHECK
 
 
 def _read(answer: Any) -> bytes:
     """Return a body, up to where it is too long for any schema; raise TimeoutError where it does not end."""
-    body, until = b"", time.monotonic() + ANSWER_S
-    while len(body) <= MOST_BYTES and (part := answer.read1()):
-        body += part
+    parts, size, until = [], 0, time.monotonic() + ANSWER_S
+    while size <= MOST_BYTES and (part := answer.read1(READ_BYTES)):
+        parts.append(part)
+        size += len(part)
         if time.monotonic() > until:
             raise TimeoutError(f"no whole answer in {ANSWER_S:.0f} s")
-    return body[:MOST_BYTES]
+    return b"".join(parts)[:MOST_BYTES]
 
 
 def _read_quietly(error: urllib.error.HTTPError) -> bytes:
@@ -111,11 +126,17 @@ def _read_quietly(error: urllib.error.HTTPError) -> bytes:
 
 
 def _is_unknown(body: bytes) -> bool:
-    """Whether a 404 is the registry's own word: any other server says the same of an address it has not."""
+    """Whether a 404 is the registry's word about the id: any server says 404 of an address that it has not.
+
+    Confluent's code for the id is 40403, and its server's for an address 404; Apicurio's was 404 for both.
+    """
     try:
-        return str(json.loads(body)["error_code"]).startswith(str(NOT_FOUND))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        told = json.loads(body)
+        code, message = int(told["error_code"]), str(told.get("message"))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
+    is_of_address = message.startswith(OF_AN_ADDRESS)
+    return code // 100 == NOT_FOUND or (code == NOT_FOUND and not is_of_address)
 
 
 def lookups_of(cluster: Access | None, schema_folder: Path | None) -> Lookups:

@@ -105,9 +105,8 @@ def _check_ledger(value: SecretStr) -> SecretStr:
         raise ValueError(
             "write postgresql://user:password@host/database, or leave it out for SQLite in the lake"
         )
-    authority = re.split("[/?#]", value.get_secret_value().partition("://")[2])[0]
-    if authority.count("@") > 1:  # what follows the first would be taken for the host, and told
-        raise ValueError("write each @ of the user's name and the password as %40")
+    if value.get_secret_value().count("@") > 1:  # what follows one would be taken for the host, and told
+        raise ValueError("write each @ but the one before the host as %40")
     return value
 
 

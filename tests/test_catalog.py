@@ -262,21 +262,23 @@ def test_quick_enough_to_publish_every_time(lake: Path) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_disk_that_fills_while_the_catalog_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise duckdb.IOException('IO Error: Could not write file "x": No space left on device\n\nat y')
-
+@pytest.mark.parametrize("limit", [4_000, 20_000, 60_000])
+def test_a_disk_that_fills_while_the_catalog_is_written(tmp_path: Path, limit: int) -> None:
     lake = tmp_path / "lake"
-    with Ledger(lake, create=True) as ledger, coordinate(ledger) as coordinator:
-        with monkeypatch.context() as patch:
-            patch.setattr(catalog, "_write", full)
-            with pytest.raises(LakeAccessError) as caught:
-                catalog.publish(coordinator)
-        assert str(caught.value) == (
-            f'the catalog of {lake} cannot be written (IO Error: Could not write file "x": No space left on '
-            "device): make room or give access, then run `finkbridge catalog`; what has landed is committed"
-        )
-        catalog.publish(coordinator)
+    code = (
+        "import resource, sys; from pathlib import Path; from finkbridge import catalog\n"
+        "from finkbridge.errors import LakeAccessError; from finkbridge.ledger import Ledger, coordinate\n"
+        "with Ledger(Path(sys.argv[1]), create=True) as ledger, coordinate(ledger) as coordinator:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
+        "    try: catalog.publish(coordinator)\n"
+        "    except LakeAccessError as error: print(error)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "    catalog.publish(coordinator)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(lake), str(limit)], capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.startswith(f"the catalog of {lake} cannot be written (")
+    assert done.stdout.endswith("run `finkbridge catalog`; what has landed is committed\n")
     assert sql(lake, "SELECT count(*) FROM deliveries") == [(0,)]

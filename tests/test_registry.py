@@ -65,6 +65,9 @@ def test_an_answer_that_is_none(body: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
         b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000000\r\n\r\n{",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 99999999999999999999999\r\n\r\n{",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 9999999\r\n\r\n{",
         b"",
     ],
 )
@@ -75,7 +78,17 @@ def test_who_speaks_no_http_is_told_of(raw: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>not here</html>", b'{"detail": "not found"}', b"[1]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>not here</html>",
+        b'{"detail": "not found"}',
+        b"[1]",
+        b'{"error_code": 404, "message": "HTTP 404 Not Found"}',
+        b'{"error_code": 404, "message": "RESTEASY003210: Could not find resource"}',
+    ],
+)
 def test_only_the_registrys_own_word_is_that_it_has_none(body: bytes) -> None:
     """Any other server says 404 of an address that it does not have."""
     with (
@@ -83,8 +96,9 @@ def test_only_the_registrys_own_word_is_that_it_has_none(body: bytes) -> None:
         pytest.raises(RegistryError, match="answers 404"),
     ):
         Registry(url).schema(1)
-    with answering(answer("404 Not Found", b'{"error_code": 40403}')) as url:
-        assert Registry(url).schema(1) is None
+    for own in (b'{"error_code": 40403}', b'{"error_code": 404, "message": "No artifact with id 1"}'):
+        with answering(answer("404 Not Found", own)) as url:
+            assert Registry(url).schema(1) is None
 
 
 def test_a_schema_of_another_kind() -> None:

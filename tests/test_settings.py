@@ -194,7 +194,16 @@ def test_sizes(text: object, expected: int):
         (f"[clusters.ztf]\nservers = 'a:1'\n[clusters.ztf.kafka]\nx = ['{SECRET}']", ["clusters.ztf.kafka"]),
         (f"[clusters]\nztf = '{SECRET}'", ["clusters.ztf (finkbridge.toml)"]),
         (f"ledger = 'mysql://me:{SECRET}@host/db'", ["ledger (finkbridge.toml): write postgresql://"]),
-        (f"ledger = 'postgresql://me:a@{SECRET}@host/db'", ["ledger (finkbridge.toml): write each @", "%40"]),
+        *(
+            (f"ledger = 'postgresql://{url}'", ["ledger (finkbridge.toml): write each @", "%40"])
+            for url in (
+                f"me:a@{SECRET}@host/db",
+                f"me:a/b@{SECRET}@host/db",
+                f"me:a#b@{SECRET}@host/db",
+                f"me:a@b/{SECRET}@host/db",
+                f"me:a@b?{SECRET}@host/db",
+            )
+        ),
         (f"password = = '{SECRET}'", ["finkbridge.toml is not valid TOML", "line 1"]),
     ],
 )

@@ -91,7 +91,7 @@ def _written(place: Staging, coordinator: Coordinator, rules: Rules) -> tuple[Pa
     aside = place.new(".duckdb")
     try:
         return aside, _write(aside, coordinator.ledger, rules, None)
-    except duckdb.IOException as error:
+    except duckdb.OperationalError as error:  # IOException, or what a commit makes of it
         raise LakeAccessError(
             f"the catalog of {coordinator.ledger.lake} cannot be written ({_first_line(error)}): make room "
             "or give access, then run `finkbridge catalog`; what has landed is committed"

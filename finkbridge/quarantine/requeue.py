@@ -24,7 +24,7 @@ from typing import Any
 
 from finkbridge.attempts import Attempts, Back, is_fault, reason_of
 from finkbridge.avro.schemas import parse_schema
-from finkbridge.budget import columns_by_schema, exceeds
+from finkbridge.budget import columns_by_schema, is_late
 from finkbridge.disk import clear_scratch, staging
 from finkbridge.drain import Bridge
 from finkbridge.errors import NameTakenError, SchemaError, SettingsError
@@ -193,17 +193,19 @@ class _Requeue:
 
     def _is_late(self, task: SendTask, sent: Sent) -> bool:
         """Whether other messages have landed meanwhile, and these bring too many schemas by now."""
-        known = self._known(task.entries[0].source)
-        if known is None or known == task.known_schemas:
+        told, known = task.known_schemas, self._known(task.entries[0].source)
+        if told is None or known is None:
             return False
-        decode = self._settings.decode
-        return exceeds({**known, **columns_by_schema(sent.schemas)}, decode.max_schemas, decode.max_columns)
+        decode, new = self._settings.decode, columns_by_schema(sent.schemas)
+        return is_late(told, known, new, decode.max_schemas, decode.max_columns)
 
     def _take(self, back: Back[SendTask, Sent | str]) -> None:
         task, sent, error = back
         if isinstance(sent, str):
             self.report.problems.append(sent)
         elif sent is not None and self._is_late(task, sent):
+            for aside, _ in sent.aside:
+                aside.unlink(missing_ok=True)
             self._attempts.start(self._task(task.entries))
         elif sent is not None:
             self._commit(task.entries, sent)

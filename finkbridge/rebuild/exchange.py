@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from finkbridge import disk, layout
+from finkbridge.errors import LakeAccessError
 
 _BESIDE = "ledger"
 _LOGS = ("-wal", "-shm")
@@ -73,12 +74,12 @@ def _set_aside(old: Path) -> str:
 
 
 def _make_whole(new: Path) -> None:
-    """Have all of a ledger in its one file, as it is moved without its log; else raise OSError."""
+    """Have all of a ledger in its one file, as it is moved without its log."""
     try:
         with closing(sqlite3.connect(new)) as connection:
-            said = "another program has it open"
-            if _settle(connection):
-                said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if not _settle(connection):
+                raise LakeAccessError(f"{new} is open in another program: end that, then run again")
+            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
         raise OSError(errno.ENOSPC if is_full else errno.EIO, f"the new ledger: {error}") from None

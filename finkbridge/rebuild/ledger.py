@@ -101,6 +101,7 @@ def _make_tables(settings: Settings, report: LedgerReport, watch: Watch) -> Rebu
     made: list[str] | None = [] if report.aside else None
     try:
         with Ledger(settings.lake, settings.ledger_url) as ledger:
+            made = None  # it can be opened: what is in it says whether it is of use
             try:
                 return rebuild_tables(Bridge(settings, Coordinator(ledger), {}), watch)
             finally:

@@ -29,6 +29,7 @@ from finkbridge.ledger import quarantined as q
 from finkbridge.ledger import schema as s
 from finkbridge.ledger.quarantined import Selection
 from finkbridge.ledger.summary import read_facts
+from finkbridge.ledger.writers import read_schemas
 from finkbridge.quarantine import RequeueReport
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.values import LandedFile, Message
@@ -109,6 +110,27 @@ def test_schemas_over_the_budget_land_by_name_alone(tmp_path: Path) -> None:
     assert (report.selected, report.landed) == (3, 1)
     assert_sound(lake)
     assert sql(lake, "SELECT count(*) FROM deliveries") == [(4,)]
+
+
+def test_what_lands_too_late_for_the_budget_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another piece of the segment has landed meanwhile, and brought the last schema that there may be."""
+    lake, told = tmp_path / "lake", []
+    keys = [json.dumps(POINT | {"name": f"s{number}"}).encode() for number in range(3)]
+    fill(
+        lake, {"t": messages_of([(k, encode(POINT, {"x": 1.0})) for k in keys])}, bounds=Bounds(60, 2, 20_000)
+    )
+
+    def read(*of: Any) -> dict[str, int]:
+        told.append({} if not told else read_schemas(*of))
+        return told[-1]
+
+    monkeypatch.setattr(REQUEUE, "read_schemas", read)
+    report = quarantine.requeue(settings_of(lake, decode={"max_schemas": 2}), Selection())
+    assert (report.selected, report.landed) == (1, 0)
+    assert [len(known) for known in told] == [0, 2, 2, 2]
+    assert_sound(lake)
 
 
 def states(lake: Path) -> dict[tuple[str, int], str]:

@@ -480,7 +480,7 @@ def test_good_ledger_stays_where_the_new_one_is_not_all_in_its_file(
 
         adopt = later.get("finkbridge.rebuild.ledger:_adopt")
         patching.setattr("finkbridge.rebuild.ledger._adopt", adopt_beside_a_reader)
-        with pytest.raises(LakeAccessError, match="another program has it open: make room"):
+        with pytest.raises(LakeAccessError, match="is open in another program: end that"):
             run(lake, replace_old=True)
     assert facts(lake) == said
     assert_as_before(lake, before)
