@@ -507,6 +507,24 @@ def test_good_ledger_gets_its_place_back_where_the_new_one_cannot_be_opened(
     assert_as_before(lake, before)
 
 
+def test_new_ledger_that_is_finished_stays_when_the_end_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = small(tmp_path / "lake")
+    before, said = rows_of(lake), facts(lake)
+
+    def interrupt(_: Ledger) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patching:
+        patching.setattr("finkbridge.rebuild.ledger.unfinished", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(lake, replace_old=True)
+    assert len([path for path in lake.glob("ledger.db.*") if path.suffix.endswith("Z")]) == 1
+    assert facts(lake) == said
+    assert_as_before(lake, before)
+
+
 def test_ledger_that_is_no_database_is_replaced_when_asked(tmp_path: Path) -> None:
     lake = small(tmp_path / "lake")
     before = rows_of(lake)
