@@ -32,7 +32,7 @@ ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of sim
 	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/finkbridge demo --behind -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## set up and run the whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/torture
 
 attacks: $(STAMP) ## attack broker, disk and machine with real processes (needs Java and Maven; 10 minutes and more)
 	$(BIN)/python -m tests.attacks

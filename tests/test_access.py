@@ -44,7 +44,8 @@ def test_secrets_are_not_shown() -> None:
 def test_workers_do_not_load_what_checks_settings() -> None:
     code = (
         "import sys, finkbridge.worker_process, finkbridge.task;"
-        "print(sorted({'pydantic', 'sqlalchemy', 'finkbridge.settings'} & set(sys.modules)))"
+        "found = sorted({'pydantic', 'sqlalchemy', 'finkbridge.settings'} & set(sys.modules));"
+        "print(found, flush=True)"  # it ends without flushing
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

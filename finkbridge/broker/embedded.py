@@ -6,6 +6,7 @@ they are written to; it knows no topic ids, settings, lookups by time, creation 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,8 @@ def embedded_process() -> Iterator[str]:
 def serve() -> None:
     """Tell the address on standard output, then serve until standard input is closed."""
     with EmbeddedBroker() as broker:
-        print(broker.bootstrap, flush=True)
+        with suppress(BrokenPipeError):  # whoever asked is gone; a buffer would meet it again at the end
+            os.write(sys.stdout.fileno(), f"{broker.bootstrap}\n".encode())
         sys.stdin.read()
 
 
