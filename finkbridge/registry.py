@@ -39,9 +39,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_NoRedirect)
-
-
 class Registry:
     """A registry of Confluent's interface.
 
@@ -73,7 +70,7 @@ class Registry:
             told = base64.b64encode(self._auth.get_secret_value().encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {told}")
         try:
-            with _OPENER.open(request, timeout=ANSWER_S) as answer:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=ANSWER_S) as answer:
                 return self._text(_read(answer))
         except urllib.error.HTTPError as error:
             with error:
