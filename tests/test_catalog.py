@@ -41,6 +41,7 @@ VIEWS = {
     "packets_ztf",
     "packets_lsst",
     "packets_other",
+    "predictions",
     "segments",
     "topics",
     "quarantine",
@@ -101,7 +102,7 @@ def test_every_view_has_rows_of_its_own(lake: Path, ztf: RealAlerts, lsst: RealA
     z, r = len(ztf.alerts), len(lsst.alerts)
     assert counts == {
         "alerts": z + r, "deliveries": z + r + 3, "packets_ztf": z, "packets_lsst": r, "packets_other": 3,
-        "segments": 4, "topics": 4, "quarantine": 0, "gaps": 0,
+        "predictions": 0, "segments": 4, "topics": 4, "quarantine": 0, "gaps": 0,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Parts messages into as many as fit in memory: container files may be bombs, and few bytes many columns."""
+"""Parts messages into as many as fit in memory: a container file may be a bomb, few bytes many columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def portions(group: SchemaGroup, messages: list[Message]) -> Iterator[Portion]:
         try:
             datum = datum_of(message.value or b"", group.framing)
         except ValueError as error:
-            portion.rejected.append((message, f"the container file in the value: {error}"))
+            portion.rejected.append((message, str(error)))
             continue
         if portion.messages and size + len(datum) > MAX_PORTION_BYTES:
             yield portion

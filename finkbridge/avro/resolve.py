@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.parser import CACHED_SCHEMAS, Budget, Parser
+from finkbridge.avro.predictions import SCHEMA as PREDICTION_SCHEMA
+from finkbridge.avro.predictions import encode_prediction, holds_predictions
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
@@ -35,6 +37,8 @@ class Framing(StrEnum):
     """The value is a whole Avro container file of one record, as in ZTF's own stream."""
     REGISTRY = "registry"
     """A zero byte and the schema's id in four bytes precede the datum, as in Rubin's own stream."""
+    PREDICTION = "prediction"
+    """The value is JSON of an AI; its datum is made of it, see `finkbridge.avro.predictions`."""
 
 
 REGISTRY_HEADER_BYTES = 5
@@ -84,10 +88,11 @@ class Lookups:
 class SchemaResolver:
     """Knows where the schema of a message is; keep one per drain, as it remembers what it parsed.
 
-    The sources, in this order: the user's `override`; the header of a value that is itself a container file;
-    the message key, where it is the schema's JSON; the file that the key names in the `lookups`' folder of
-    `versions`; what `topic_schema` finds for the topic, asked until there is one; what the registry has for
-    the id that the value begins with. That is the last, as any datum may begin like such an id.
+    A value that is itself a container file tells its schema, and an AI's predictions have one of our own.
+    Else the sources are, in this order: the user's `override`; the message key, where it is the schema's
+    JSON; the file that the key names in the `lookups`' folder of `versions`; what `topic_schema` finds for
+    the topic, asked until there is one; what the registry has for the id that the value begins with. That is
+    the last, as any datum may begin like such an id.
     """
 
     def __init__(
@@ -147,7 +152,7 @@ class SchemaResolver:
         try:
             return Resolved(schema, datum_of(message.value or b"", framing), framing)
         except ValueError as error:
-            return f"the container file in the value: {error}"
+            return str(error)
 
     def _is_framed(self, topic: str) -> bool:
         return self._framings.get(topic) is Framing.REGISTRY
@@ -238,8 +243,13 @@ class SchemaResolver:
         header = _container_header(value)
         if header is not None:
             return self._contained(header)
+        if holds_predictions(topic) and _is_json(value) and not _is_json(message.key):
+            return _either(self._parser.parse(PREDICTION_SCHEMA), Framing.PREDICTION)
         if self._override is not None:
             return self._override, self._framing(topic, message, value)
+        return self._looked_up(topic, message, value)
+
+    def _looked_up(self, topic: str, message: Message, value: bytes) -> tuple[WriterSchema, Framing] | str:
         schema = self._by_key(topic, message.key, value)
         if isinstance(schema, WriterSchema):
             return schema, Framing.BARE
@@ -253,9 +263,8 @@ class SchemaResolver:
     def _contained(self, header: Header) -> tuple[WriterSchema, Framing] | str:
         """Return the schema of a value that is a container file."""
         schema = self._override or self._parser.parse(header.metadata["avro.schema"])
-        if isinstance(schema, str):
-            return f"the container file in the value: {schema}"
-        return schema, Framing.CONTAINER
+        named = f"the container file in the value: {schema}" if isinstance(schema, str) else schema
+        return _either(named, Framing.CONTAINER)
 
     def _framing(self, topic: str, message: Message, value: bytes) -> Framing:
         """Return how a value holds a datum of the user's schema, which the registry need not know.
@@ -340,14 +349,23 @@ class SchemaResolver:
 
 
 def datum_of(value: bytes, framing: Framing) -> bytes:
-    """Return the datum in a message's value; raise ValueError where the framing is damaged."""
+    """Return the datum in a message's value; raise ValueError, which says of what, where there is none."""
     if framing is Framing.CONTAINER:
-        return unwrap(value, read_header(value))
+        try:
+            return unwrap(value, read_header(value))
+        except ValueError as error:
+            raise ValueError(f"the container file in the value: {error}") from None
+    if framing is Framing.PREDICTION:
+        return encode_prediction(value)
     return value[REGISTRY_HEADER_BYTES:] if framing is Framing.REGISTRY else value
 
 
-def _is_json(key: bytes | None) -> bool:
-    return key is not None and key.lstrip()[:1] == b"{"
+def _either(schema: WriterSchema | str, framing: Framing) -> tuple[WriterSchema, Framing] | str:
+    return schema if isinstance(schema, str) else (schema, framing)
+
+
+def _is_json(text: bytes | None) -> bool:
+    return text is not None and text.lstrip()[:1] == b"{"
 
 
 def _fits(schema: WriterSchema, datum: bytes) -> bool:

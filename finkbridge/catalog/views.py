@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from finkbridge import surveys, tables
+from finkbridge.avro import predictions
+from finkbridge.avro.schemas import fingerprint_of
 from finkbridge.catalog.sql import literal, quoted
 from finkbridge.kinds import clashing_columns
 from finkbridge.lakefiles import FileGroup, file_groups
@@ -29,6 +31,13 @@ _DUCKDB_TYPES = {
     pa.bool_(): "BOOLEAN",
     pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
 }
+
+_PREDICTION_FIELDS = (
+    pa.field("source_id", pa.int64()),
+    pa.field("model", pa.string()),
+    pa.field("prediction", pa.float64()),
+    pa.field("result", pa.string()),
+)
 
 
 class Definition(NamedTuple):
@@ -49,6 +58,7 @@ def definitions(ledger: Ledger) -> Iterator[Definition]:
     for survey in surveys.SURVEYS:
         mine = [group for group in packets if group.survey == survey]
         yield _view(f"packets_{survey}", _packets(mine, root), _packets([], root))
+    yield _view("predictions", _predictions(packets, root), _predictions([], root))
     points, none = _points(packets, root), _points([], root)
     macro = "CREATE MACRO lightcurve(id) AS TABLE "
     yield Definition("lightcurve", macro + _lightcurve(points, "id"), macro + _lightcurve(none, "id"))
@@ -89,6 +99,31 @@ def _packets(groups: Sequence[FileGroup], root: str) -> str:
         texts = ", ".join(f"CAST(to_json({quoted(n)}) AS VARCHAR) AS {quoted(n)}" for n in mine)
         selects.append(f"SELECT * {f'REPLACE ({texts})' if texts else ''} FROM {_read(group, root)}")
     return " UNION ALL BY NAME ".join(selects)
+
+
+def _predictions(groups: Sequence[FileGroup], root: str) -> str:
+    """Return of each topic, alert and model the newest prediction, by Kafka's time."""
+    names, of_p = (", ".join(f"{p}{n}" for n in predictions.COLUMNS) for p in ("", "p."))
+    mine = [group for group in groups if _has_predictions(group)]
+    selects = [_nothing([*tables.KEY_SCHEMA, *_PREDICTION_FIELDS])]
+    selects += [f"SELECT {', '.join(tables.KEY_SCHEMA.names)}, {names} FROM {_read(g, root)}" for g in mine]
+    places = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
+    same = " AND ".join(f"d.{name} = p._{name}" for name in places)
+    return (
+        f"SELECT cluster, topic, {of_p}, received, kafka_partition, kafka_offset "
+        f"FROM ({' UNION ALL '.join(selects)}) AS p JOIN deliveries AS d ON {same} "
+        f"WHERE d.survey = 'other' AND d.schema_id = {literal(fingerprint_of(predictions.SCHEMA))} "
+        "QUALIFY row_number() OVER (PARTITION BY cluster, topic, p.source_id, model "
+        "ORDER BY received DESC NULLS LAST, generation DESC, kafka_partition DESC, kafka_offset DESC) = 1"
+    )
+
+
+def _has_predictions(group: FileGroup) -> bool:
+    """Whether files may have predictions: a stranger's schema can have the same columns."""
+    return group.survey == "other" and all(
+        field.name in group.schema.names and group.schema.field(field.name).type == field.type
+        for field in _PREDICTION_FIELDS
+    )
 
 
 def _nothing(fields: Iterable[pa.Field]) -> str:

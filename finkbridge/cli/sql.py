@@ -21,9 +21,9 @@ from finkbridge.errors import SettingsError
 def command(app: App, query: str | None, file: Any, *, as_csv: bool, as_json: bool) -> None:
     """Ask the lake in SQL (DuckDB).
 
-    The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, nights, segments, topics,
-    quarantine and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even while
-    another shell holds catalog.duckdb.
+    The views are alerts, deliveries, packets_ztf, packets_lsst, packets_other, predictions, nights, segments,
+    topics, quarantine and gaps; lightcurve('OBJECT') is a macro. The ledger tells the files: this works even
+    while another shell holds catalog.duckdb.
 
     \b
     finkbridge sql "SELECT topic, count(*) FROM deliveries GROUP BY ALL"

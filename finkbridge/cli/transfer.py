@@ -82,7 +82,7 @@ PARTITIONS = ("None", "time", "finkclass", "tnsclass", "classId")
     "--into_lake",
     "into_lake",
     is_flag=True,
-    help="Into the lake, not a folder (no predictions).",
+    help="Into the lake, not a folder.",
 )
 @click.option(
     "--idle",

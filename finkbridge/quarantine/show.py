@@ -23,6 +23,7 @@ _PLACES = {
     Framing.BARE: "the key",
     Framing.CONTAINER: "the value's own header",
     Framing.REGISTRY: "the schema registry",
+    Framing.PREDICTION: "finkbridge itself, for predictions",
 }
 
 

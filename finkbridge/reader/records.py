@@ -129,7 +129,7 @@ class AlertFile:
         try:
             datum = datum_of(block[end : end + bytes_], self._framing)
         except ValueError as error:
-            raise FileError(f"the {self._framing} value in its block: {error}") from None
+            raise FileError(f"in its block, {error}") from None
         yield from later.call("finkbridge.reader.split:split", self.schema, datum, 1)
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:

@@ -7,6 +7,8 @@
     5 deliver   the round's files are moved to the output folder
     6 prove     alerts = rows in the files, or how many have no prediction yet
 
+Into the lake, both topics are drained as they are: its view ``predictions`` makes 4 and 5 needless.
+
 A crash between any two of these loses and doubles nothing: the same command goes on.
 """
 
@@ -14,26 +16,34 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from finkbridge import layout
+from finkbridge.avro.predictions import AI, FEED
 from finkbridge.broker import Broker
+from finkbridge.drain import Bridge, open_bridge
 from finkbridge.errors import UnknownTopicError
 from finkbridge.execution import Listener, Silent
-from finkbridge.layout import SegmentName
-from finkbridge.ledger import Ledger
 from finkbridge.registry import lookups_of
 from finkbridge.settings import Settings
 from finkbridge.transfer import outdir as output
-from finkbridge.transfer.bridge import TransferBridge
 from finkbridge.transfer.engine import Result, open_transfer, run_until_all
-from finkbridge.transfer.joined import Joined, known_by, newest_predictions
+from finkbridge.transfer.joined import Joined
+from finkbridge.transfer.known import InLake, InState, Known
 from finkbridge.transfer.look import Sample, look, refuse_partition
-from finkbridge.transfer.proof import count_folder, marks_of, prove
-from finkbridge.transfer.request import AI, FEED, Request
+from finkbridge.transfer.proof import (
+    Counted,
+    Key,
+    Proof,
+    count_folder,
+    count_lake,
+    marks_of,
+    prove,
+)
+from finkbridge.transfer.request import Request
 from finkbridge.values import Export
 
 log = logging.getLogger(__name__)
@@ -42,31 +52,89 @@ LOOK_EVERY_S = 2.0
 """Between two looks for new predictions, while the AI is at work."""
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One transfer, and what comes of it."""
+
+    settings: Settings
+    request: Request
+    feed: str
+    """Topic of the alerts."""
+    listener: Listener
+    stopping: threading.Event
+    result: Result
+
+    @property
+    def alerts(self) -> Key:
+        """Cluster and topic of the alerts."""
+        return self.request.cluster, self.feed
+
+    @property
+    def predictions(self) -> Key:
+        """Cluster and topic of the predictions."""
+        return self.request.cluster, self.request.topic
+
+
 def transfer_joined(
     settings: Settings, request: Request, listener: Listener, stop: threading.Event
 ) -> Result:
     """Transfer an AI topic; see `finkbridge.transfer.run.transfer`."""
-    folder = request.outdir or Path()  # `Request.check` has seen to it
     feed, sample = _look(settings, request)  # 1
-    result = Result(sample=sample)
+    job = Job(settings, request, feed, listener, stop, Result(sample=sample))
+    if request.outdir is None:
+        _into_lake(job)
+    else:
+        _into_folder(job, request.outdir)
+    return job.result
+
+
+def _into_folder(job: Job, folder: Path) -> None:
+    settings, request, result = job.settings, job.request, job.result
     if request.restart and (old := output.set_aside(settings.lake, folder, request.topic)):
         result.notes.append(f"begun anew; what was known of the earlier transfer is in {old}")
-    exports = {feed: Export("parquet"), request.topic: Export("predictions")}
+    exports = {job.feed: Export("parquet"), request.topic: Export("predictions")}
     with open_transfer(settings, request, exports) as bridge:
-        bridge.stopping = stop
+        known = InState(bridge.coordinator.ledger, job.feed, request.topic)
         joined = Joined(settings.lake, request.topic)
         output.refuse_strangers(folder, request.topic, [file.path for file in joined.files()])
         joined.deliver(folder)  # 5, of a dead run
-        run_until_all(bridge, (request.cluster, feed), request.limit, listener, result)  # 2
-        if not result.problems and not stop.is_set():
-            _follow(bridge, request, feed, result)  # 3
-            ledger = bridge.coordinator.ledger
-            newest = newest_predictions(_landed(ledger, request.topic))
-            joined.join(_landed(ledger, feed), newest, request.partition)  # 4
+        if _drain(bridge, job, known):  # 2, 3
+            newest = known.newest()
+            joined.join(known.alert_files(), newest, request.partition)  # 4
             joined.deliver(folder)  # 5
             _note_late(joined, newest, result)
-        _prove(bridge, request, feed, joined, result)  # 6
-    return result
+        proof = _prove(bridge, job.alerts, count_folder(joined.files(), folder), request.limit)  # 6
+        if (left := proof.account.rows - proof.counted.rows) > 0 and not proof.counted.wrong:
+            proof.problems = [p for p in proof.problems if not p.startswith("the files have")]
+            proof.problems.append(_waiting(left))
+        spooled = count_folder(known.prediction_rows(), settings.lake / layout.LANDED)
+        result.proofs += [proof, _prove(bridge, job.predictions, spooled, None)]
+
+
+def _into_lake(job: Job) -> None:
+    with open_bridge(job.settings, [job.feed, job.request.topic]) as bridge:
+        ledger = bridge.coordinator.ledger
+        known = InLake(ledger, job.alerts, job.predictions)
+        is_whole = _drain(bridge, job, known)  # 2, 3
+        alerts = _prove(bridge, job.alerts, count_lake(ledger, job.alerts), job.request.limit)  # 6
+        predictions = _prove(bridge, job.predictions, count_lake(ledger, job.predictions), None)
+        if is_whole and (left := known.alerts().join(known.newest(), on="source_id", how="anti").height):
+            alerts.problems.append(_waiting(left))
+        job.result.proofs += [alerts, predictions]
+
+
+def _waiting(alerts: int) -> str:
+    return f"{alerts:,} alerts have no prediction yet: run the same command again later"
+
+
+def _drain(bridge: Bridge, job: Job, known: Known) -> bool:
+    """Fetch the alerts, then predictions as they come; return whether nothing ended it early."""
+    bridge.stopping = job.stopping
+    run_until_all(bridge, job.alerts, job.request.limit, job.listener, job.result)
+    if not job.result.problems and not job.stopping.is_set():
+        _follow(bridge, job, known)
+        return True
+    return False
 
 
 def _look(settings: Settings, request: Request) -> tuple[str, Sample | None]:
@@ -95,25 +163,24 @@ def _feed_of(broker: Broker, request: Request) -> str:
     )
 
 
-def _follow(bridge: TransferBridge, request: Request, feed: str, result: Result) -> None:
+def _follow(bridge: Bridge, job: Job, known: Known) -> None:
     """Take predictions as they come, until each alert has one of each model, or the AI has ended."""
-    ledger, key, idle_s = bridge.coordinator.ledger, (request.cluster, request.topic), 0.0
-    alerts = known_by(_landed(ledger, feed))
+    topic, most_s, idle_s, alerts = job.request.topic, job.request.idle_s, 0.0, known.alerts()
     while True:
-        came = run_until_all(bridge, key, None, Silent(), result)
+        came = run_until_all(bridge, job.predictions, None, Silent(), job.result)
         if came or not idle_s:
-            newest = newest_predictions(_landed(ledger, request.topic))
+            newest = known.newest()
             told = newest.join(alerts, on="source_id", how="semi").height
             wanted = alerts.height * max(1, newest["model"].n_unique())
         idle_s = 0.0 if came else idle_s
-        if result.problems or told >= wanted or idle_s >= request.idle_s:
+        if job.result.problems or told >= wanted or idle_s >= most_s:
             return
         if not idle_s:
-            most = f"for up to {request.idle_s:g} s" if request.idle_s else "no longer"
-            log.warning("%s has %d of %d predictions: waiting %s for the next", key[1], told, wanted, most)
-        pause_s = min(LOOK_EVERY_S, request.idle_s)
+            most = f"for up to {most_s:g} s" if most_s else "no longer"
+            log.warning("%s has %d of %d predictions: waiting %s for the next", topic, told, wanted, most)
+        pause_s = min(LOOK_EVERY_S, most_s)
         idle_s += pause_s
-        if bridge.stopping.wait(pause_s):
+        if job.stopping.wait(pause_s):
             return
 
 
@@ -127,25 +194,5 @@ def _note_late(joined: Joined, newest: pl.DataFrame, result: Result) -> None:
         )
 
 
-def _prove(bridge: TransferBridge, request: Request, feed: str, joined: Joined, result: Result) -> None:
-    ledger, folder = bridge.coordinator.ledger, request.outdir or Path()
-    key = request.cluster, feed
-    counted = count_folder(joined.files(), folder)
-    proof = prove(ledger, key, marks_of(bridge.brokers, key), counted, request.limit)
-    if (left := proof.account.rows - counted.rows) > 0 and not counted.wrong:
-        proof.problems = [p for p in proof.problems if not p.startswith("the files have")]
-        proof.problems.append(f"{left:,} alerts have no prediction yet: run the same command again later")
-    result.proofs.append(proof)
-    predictions = request.cluster, request.topic
-    spooled = count_folder(_spooled(ledger, request.topic), ledger.lake / layout.LANDED)
-    result.proofs.append(prove(ledger, predictions, marks_of(bridge.brokers, predictions), spooled, None))
-
-
-def _landed(ledger: Ledger, topic: str) -> list[Path]:
-    """Return the files of a topic in the transfer's state."""
-    return [ledger.lake / layout.landed_path(row.path) for row in _spooled(ledger, topic)]
-
-
-def _spooled(ledger: Ledger, topic: str) -> list[Any]:
-    wanted = layout.short_topic(topic)
-    return [row for row in ledger.alive_files("export") if SegmentName.parse(row.path).topic == wanted]
+def _prove(bridge: Bridge, key: Key, counted: Counted, limit: int | None) -> Proof:
+    return prove(bridge.coordinator.ledger, key, marks_of(bridge.brokers, key), counted, limit)

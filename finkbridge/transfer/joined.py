@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finkbridge import disk, parquet
+from finkbridge.avro.predictions import SOURCE_IDS
 from finkbridge.errors import SchemaError
 from finkbridge.export import partition
 from finkbridge.export.lander import STYLE
-from finkbridge.export.predictions import SOURCE_IDS
 from finkbridge.layout import SegmentName
 from finkbridge.transfer import outdir as output
 
@@ -37,6 +37,7 @@ PREDICTIONS = pa.field(
     pa.list_(pa.struct([("model", pa.string()), ("prediction", pa.float64())])),
 )
 """The column that an alert gets: of each model the newest prediction, models in alphabetical order."""
+NO_IDS = f"the alerts have no {' or '.join(SOURCE_IDS)}: no prediction can be theirs"
 PIECES = 10_000
 """Files that one file of alerts can become in one round: as many nights or classes."""
 
@@ -163,7 +164,7 @@ def _source_ids(file: Path) -> pa.Array:
     names = pq.read_schema(file).names
     found = next((name for name in SOURCE_IDS if name in names), None)
     if found is None:
-        raise SchemaError(f"the alerts have no {' or '.join(SOURCE_IDS)}: no prediction can be theirs")
+        raise SchemaError(NO_IDS)
     return pq.ParquetFile(file).read([found]).column(found).combine_chunks().cast(pa.int64())
 
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from finkbridge.avro.predictions import AI, holds_predictions
 from finkbridge.errors import SettingsError
 from finkbridge.settings import Settings
 from finkbridge.values import Export
 
-PREFIXES = ("ftransfer_", "fxmatch_", "fink_ai_")
-AI = "fink_ai_"
-FEED = "fink_ai_feed_"
-_AI_HELPERS = (FEED, "fink_ai_pre_")
+PREFIXES = ("ftransfer_", "fxmatch_", AI)
 
 CLASSES = ("finkclass", "tnsclass", "classId")
 PARTITIONS = ("time", *CLASSES)
@@ -54,10 +52,6 @@ class Request:
             raise SettingsError(
                 "a lake has its own formats and partitions: leave -outformat, -partitionby out"
             )
-        if self.is_ai and self.outdir is None:
-            raise SettingsError(
-                "alerts joined with predictions are files of a folder, not of the lake: give -outdir"
-            )
         if self.is_ai and self.format != "parquet":
             raise SettingsError(
                 f"alerts joined with predictions are Parquet files, not {self.format}: leave -outformat out"
@@ -66,7 +60,7 @@ class Request:
     @property
     def is_ai(self) -> bool:
         """Whether the topic holds an AI's predictions, to be joined with the alerts."""
-        return self.topic.startswith(AI) and not self.topic.startswith(_AI_HELPERS)
+        return holds_predictions(self.topic)
 
     @property
     def export(self) -> Export:

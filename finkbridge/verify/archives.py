@@ -112,11 +112,12 @@ class Archives:
             self._indexes.move_to_end(path)
             return self._indexes[path]
         archive = (read_places if path in self._proven else read_archive)(self.lake / path)
-        if archive.framing is Framing.CONTAINER and path in self._proven:
-            archive = read_archive(self.lake / path)  # to see how large they are, unpacked
+        is_made = archive.framing in (Framing.CONTAINER, Framing.PREDICTION)
+        if is_made and path in self._proven:
+            archive = read_archive(self.lake / path)  # to see how large the datums are
         survey = self.files[path].survey
         origin = origin_of(path, archive)
-        sizes = _unpacked(archive) if archive.framing is Framing.CONTAINER else origin.archive_len
+        sizes = _sizes(archive) if is_made else origin.archive_len
         found = ArchiveIndex(survey, archive.schema, archive.framing, origin, sizes)
         self._indexes[path] = found
         self._kept += found.messages
@@ -176,12 +177,12 @@ def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
     return [datum_of(value, framing) for value in values]
 
 
-def _unpacked(archive: Archive) -> Ints:
-    """Return the bytes of each datum; one at a time is unpacked."""
+def _sizes(archive: Archive) -> Ints:
+    """Return the bytes of each datum; one at a time is made."""
     try:
         sizes = [len(datum_of(message.value or b"", archive.framing)) for message in archive.messages]
     except ValueError as error:
-        raise DecodeError(f"the container file in a value: {error}") from error
+        raise DecodeError(str(error)) from error
     return np.array(sizes, np.int64)
 
 

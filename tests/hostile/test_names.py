@@ -36,8 +36,8 @@ NAMES = (
     "filename", "file_row_number", "COLUMNS(*)",
 )  # fmt: skip
 VIEWS = (
-    "alerts", "deliveries", "packets_ztf", "packets_lsst", "packets_other", "nights", "segments", "topics",
-    "quarantine", "gaps",
+    "alerts", "deliveries", "packets_ztf", "packets_lsst", "packets_other", "predictions", "nights",
+    "segments", "topics", "quarantine", "gaps",
 )  # fmt: skip
 
 

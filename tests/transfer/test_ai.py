@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from finkbridge.transfer.request import Request
 from finkbridge.transfer.run import transfer
 from tests.support.command import Command
 from tests.support.kafka import Kafka
-from tests.support.lake import KEPT, RealAlerts, forget_landers, make_settings, same
+from tests.support.lake import KEPT, RealAlerts, forget_landers, make_settings, same, sql
 from tests.transfer.conftest import rows_in, transfer_topic
 from tests.transfer.test_crash import killed
 
@@ -60,7 +61,7 @@ def run(kafka: Kafka, tmp_path: Path, topic: str, **more: Any) -> Result:
     settings: Settings = make_settings(
         tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000}, decode=decode
     )
-    request = Request("ztf", topic, tmp_path / "out", **{"idle_s": 0.0, **more})
+    request = Request("ztf", topic, **{"outdir": tmp_path / "out", "idle_s": 0.0, **more})
     result = transfer(settings, request, Silent())
     forget_landers()
     return result
@@ -153,6 +154,70 @@ def test_without_its_alerts_nothing_is_left(command: Command, kafka: Kafka, tmp_
     said = command.run("transfer", "-topic", topic, "-outdir", "out", "-survey", "ztf", code=1)
     assert "neither fink_ai_feed_" in said.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_into_the_lake(
+    command: Command, kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    for model in ("snn", "cbpf"):
+        say(kafka, topics[1], real_ztf, model, range(31))
+    told = command.run("transfer", "-topic", topics[1], "--into-lake", "-survey", "ztf")
+    assert f"{topics[0]}: 31 messages = 31 rows" in told.stdout
+    assert f"{topics[1]}: 62 messages = 62 rows" in told.stdout
+    command.run("transfer", "-topic", topics[1], "-outdir", "out", "-survey", "ztf")
+    rows = rows_in(tmp_path / "out")
+    assert joined_in(command.lake, topics) == {row["candid"]: row["model_predictions"] for row in rows}
+    assert len(rows) == 31
+    command.run("verify", "--deep")
+    kafka.produce(topics[1], [prediction(rows[0]["candid"], "snn", [0.875, 0.125])], 0)
+    command.run("drain", topics[1])  # of all clusters that have it
+    mine = f"source_id = {rows[0]['candid']} AND model = 'snn' AND cluster = 'ztf'"
+    query = f"SELECT prediction, result FROM predictions WHERE {mine}"
+    assert sql(command.lake, query) == [(0.875, "[0.875, 0.125]")]
+    shutil.rmtree(command.lake / "packets")
+    command.run("rebuild")
+    assert sql(command.lake, query) == [(0.875, "[0.875, 0.125]")]
+    assert sql(command.lake, "SELECT count(*) FROM predictions WHERE cluster = 'ztf'") == [(62,)]
+
+
+def joined_in(lake: Path, topics: tuple[str, str]) -> dict[int, list[dict[str, Any]]]:
+    """Ask as docs/transfer.md does."""
+    query = (
+        "SELECT p.candid, m.model_predictions FROM packets_ztf AS p JOIN (SELECT topic, source_id, "
+        "list({'model': model, 'prediction': prediction} ORDER BY model) AS model_predictions "
+        "FROM predictions GROUP BY ALL) AS m ON m.source_id = p._source_id "
+        f"WHERE p._topic = '{topics[0]}' AND m.topic = '{topics[1]}'"
+    )
+    return dict(sql(lake, query))
+
+
+def test_into_the_lake_as_far_as_there_are_predictions(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    say(kafka, topics[1], real_ztf, "snn", range(20))
+    kafka.produce(topics[1], [(None, b"{}"), (None, b"\x02no JSON")], 1)
+    result = run(kafka, tmp_path, topics[1], outdir=None)
+    assert not result.succeeded
+    assert result.proofs[0].problems == ["11 alerts have no prediction yet: run the same command again later"]
+    assert result.proofs[1].account.quarantined == 2
+    reasons = sql(tmp_path / "lake", "SELECT reason FROM quarantine ORDER BY kafka_offset")
+    assert reasons[0] == ("no prediction: KeyError: 'source'",)
+    assert "no writer schema" in reasons[1][0]
+    say(kafka, topics[1], real_ztf, "snn", range(20, 31))
+    result = run(kafka, tmp_path, topics[1], outdir=None)
+    assert result.proofs[0].holds
+    assert sql(tmp_path / "lake", "SELECT count(*), sum(prediction) FROM predictions") == [(31, 4.65)]
+
+
+def test_killed_into_the_lake_and_run_again(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    say(kafka, topics[1], real_ztf, "snn", range(31))
+    settings = make_settings(tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000})
+    killed(settings, Request("ztf", topics[1], None, idle_s=0.0), *STEPS[0])
+    assert run(kafka, tmp_path, topics[1], outdir=None).succeeded
+    assert sql(tmp_path / "lake", "SELECT count(*), sum(prediction) FROM predictions") == [(31, 4.65)]
+    assert sql(tmp_path / "lake", "SELECT count(*) FROM deliveries") == [(62,)]
 
 
 STEPS = [

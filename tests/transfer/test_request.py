@@ -19,7 +19,7 @@ OUT = Path("out")
     ("more", "said", "unsaid"),
     [
         ({"outdir": OUT, "format": "avro"}, "not avro: leave -outformat out", "-outdir"),
-        ({"outdir": None}, "not of the lake: give -outdir", "-outformat"),
+        ({"outdir": None, "format": "avro"}, "leave -outformat, -partitionby out", "-outdir"),
     ],
 )
 def test_an_ai_topic_says_which_option_is_wrong(more: dict[str, Any], said: str, unsaid: str) -> None:
@@ -33,9 +33,10 @@ def test_an_ai_topic_says_which_option_is_wrong(more: dict[str, Any], said: str,
     [
         ("fink_ai_2026_1", {}),
         ("fink_ai_2026_1", {"partition": "time"}),
+        ("fink_ai_2026_1", {"outdir": None}),
         ("fink_ai_feed_2026_1", {"format": "avro"}),
         ("ftransfer_ztf_2026_1", {"format": "avro"}),
     ],
 )
 def test_what_can_be_had(topic: str, more: dict[str, Any]) -> None:
-    Request("ztf", topic, OUT, **more).check(SETTINGS)
+    Request("ztf", topic, **({"outdir": OUT} | more)).check(SETTINGS)

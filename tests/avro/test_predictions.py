@@ -1,0 +1,112 @@
+"""Predictions: what is one, and what of it becomes a row."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finkbridge.avro.portions import portions
+from finkbridge.avro.predictions import (
+    SCHEMA,
+    PredictionError,
+    encode_prediction,
+    holds_predictions,
+    read_prediction,
+)
+from finkbridge.avro.resolve import Framing, Resolved, SchemaResolver
+from finkbridge.avro.schemas import parse_schema
+from finkbridge.avro.single import decode_one
+from tests.avro.samples import encode, record_of, schema_of
+from tests.avro.test_resolve import message
+
+TOPIC, FEED = "fink_ai_2026", "fink_ai_feed_2026"
+OURS = parse_schema(SCHEMA)
+ALERTS = schema_of(record_of(a="int"))
+
+numbers = st.floats(allow_nan=False) | st.integers(-(2**60), 2**60)
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+def said(result: Any, model: str = "snn", **source: Any) -> bytes:
+    return json.dumps({"source": source or {"candid": 7}, "bridge": model, "result": result}).encode()
+
+
+def decoded(value: bytes) -> Any:
+    return decode_one(OURS, encode_prediction(value))
+
+
+@pytest.mark.parametrize(
+    ("topic", "does"),
+    [(TOPIC, True), ("fink_ai_feed_2026", False), ("fink_ai_pre_2026", False), ("ftransfer_ztf_1", False)],
+)
+def test_topics_by_name(topic: str, *, does: bool) -> None:
+    assert holds_predictions(topic) is does
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x, 9.0], lambda x: {"predictions": [x], "more": 1}])
+@given(number=numbers, source_id=st.integers(-(2**63), 2**63 - 1), model=st.text())
+def test_every_number_comes_through(wrap: Any, number: float, source_id: int, model: str) -> None:
+    row = decoded(said(wrap(number), model, diaSourceId=source_id))
+    assert (row["source_id"], row["model"], row["prediction"]) == (source_id, model, float(number))
+    assert json.loads(row["result"]) == wrap(number)
+
+
+@pytest.mark.parametrize("result", [None, [], {"predictions": []}, {"else": 1}, {}])
+def test_a_model_may_give_no_number(result: Any) -> None:
+    assert decoded(said(result))["prediction"] is None
+
+
+def test_an_odd_number_is_kept() -> None:
+    assert math.isnan(decoded(said(float("nan")))["prediction"])
+    assert decoded(said([1e999]))["prediction"] == math.inf
+
+
+@given(value=st.binary() | anything.map(lambda v: json.dumps(v).encode()) | anything.map(said))
+def test_anything_is_a_row_or_refused_in_one_way(value: bytes) -> None:
+    with suppress(PredictionError):
+        assert decoded(value)["source_id"] == 7
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"", b"{}", b"[1]", b"\xff", b"[" * 5000, b'{"a":' * 5000, b'{"source": {"candid": 1e9}}',
+        b'{"source": {"candid": true}}', b'{"source": {"candid": ' + b"9" * 5000 + b"}}",
+        b'{"source": {"candid": 1}, "result": "high"}', b'{"source": {"candid": 1}, "bridge": "\\ud800"}',
+        b'{"source": {"candid": 1}, "result": 1' + b"0" * 400 + b"}",
+    ],
+)  # fmt: skip
+def test_what_is_none(value: bytes) -> None:
+    with pytest.raises(PredictionError, match="no prediction: "):
+        read_prediction(value)
+
+
+def test_the_resolver_reads_json_of_an_ais_topic_alone() -> None:
+    resolver, value = SchemaResolver(ALERTS), said(0.5)
+    found = resolver.resolve(TOPIC, message(value, None))
+    assert found == Resolved(OURS, encode_prediction(value), Framing.PREDICTION)
+    alert = encode(ALERTS, {"a": -62})  # begins with a brace, too
+    assert alert[:1] == b"{"
+    assert resolver.resolve(FEED, message(alert, None)) == Resolved(ALERTS, alert, Framing.BARE)
+    assert resolver.resolve(TOPIC, message(alert, ALERTS.text)) == Resolved(ALERTS, alert, Framing.BARE)
+
+
+def test_what_is_none_is_set_aside_among_others() -> None:
+    messages = [message(said(0.5), None), message(b"{}", None), message(said(0.7), None)]
+    (group,) = SchemaResolver().group(TOPIC, messages).groups
+    (portion,) = portions(group, messages)
+    assert [decode_one(OURS, datum)["prediction"] for datum in portion.group.datums] == [0.5, 0.7]
+    assert portion.rejected == [(messages[1], "no prediction: KeyError: 'source'")]
+
+
+def test_the_resolver_says_why_it_is_none() -> None:
+    assert SchemaResolver().resolve(TOPIC, message(b"{}", None)) == "no prediction: KeyError: 'source'"
