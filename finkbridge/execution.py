@@ -21,7 +21,14 @@ from finkbridge.attempts import Attempts, Back, error_line, is_fault, reason_of
 from finkbridge.backlog import TopicAtBroker
 from finkbridge.broker import Broker
 from finkbridge.budget import SchemaBudget
-from finkbridge.errors import FinkbridgeError, LakeError, NameTakenError, RangeExpiredError
+from finkbridge.errors import (
+    BrokerTimeoutError,
+    FinkbridgeError,
+    LakeError,
+    NameTakenError,
+    RangeExpiredError,
+    UnreachableError,
+)
 from finkbridge.ledger import Coordinator
 from finkbridge.ledger.store import LedgerPartition
 from finkbridge.plan import in_lanes
@@ -90,6 +97,8 @@ class Execution:
     """Topics of which a plan failed: what follows in them could not be committed."""
     _down: set[str] = field(default_factory=set)
     """Clusters that no longer answer: each of their topics would wait for it anew."""
+    _silent: set[Key] = field(default_factory=set)
+    """Topics of which a plan failed as no broker answered."""
 
     def __post_init__(self) -> None:
         self._attempts = Attempts(self.crew.workers, run_task, self)
@@ -156,10 +165,7 @@ class Execution:
         elif is_fault(error):
             self._fail(task.plan, f"{_place(task.plan)} cannot even be set aside: {error_line(error)}")
         else:
-            cluster = task.plan.source.cluster
-            if cluster not in self._down and backlog.is_down(self.brokers[cluster], error):
-                self._down.add(cluster)
-            self._fail(task.plan, str(error))
+            self._fail_by(task.plan, error)
 
     def _commit_next(self) -> bool:
         """Commit the first plan whose turn it is; return whether there was one."""
@@ -186,7 +192,7 @@ class Execution:
         except LakeError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one topic meets, the others go on
-            self._fail(plan, error_line(error))
+            self._fail_by(plan, error)
             return
         self._commit(task, parts)
 
@@ -223,6 +229,18 @@ class Execution:
             self.crew.budget.note(plan, parts)
             self.report.topic(plan.source).add(parts)
             self.crew.listener.committed(plan, parts)
+
+    def _fail_by(self, plan: SegmentPlan, error: Exception) -> None:
+        """Note an error; a silence that was told of the cluster or topic is not told again in other words."""
+        cluster, key = plan.source.cluster, key_of(plan)
+        if isinstance(error, UnreachableError | BrokerTimeoutError):
+            if cluster in self._down or key in self._silent:
+                self._failed.add(key)
+                return
+            self._silent.add(key)
+            if backlog.is_down(self.brokers[cluster], error):
+                self._down.add(cluster)
+        self._fail(plan, error_line(error))
 
     def _fail(self, plan: SegmentPlan, problem: str) -> None:
         self._failed.add(key_of(plan))

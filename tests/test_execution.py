@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +453,25 @@ def test_a_cluster_that_goes_away_is_waited_for_once(
         assert bridge.run().problems == ["cluster ztf: no broker answers"]
     assert len(asked) == (1 if is_down else 4)
     assert drained(settings).total("rows") == 4
+
+
+def fail_in_words_of_its_own(task: Any) -> Any:
+    time.sleep(0.5)  # so that both plans are on their way
+    raise UnreachableError(f"no broker answers for partition {task.plan.ranges[0].partition}")
+
+
+def test_a_silence_is_told_once_in_whatever_words(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.topic("silent", 2)
+    for partition in range(2):
+        kafka.produce(topic, points(0), partition)
+    settings = make_settings(lake, kafka.bootstrap, topic, workers=2)
+    with monkeypatch.context() as patch, open_bridge(settings) as bridge:
+        patch.setattr(execution, "run_task", fail_in_words_of_its_own)
+        (problem,) = bridge.run().problems
+        assert problem.startswith("no broker answers for partition ")
+    assert drained(settings).total("rows") == 2
 
 
 def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:
