@@ -465,13 +465,13 @@ def test_a_silence_is_told_once_in_whatever_words(
 ) -> None:
     topic = kafka.topic("silent", 2)
     for partition in range(2):
-        kafka.produce(topic, points(0), partition)
-    settings = make_settings(lake, kafka.bootstrap, topic, workers=2)
+        kafka.produce(topic, points(*range(9)), partition)
+    settings = make_settings(lake, kafka.bootstrap, topic, workers=2, drain={"segment_bytes": 200_000})
     with monkeypatch.context() as patch, open_bridge(settings) as bridge:
         patch.setattr(execution, "run_task", fail_in_words_of_its_own)
         (problem,) = bridge.run().problems
         assert problem.startswith("no broker answers for partition ")
-    assert drained(settings).total("rows") == 2
+    assert drained(settings).total("rows") == 18
 
 
 def test_zombie_changes_nothing(kafka: Kafka, lake: Path) -> None:
