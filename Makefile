@@ -9,6 +9,7 @@ KILLS ?= 1000
 MUTANTS ?= 100000
 MINUTES ?= 30
 SEED ?= 7
+UI_DEMO_HOME := $(CURDIR)/.tmp_dagster_home_demo
 
 .DEFAULT_GOAL := help
 .PHONY: help demo ui ui-demo test test-fast attacks torture lint format bench constraints clean
@@ -26,10 +27,13 @@ demo: $(STAMP) ## the whole way in a minute: embedded broker, simulated alerts, 
 	$(BIN)/finkbridge demo
 
 ui: $(STAMP) ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
+	@echo "Dagster UI, in half a minute: http://127.0.0.1:$(PORT)"
 	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of simulated alerts behind it
-	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/finkbridge demo --behind -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+	@rm -rf $(UI_DEMO_HOME) && mkdir $(UI_DEMO_HOME) && cp dagster_home/dagster.yaml $(UI_DEMO_HOME)
+	@echo "Dagster UI, in half a minute: http://127.0.0.1:$(PORT) (alerts come at the first tick: within five minutes)"
+	DAGSTER_HOME=$(UI_DEMO_HOME) $(BIN)/finkbridge demo --behind --folder demo-ui -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## set up and run the whole test suite
 	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/torture
@@ -60,5 +64,5 @@ constraints: $(STAMP) ## write the exact versions of this environment to constra
 	@{ echo "# Exact versions that the tests ran with: 'make constraints' writes them."; \
 	   $(BIN)/pip freeze --disable-pip-version-check --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' | uniq ; } > constraints.txt
 
-clean: ## remove the environment and the demo's lake
-	rm -rf $(VENV) demo
+clean: ## remove the environment and the demos' lakes
+	rm -rf $(VENV) demo demo-ui $(UI_DEMO_HOME)

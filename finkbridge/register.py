@@ -41,6 +41,9 @@ NEEDED = ("username", "group_id", "servers")
 
 LOGGER = logging.getLogger(__name__)
 
+SURVEYS = ("ztf", "lsst")
+"""Whose clusters fink-client knows."""
+
 Content = dict[str, Any]
 
 
@@ -77,10 +80,14 @@ def load_credentials(survey: str = "ztf", tmp: bool = False, folder: Path | None
     """
     content = read_content(_folder(folder, tmp=tmp), survey)
     if not content:
-        raise SettingsError(
-            f"no credentials for {survey}: run `finkbridge register -survey {survey}` with what Fink sent you"
-        )
+        raise SettingsError(f"no credentials for {survey}: {_remedy(survey)}")
     return content
+
+
+def _remedy(survey: str) -> str:
+    if survey in SURVEYS:
+        return f"run `finkbridge register -survey {survey}` with what Fink sent you"
+    return f"of a cluster that is not Fink's, name the topics in finkbridge.toml: clusters.{survey}.topics"
 
 
 def read_content(folder: Path, survey: str) -> Content:

@@ -15,6 +15,7 @@ import pytest
 from finkbridge.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 FINKBRIDGE = Path(sys.executable).with_name("finkbridge")
 
 pytestmark = pytest.mark.slow
@@ -58,6 +59,13 @@ def test_the_demo_answers_in_sql_and_says_what_next(world):
         ((alerts, deliveries),) = catalog.execute("SELECT count(*), sum(deliveries) FROM alerts").fetchall()
         ((messages,),) = catalog.execute("SELECT sum(messages) FROM topics").fetchall()
     assert deliveries == messages > alerts == 440
+
+
+def test_the_readmes_queries_find_what_the_demo_has(world):
+    folder, _ = world
+    queries = re.findall(r"^    ((?:SELECT|FROM) .*);$", README.read_text(), re.MULTILINE)
+    with duckdb.connect(str(folder / "demo/lake/catalog.duckdb"), read_only=True) as catalog:
+        assert [bool(catalog.execute(query).fetchall()) for query in queries] == [True, True]
 
 
 def test_the_demo_works_again(world):

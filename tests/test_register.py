@@ -96,6 +96,8 @@ def test_the_old_file_of_one_survey_is_where_a_new_one_begins(tmp_path: Path) ->
         SettingsError, match="no credentials for lsst: run `finkbridge register -survey lsst`"
     ):
         load_credentials("lsst", folder=tmp_path)
+    with pytest.raises(SettingsError, match=r"no credentials for mine: .*: clusters\.mine\.topics"):
+        load_credentials("mine", folder=tmp_path)
 
 
 @pytest.mark.parametrize("group", ["groupid", "group_id"])

@@ -67,7 +67,7 @@ def summary(loaded: Loaded) -> Iterator[str]:
     for name, cluster in loaded.settings.clusters.items():
         yield f"cluster {name}: {cluster.servers}, {access(cluster)}"
     if not loaded.settings.clusters:
-        yield "no cluster yet: set clusters.ztf.servers in finkbridge.toml, or register with finkctl"
+        yield "no cluster yet: set clusters.ztf.servers in finkbridge.toml, or run finkbridge register"
 
 
 def access(cluster: ClusterSettings) -> str:

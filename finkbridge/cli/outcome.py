@@ -62,8 +62,8 @@ def proof(report: DrainReport) -> str:
 def complaints(report: DrainReport, *, problems: bool = True) -> Iterator[str]:
     """Yield what a user should know beyond the counts, one line each."""
     if bad := report.total("quarantined"):
-        how = 'finkbridge sql "FROM quarantine"'
-        yield f"warning: {bad:,} messages could not be decoded and wait in quarantine, whole: {how}"
+        bad_ones = f"{bad:,} messages could not be decoded and wait in quarantine, whole"
+        yield f"warning: {bad_ones}: finkbridge quarantine list"
     if kept := report.total("salvaged"):
         came = "were taken from files that a dead run had landed, as the broker no longer has them"
         yield f"note: {kept:,} messages {came}"

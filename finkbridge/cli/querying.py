@@ -32,7 +32,7 @@ def run(app: App, text: str, *, as_csv: bool, as_json: bool) -> None:
     elif as_csv:
         lines = [names, *rows]
         is_seen = sys.stdout.isatty()
-        csv.writer(sys.stdout).writerows(
+        csv.writer(sys.stdout, lineterminator="\n").writerows(
             [list(map(output.safe, line)) for line in lines] if is_seen else lines
         )
     else:

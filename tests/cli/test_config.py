@@ -103,7 +103,7 @@ def test_file_for_other_servers_is_told(configured: Path, capsys, monkeypatch):
 
 def test_nothing_set_says_what_to_do(home: Path, capsys):
     out = output(capsys, "config")
-    assert "no cluster yet: set clusters.ztf.servers in finkbridge.toml, or register with finkctl" in out
+    assert "no cluster yet: set clusters.ztf.servers in finkbridge.toml, or run finkbridge register" in out
     assert f"credential files: none in {home / '.finkclient'}" in out
 
 

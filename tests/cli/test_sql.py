@@ -27,7 +27,7 @@ def test_columns_of_one_name_keep_their_values(lake: Path, capsys: pytest.Captur
         assert main(["sql", QUERY, "--lake", str(lake), *filter(None, [form])]) == 0
         said[form] = capsys.readouterr().out
     assert json.loads(said["--json"]) == [{"a": 1, "b": 2, "a_1": 3, "c": 4}]
-    assert said["--csv"].split() == ["a,b,a_1,c", "1,2,3,4"]
+    assert said["--csv"] == "a,b,a_1,c\n1,2,3,4\n"
     header, values = said[""].splitlines()
     assert (header.split(), values.split()) == (["a", "b", "a_1", "c"], ["1", "2", "3", "4"])
 
