@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
+import re
 from typing import Any, NamedTuple
 
 import fastavro
@@ -27,8 +30,11 @@ SCHEMA = json.dumps(
         ],
     }
 ).encode()
-"""Writer schema that predictions get, as they come without one; ``result`` is JSON, as it was sent."""
+"""Writer schema that predictions get, as they come without one."""
 COLUMNS = ("source_id", "model", "prediction", "result")
+MOST_BYTES, MOST_LEVELS = 1 << 20, 64
+"""Of the JSON: a few hundred bytes and four levels are usual, and a byte may make a hundred of Python's."""
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
 _PARSED = fastavro.parse_schema(json.loads(SCHEMA))
 
 
@@ -44,7 +50,7 @@ class Prediction(NamedTuple):
     number: float | None
     """None where the model gives none."""
     result: str
-    """All that the model gives, as JSON."""
+    """All that the model gives, as JSON; what JSON has no number for is null."""
 
 
 def holds_predictions(topic: str) -> bool:
@@ -61,23 +67,16 @@ def read_prediction(value: bytes) -> Prediction:
     Raises
     ------
     PredictionError
+        It is none; and as such counts what is larger or deeper than any honest one.
     """
     try:
-        told = json.loads(value)
+        told = _loads(value)
         source, result = told["source"], told.get("result")
         source_id = next(source[name] for name in SOURCE_IDS if source.get(name) is not None)
-        model = str(told.get("bridge") or "")
-        model.encode()  # lone surrogates are no text
-        return Prediction(_int64(source_id), model, _number(result), json.dumps(result))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        StopIteration,
-        RecursionError,
-        OverflowError,
-    ) as error:
+        return Prediction(_int64(source_id), _model(told.get("bridge")), _number(result), _dumps(result))
+    except StopIteration:
+        raise PredictionError(f"no prediction: its source has no {' or '.join(SOURCE_IDS)}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise PredictionError(f"no prediction: {type(error).__name__}: {str(error)[:100]}") from None
 
 
@@ -88,15 +87,50 @@ def encode_prediction(value: bytes) -> bytes:
     return datum.getvalue()
 
 
+def _loads(value: bytes) -> Any:
+    """Return parsed JSON: whether it can be had must not depend on the stack of who asks."""
+    if len(value) > MOST_BYTES:
+        raise ValueError(f"{len(value):,} bytes, more than {MOST_BYTES:,}")
+    text = value.decode()
+    if text.count("[") + text.count("{") > MOST_LEVELS and _levels(text) > MOST_LEVELS:
+        raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
+    return json.loads(text)
+
+
+def _levels(text: str) -> int:
+    brackets = (match[0] for match in _BRACKETS.finditer(text))
+    steps = (1 if bracket in "[{" else -1 for bracket in brackets if bracket[0] != '"')
+    return max(itertools.accumulate(steps), default=0)
+
+
+def _dumps(result: Any) -> str:
+    """Return JSON that any reader takes: NaN and infinities are none, nor are halves of characters."""
+    text = json.dumps(result, ensure_ascii=False)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
+    return text.encode(errors="replace").decode()
+
+
+def _model(name: Any) -> str:
+    if not isinstance(name, str | int | None):
+        raise TypeError("the model's name is no text")
+    return str(name or "").encode(errors="replace").decode()
+
+
 def _int64(value: Any) -> int:
-    number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    is_text = isinstance(value, str) and re.fullmatch("-?[0-9]{1,19}", value)
+    number = int(value) if is_text or (isinstance(value, int) and not isinstance(value, bool)) else None
     if number is None or not -(2**63) <= number < 2**63:
         raise ValueError("the alert's identity is no whole number of 64 bits")
     return number
 
 
 def _number(result: Any) -> float | None:
+    """Return the first number of a result; None where it has none, or says that it is not one."""
     value = result.get("predictions") if isinstance(result, dict) else result
     if isinstance(value, list):
         value = value[0] if value else None
-    return None if value is None else float(value)
+    if isinstance(value, str) and not re.fullmatch(r"[-+.0-9eE]+", value):
+        raise ValueError("the prediction is no number")
+    number = None if value is None else float(value)
+    return None if number is None or math.isnan(number) else number

@@ -13,7 +13,7 @@ from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.parser import CACHED_SCHEMAS, Budget, Parser
 from finkbridge.avro.predictions import SCHEMA as PREDICTION_SCHEMA
-from finkbridge.avro.predictions import encode_prediction, holds_predictions
+from finkbridge.avro.predictions import PredictionError, encode_prediction, holds_predictions, read_prediction
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
@@ -225,7 +225,7 @@ class SchemaResolver:
             indices.append(index)
             is_bare = found[1] is Framing.BARE
             # a key that is the schema says the same of every message, others must be looked at
-            key = message.key if is_bare and self._is_final(message.key) else None
+            key = message.key if is_bare and self._is_final(topic, message.key) else None
             if is_bare and value:
                 datums.append(value)
         if rejected:
@@ -243,13 +243,18 @@ class SchemaResolver:
         header = _container_header(value)
         if header is not None:
             return self._contained(header)
-        if holds_predictions(topic) and _is_json(value) and not _is_json(message.key):
-            return _either(self._parser.parse(PREDICTION_SCHEMA), Framing.PREDICTION)
+        if not holds_predictions(topic) or _is_json(message.key):
+            return self._named_schema(topic, message, value)
+        try:
+            read_prediction(value)
+        except PredictionError as error:
+            found = self._named_schema(topic, message, value)
+            return str(error) if isinstance(found, str) else found
+        return _either(self._parser.parse(PREDICTION_SCHEMA), Framing.PREDICTION)
+
+    def _named_schema(self, topic: str, message: Message, value: bytes) -> tuple[WriterSchema, Framing] | str:
         if self._override is not None:
             return self._override, self._framing(topic, message, value)
-        return self._looked_up(topic, message, value)
-
-    def _looked_up(self, topic: str, message: Message, value: bytes) -> tuple[WriterSchema, Framing] | str:
         schema = self._by_key(topic, message.key, value)
         if isinstance(schema, WriterSchema):
             return schema, Framing.BARE
@@ -300,8 +305,10 @@ class SchemaResolver:
             return "put its file in a folder and set decode.schema_folder"
         return f"no *_{key.decode()}.avsc in decode.schema_folder fits"
 
-    def _is_final(self, key: bytes | None) -> bool:
-        return _is_json(key) or (self._versions is None and self._registry is None)
+    def _is_final(self, topic: str, key: bytes | None) -> bool:
+        """Whether all messages of a key are of one schema, whatever their values are."""
+        is_all = self._versions is None and self._registry is None and not holds_predictions(topic)
+        return _is_json(key) or is_all
 
     def _by_key(self, topic: str, key: bytes | None, value: bytes) -> WriterSchema | str:
         keyed = self._parser.parse(key) if key is not None and _is_json(key) else None
