@@ -10,37 +10,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import Row
 
 from finkbridge.values import TopicGeneration
 
 Ints = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
 _KEYS = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
+_PLACE = ["archive_file", "archive_pos"]
+_KINDS = (np.int32, np.int32, np.int64, np.int32, np.int64)
+"""Of source, partition, offset, archive file and position: a night has millions of each."""
+_TEXTS = ("cluster", "topic", "archive_file")
+ROWS = 100_000
+"""Whose keys are read at once."""
 
 
 @dataclass(slots=True)
 class Codes:
-    """Numbers for texts that come again and again."""
+    """Numbers for names that come again and again."""
 
     names: list[str] = field(default_factory=list)
     _known: dict[str, int] = field(default_factory=dict)
 
-    def encode(self, texts: pa.ChunkedArray) -> Ints:
-        """Return the number of each text; null is the empty one."""
-        if len(texts) == 0:
-            return np.empty(0, np.int64)
-        encoded = texts.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
-        numbers = [self._number(text) for text in encoded.dictionary.to_pylist()]
-        codes: Ints = np.array(numbers, np.int64)[encoded.indices.to_numpy()]
-        return codes
+    def encode(self, *columns: pa.Array) -> Numbers:
+        """Return the number of each row's name: its columns as text, null as the empty one, joined by NUL."""
+        codes, names = np.zeros(len(columns[0]), np.int64), [""]
+        for at, column in enumerate(columns):
+            encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+            texts = [*("" if v is None else str(v) for v in encoded.dictionary.to_pylist()), ""]
+            mine = encoded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
+            pairs, codes = np.unique(codes * len(texts) + mine, return_inverse=True)
+            joint = "\0" if at else ""
+            names = [
+                f"{names[pair // len(texts)]}{joint}{texts[pair % len(texts)]}" for pair in pairs.tolist()
+            ]
+        return np.array([self._number(name) for name in names], np.int32)[codes]
 
-    def _number(self, text: str) -> int:
-        if text not in self._known:
-            self._known[text] = len(self.names)
-            self.names.append(text)
-        return self._known[text]
+    def _number(self, name: str) -> int:
+        if name not in self._known:
+            self._known[name] = len(self.names)
+            self.names.append(name)
+        return self._known[name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +61,11 @@ class TableKeys:
     files: Sequence[Row[Any]]
     first: Ints
     """Number of the first row of each file."""
-    source: Ints
+    source: Numbers
     """Number of cluster, topic and generation."""
-    partition: Ints
+    partition: Numbers
     offset: Ints
-    archive: Ints
+    archive: Numbers
     """Number of the archive file; deliveries only."""
     position: Ints
     """Byte in it; deliveries only."""
@@ -66,26 +77,27 @@ class TableKeys:
 
 
 def read_keys(lake: Path, files: Sequence[Row[Any]], sources: Codes, archives: Codes) -> TableKeys:
-    """Read the key columns of a table's files."""
+    """Read the key columns of a table's files, some at a time: as texts, names take 200 bytes a row."""
     prefix = "_" if files and files[0].table == "packets" else ""
-    names = [f"{prefix}{key}" for key in _KEYS] + ([] if prefix else ["archive_file", "archive_pos"])
-    tables = [
-        pq.ParquetFile(lake / file.path).read(columns=names).rename_columns(_plain(names)) for file in files
-    ]
-    rows = np.array([table.num_rows for table in tables], np.int64)
-    empty = pa.table({name: pa.array([], pa.int64()) for name in _plain(names)})
-    table = pa.concat_tables(tables) if tables else empty
-    who = [table[key].cast(pa.string()).fill_null("") for key in _KEYS[:3]]
-    has_archive = "archive_file" in table.column_names
-    return TableKeys(
-        files,
-        np.cumsum(rows) - rows,
-        sources.encode(pc.binary_join_element_wise(*who, "\0") if tables else table[_KEYS[0]]),
-        _ints(table["kafka_partition"]),
-        _ints(table["kafka_offset"]),
-        archives.encode(table["archive_file"]) if has_archive else np.empty(0, np.int64),
-        _ints(table["archive_pos"]) if has_archive else np.empty(0, np.int64),
-    )
+    names = [f"{prefix}{key}" for key in _KEYS] + ([] if prefix else _PLACE)
+    counts, pieces = [], [[np.empty(0, kind)] for kind in _KINDS]
+    for file in files:
+        texts = [name for name in names if name.endswith(_TEXTS)]
+        with pq.ParquetFile(lake / file.path, read_dictionary=texts) as parquet:
+            counts.append(parquet.metadata.num_rows)
+            for batch in parquet.iter_batches(ROWS, columns=names):
+                column = {name.removeprefix("_"): batch.column(name) for name in names}
+                read = [
+                    sources.encode(*(column[key] for key in _KEYS[:3])),
+                    _ints(column["kafka_partition"], np.int32),
+                    _ints(column["kafka_offset"], np.int64),
+                ]
+                if not prefix:
+                    read += [archives.encode(column["archive_file"]), _ints(column["archive_pos"], np.int64)]
+                for all_, one in zip(pieces, read, strict=False):
+                    all_.append(one)
+    first = np.cumsum(counts, dtype=np.int64) - np.array(counts, np.int64)
+    return TableKeys(files, first, *(np.concatenate(all_) for all_ in pieces))
 
 
 def source_name(source: TopicGeneration) -> str:
@@ -110,32 +122,43 @@ class Pairs:
 
 def pair(deliveries: TableKeys, packets: TableKeys, wanted: npt.NDArray[np.bool_]) -> Pairs:
     """Match the rows of two tables by message; of sources that are not wanted, nothing is said."""
-    source = np.concatenate((deliveries.source, packets.source))
-    partition = np.concatenate((deliveries.partition, packets.partition))
-    offset = np.concatenate((deliveries.offset, packets.offset))
-    count = len(deliveries.source)
-    order = np.lexsort((offset, partition, source))
-    order = order[wanted[source[order]]] if len(wanted) else order
-    s, p, o = source[order], partition[order], offset[order]
+    partner, odd = np.full(len(packets.source), -1, np.int64), []
+    for source in np.flatnonzero(wanted).tolist():
+        # each by itself: to sort all rows of a night at once takes more memory than all else
+        rows, others = np.flatnonzero(deliveries.source == source), np.flatnonzero(packets.source == source)
+        mine, wrong = _pair(deliveries, rows, packets, others)
+        partner[others] = mine
+        odd += [(source, *one) for one in wrong]
+    return Pairs(partner, odd)
+
+
+def _pair(
+    deliveries: TableKeys, rows: Ints, packets: TableKeys, others: Ints
+) -> tuple[Ints, list[tuple[int, int, int, int]]]:
+    """Return the partner of each row of packets of one source, and what is not one and one."""
+    partition = np.concatenate((deliveries.partition[rows], packets.partition[others]))
+    offset = np.concatenate((deliveries.offset[rows], packets.offset[others]))
+    order = np.lexsort((offset, partition))
+    p, o = partition[order], offset[order]
     new = np.ones(len(order), np.bool_)
-    new[1:] = (s[1:] != s[:-1]) | (p[1:] != p[:-1]) | (o[1:] != o[:-1])
-    group, is_packet = np.cumsum(new) - 1, order >= count
+    new[1:] = (p[1:] != p[:-1]) | (o[1:] != o[:-1])
+    group, is_packet = np.cumsum(new) - 1, order >= len(rows)
     groups = int(group[-1]) + 1 if len(group) else 0
     in_deliveries = np.bincount(group[~is_packet], minlength=groups)
     in_packets = np.bincount(group[is_packet], minlength=groups)
     good = (in_deliveries == 1) & (in_packets == 1)
     of_group = np.full(groups, -1, np.int64)
-    of_group[group[~is_packet]] = order[~is_packet]
-    partner = np.full(len(packets.source), -1, np.int64)
+    of_group[group[~is_packet]] = rows[order[~is_packet]]
+    partner = np.full(len(others), -1, np.int64)
     mine = group[is_packet]
-    partner[order[is_packet] - count] = np.where(good[mine], of_group[mine], -1)
+    partner[order[is_packet] - len(rows)] = np.where(good[mine], of_group[mine], -1)
     heads = np.flatnonzero(new)
     odd = [
-        (int(s[h]), int(p[h]), int(o[h]), int(in_deliveries[g]), int(in_packets[g]))
+        (int(p[h]), int(o[h]), int(in_deliveries[g]), int(in_packets[g]))
         for g in np.flatnonzero(~good)
         for h in (heads[g],)
     ]
-    return Pairs(partner, odd)
+    return partner, odd
 
 
 def batches(count: int, sizes: Ints, most_bytes: int) -> Iterator[slice]:
@@ -148,10 +171,6 @@ def batches(count: int, sizes: Ints, most_bytes: int) -> Iterator[slice]:
         at = stop
 
 
-def _plain(names: Sequence[str]) -> list[str]:
-    return [name.removeprefix("_") for name in names]
-
-
-def _ints(column: pa.ChunkedArray) -> Ints:
-    filled = column.cast(pa.int64()).fill_null(-1)
-    return np.asarray(filled.to_numpy(), np.int64)
+def _ints(column: pa.Array, kind: type[np.signedinteger[Any]]) -> npt.NDArray[Any]:
+    filled: Ints = column.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return filled.astype(kind)
