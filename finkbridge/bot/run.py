@@ -7,7 +7,8 @@
 5. Note that all up to the batch's last commit has been looked at.
 
 A bot that dies goes on with the batch it was in, and passes over what is noted. A note is taken back only
-where the service surely posted nothing; what got no answer may have been posted, and is not posted again.
+where the service surely posted nothing, as between two tries; what got no answer may have been posted, and is
+not posted again.
 """
 
 from __future__ import annotations

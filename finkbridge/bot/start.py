@@ -63,10 +63,11 @@ class Run:
         with ExitStack() as stack:
             open_ledger = partial(Ledger, settings.lake, settings.ledger_url)
             open_ledger().close()  # a lake that is not there must not get notes
-            http = stack.enter_context(channels.open_http(self.loaded, target, self.stop.wait))
-            channel: Channel = Nowhere() if dry_run else channels.open_channel(self.loaded, target, http)
             path = settings.bot.state or settings.lake / layout.BOT
             state = stack.enter_context(State(path, target.name, only_try=dry_run))
+            wait = state.between_tries(self.stop.wait)
+            http = stack.enter_context(channels.open_http(self.loaded, target, wait))
+            channel: Channel = Nowhere() if dry_run else channels.open_channel(self.loaded, target, http)
             bot = Bot(
                 settings.lake,
                 open_ledger,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from finkbridge.bot.http import Wait
 from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
 
 VERSION = 1
@@ -25,7 +26,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (   -- one row a bot: a channel with topics and filter
     channel TEXT NOT NULL, job TEXT NOT NULL, number INTEGER NOT NULL, committed_at REAL NOT NULL,
     PRIMARY KEY (channel, job)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, sent, unknown
+CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, waiting, sent, unknown
     channel TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL, noted_at REAL NOT NULL,
     PRIMARY KEY (channel, alert)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS posts_noted_at ON posts (channel, noted_at);
@@ -63,6 +64,8 @@ class State:
 
     def __init__(self, path: Path, channel: str, *, only_try: bool = False) -> None:
         self.path, self.channel = path, channel
+        self._mine: str | None = None
+        """Alert that this process is posting."""
         with self._translated():
             self._db = _copy_of(path) if only_try else _connect(path)
             self._prepare()
@@ -99,18 +102,45 @@ class State:
     def note(self, alert: str) -> bool:
         """Note that an alert is about to be posted; false where it is noted already: nobody may post it."""
         added = self._ask("INSERT OR IGNORE INTO posts VALUES (?, ?, 'sending', ?)", alert, time.time())
-        return added.rowcount == 1
+        self._mine = alert if added.rowcount else None
+        return self._mine is not None
 
     def settle(self, alert: str, outcome: Outcome) -> None:
         """Note what became of a post."""
         self._ask("UPDATE posts SET state = ?2 WHERE channel = ?1 AND alert = ?3", outcome, alert)
+        self._mine = None
 
     def withdraw(self, alert: str) -> None:
-        """Forget a post that surely was not made."""
-        self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
+        """Forget a post that surely was not made; one that another bot has taken meanwhile is that bot's."""
+        if alert == self._mine:
+            self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
+            self._mine = None
+
+    def between_tries(self, wait: Wait) -> Wait:
+        """Return a wait in which a post is noted as surely not made: if the bot dies then, it is made later.
+
+        It is true also where another bot has taken the post meanwhile: it is not to be tried again.
+        """
+
+        def waiting(seconds: float) -> bool:
+            if self._mine is None:
+                return wait(seconds)
+            self._turn("sending", "waiting")
+            is_stopped = wait(seconds)
+            if self._turn("waiting", "sending"):
+                return is_stopped
+            self._mine = None
+            return True
+
+        return waiting
+
+    def _turn(self, old: str, new: str) -> bool:
+        query = "UPDATE posts SET state = ?4 WHERE channel = ?1 AND alert = ?2 AND state = ?3"
+        return self._ask(query, self._mine, old, new).rowcount == 1
 
     def give_up_unsettled(self) -> int:
-        """Note posts of dead bots as unknown; return how many there were."""
+        """Note posts of dead bots as unknown, but for those surely not made; return how many there were."""
+        self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting'")
         query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending'"
         return self._ask(query).rowcount
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from finkbridge import later
+from finkbridge.avro.resolve import Framing
 from finkbridge.consumer.names import object_of
 from finkbridge.consumer.opening import Opened
 
@@ -24,7 +25,7 @@ class Row(NamedTuple):
     """An alert in a few words."""
 
     kind: str
-    """``ztf``, ``lsst``, ``multi-messenger`` or ``other``."""
+    """``ztf``, ``lsst``, ``multi-messenger``, ``prediction`` or ``other``."""
     values: Values
     """By column, in order; None where the alert does not say."""
 
@@ -47,7 +48,10 @@ def summary(opened: Opened, at: datetime) -> Row:
         return Row("lsst", _times(opened, _from_mjd(_utc(tai)), at) | _lsst(alert))
     stamp = opened.received.message.timestamp_ms
     emitted = None if stamp is None else _from_mjd(MJD_OF_UNIX_EPOCH + stamp / 86_400_000)
-    return Row("other", _times(opened, emitted, at) | {"objectId": object_of(alert)})
+    times = _times(opened, emitted, at)
+    if opened.framing is Framing.PREDICTION:
+        return Row("prediction", times | _prediction(alert))
+    return Row("other", times | {"objectId": object_of(alert)})
 
 
 def _times(opened: Opened, emitted: datetime | None, at: datetime) -> Values:
@@ -112,6 +116,10 @@ def _multi_messenger(opened: Opened) -> Values:
         "Observatory": alert.get("observatory"),
         "Trigger ID": alert.get("triggerId"),
     }
+
+
+def _prediction(alert: Mapping[str, Any]) -> Values:
+    return {"Alert": alert["source_id"], "Model": alert["model"], "Prediction": alert["prediction"]}
 
 
 def _inner(alert: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from finkbridge.avro.resolve import Resolved, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.broker import Broker, Watermarks
 from finkbridge.doctor.findings import Finding, limited, parted
-from finkbridge.errors import FinkbridgeError, UnknownTopicError
-from finkbridge.registry import lookups_of
+from finkbridge.errors import FinkbridgeError, SchemaError, UnknownTopicError
+from finkbridge.registry import Registry, lookups_of
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
 
@@ -25,6 +26,8 @@ ANSWER_S = 5.0
 """Seconds that a broker's answer may take."""
 TOPICS_S = 60.0
 """Seconds that reading one message of each topic may take, over all topics of a cluster."""
+REGISTRY_S = 25.0
+"""Seconds that a schema registry's answer may take: it is given up before that, with a reason."""
 PEEKED = 20
 """Offsets before a partition's end among which its newest message is looked for."""
 SKEW_S = 30.0
@@ -54,6 +57,13 @@ class ClusterExam:
             yield replace(finding, state="doubtful") if is_other else finding
         if is_reachable:
             yield from limited("access", f"cluster {self.name}", self._kafka, TOPICS_S)
+        if self.settings.schema_registry is not None:
+            yield from limited("registry", f"cluster {self.name}", self._registry, REGISTRY_S)
+
+    def _registry(self) -> Iterator[Finding]:
+        with suppress(SchemaError):  # of another kind, but it answers
+            Registry(self.settings.schema_registry or "", self.settings.schema_registry_auth).schema(1)
+        yield Finding("registry", f"cluster {self.name}", "good", "its schema registry answers")
 
     def _kafka(self) -> Iterator[Finding]:
         with Broker(self.name, self.settings, timeout_s=ANSWER_S) as broker:

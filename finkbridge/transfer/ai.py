@@ -100,6 +100,7 @@ def _into_folder(job: Job, folder: Path) -> None:
         joined.deliver(folder)  # 5, of a dead run
         if _drain(bridge, job, known):  # 2, 3
             newest = known.newest()
+            _note_strange(known.alerts(), newest, result)
             joined.join(known.alert_files(), newest, request.partition)  # 4
             joined.deliver(folder)  # 5
             _note_late(joined, newest, result)
@@ -118,8 +119,11 @@ def _into_lake(job: Job) -> None:
         is_whole = _drain(bridge, job, known)  # 2, 3
         alerts = _prove(bridge, job.alerts, count_lake(ledger, job.alerts), job.request.limit)  # 6
         predictions = _prove(bridge, job.predictions, count_lake(ledger, job.predictions), None)
-        if is_whole and (left := known.alerts().join(known.newest(), on="source_id", how="anti").height):
-            alerts.problems.append(_waiting(left))
+        if is_whole:
+            there, newest = known.alerts(), known.newest()
+            _note_strange(there, newest, job.result)
+            if left := there.join(newest, on="source_id", how="anti").height:
+                alerts.problems.append(_waiting(left))
         job.result.proofs += [alerts, predictions]
 
 
@@ -186,12 +190,18 @@ def _follow(bridge: Bridge, job: Job, known: Known) -> None:
 
 def _note_late(joined: Joined, newest: pl.DataFrame, result: Result) -> None:
     pairs = joined.pairs()
-    late = newest.join(pairs, on=["source_id", "model"], how="anti").join(pairs, on="source_id", how="semi")
+    late = newest.join(pairs, on=pairs.columns, how="anti", nulls_equal=True)
+    late = late.join(pairs, on="source_id", how="semi")
     if late.height:
         result.notes.append(
             f"warning: {late.height:,} predictions came when their alerts were written already, and nothing "
             "is written over: to have them, transfer to another -outdir"
         )
+
+
+def _note_strange(alerts: pl.DataFrame, newest: pl.DataFrame, result: Result) -> None:
+    if strange := newest.join(alerts, on="source_id", how="anti").height:
+        result.notes.append(f"warning: {strange:,} predictions are of alerts that the feed does not have")
 
 
 def _prove(bridge: Bridge, key: Key, counted: Counted, limit: int | None) -> Proof:

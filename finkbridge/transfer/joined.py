@@ -1,7 +1,7 @@
 """Alerts joined with an AI's predictions, in rounds: what is joined in one round is never written again.
 
     joined/<round>/files/...        the round's files, until they are in the output folder
-    joined/<round>/pairs.parquet    which alerts and models it has
+    joined/<round>/pairs.parquet    which alerts, models and predictions it has
     joined/<round>/files.json       path, rows and bytes of each file
 
 A round is made aside and gets its name in one rename: it is there whole, or not at all.
@@ -38,6 +38,7 @@ PREDICTIONS = pa.field(
 )
 """The column that an alert gets: of each model the newest prediction, models in alphabetical order."""
 NO_IDS = f"the alerts have no {' or '.join(SOURCE_IDS)}: no prediction can be theirs"
+_PAIRS = pl.Schema({"source_id": pl.Int64, "model": pl.String, "prediction": pl.Float64})
 PIECES = 10_000
 """Files that one file of alerts can become in one round: as many nights or classes."""
 
@@ -69,8 +70,8 @@ class Joined:
         return [SimpleNamespace(**one) for told in read for one in told]
 
     def pairs(self) -> pl.DataFrame:
-        """Return alerts (``source_id``) and models (``model``) of all rounds."""
-        empty = pl.DataFrame(schema={"source_id": pl.Int64, "model": pl.String})
+        """Return alerts (``source_id``), models (``model``) and predictions of all rounds."""
+        empty = _PAIRS.to_frame()
         return pl.concat([empty, *(pl.read_parquet(folder / "pairs.parquet") for folder in self.rounds())])
 
     def deliver(self, outdir: Path) -> None:
@@ -102,7 +103,7 @@ class Joined:
         with disk.writing(self._state):
             (aside / "files").mkdir(parents=True)
             made = [one for file in alerts for one in self._join_file(file, fresh, by, number)]
-            fresh.select("source_id", "model").write_parquet(aside / "pairs.parquet")
+            fresh.select(_PAIRS.names()).write_parquet(aside / "pairs.parquet")
             (aside / "files.json").write_text(json.dumps(made))
             self._name_round(aside, number)
 

@@ -336,6 +336,25 @@ def test_what_was_noted_when_a_bot_died_is_not_posted_again(world: World) -> Non
     assert any("about to post when it died: 1" in line for line in world.listener.said)
 
 
+def test_what_was_refused_for_the_moment_when_a_bot_died_is_posted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fill(t=[1.0, 2.0])
+    world.chat.say("hook", Reply(500))
+
+    def die(seconds: float) -> bool:
+        if seconds:
+            raise KeyboardInterrupt
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.stop, "wait", die)
+        with pytest.raises(KeyboardInterrupt):
+            world.run()
+    assert world.run(since=None) == Counts(posted=2)
+    assert world.ids == [message("t", 0), message("t", 0), message("t", 1)]
+
+
 def _channel(world: World) -> str:
     with closing(sqlite3.connect(world.lake / layout.BOT)) as db:
         ((name,),) = db.execute("SELECT DISTINCT channel FROM positions").fetchall()

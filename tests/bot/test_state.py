@@ -23,9 +23,12 @@ def test_an_alert_is_noted_once_in_a_channel(tmp_path: Path) -> None:
         assert same.is_noted("ztf 1")
         assert not other.is_noted("ztf 1")
         assert other.note("ztf 1")
-        one.settle("ztf 1", "sent")
+        same.withdraw("ztf 1")
+        assert same.is_noted("ztf 1"), "it is not its own"
         one.withdraw("ztf 1")
         assert not same.is_noted("ztf 1")
+        other.settle("ztf 1", "sent")
+        other.withdraw("ztf 1")
         assert other.is_noted("ztf 1")
 
 
@@ -39,6 +42,28 @@ def test_of_many_that_note_it_at_once_one_does(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(note_all, range(4)))
     assert [sum(column) for column in zip(*found, strict=True)] == [1] * 20
+
+
+def test_between_two_tries_another_bot_may_take_a_post(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as one, State(tmp_path / "bot.db", "c") as two:
+
+        def taken(seconds: float) -> bool:
+            assert two.give_up_unsettled() == 0
+            assert two.note("a")
+            return False
+
+        assert one.note("a")
+        assert not one.between_tries(lambda _: False)(1.0)
+        assert not two.note("a")
+        assert one.between_tries(lambda _: True)(1.0), "told to stop"
+        assert one.between_tries(taken)(1.0), "it is the other one's now"
+        one.withdraw("a")
+        assert not one.note("a")
+        assert not two.between_tries(lambda _: False)(1.0)
+        two.withdraw("a")
+        assert one.note("a")
+        assert two.give_up_unsettled() == 1
+        assert not two.note("a")
 
 
 def test_positions_are_of_a_channel_and_a_job(tmp_path: Path) -> None:

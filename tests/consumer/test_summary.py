@@ -31,6 +31,17 @@ def test_the_time_of_kafka_is_told_where_there_is_such_a_time(stamp: int | None,
     assert (row.kind, row.values[TIMES[0]], row.values["objectId"]) == ("other", told, "ZTF1")
 
 
+def test_a_prediction_is_told() -> None:
+    received = Received("fink_ai_1", Message(0, 0, 0, 1, None, b"", ()))
+    told = {"source_id": 7, "model": "snn", "prediction": 0.5, "result": "0.5"}
+    row = summary(
+        Opened(received, schema_of(record_of()), b"", Framing.PREDICTION, told),
+        datetime(2026, 3, 22, tzinfo=UTC),
+    )
+    assert row.kind == "prediction"
+    assert [row.values[name] for name in ("Alert", "Model", "Prediction")] == [7, "snn", 0.5]
+
+
 def test_elasticcs_fluxes_are_of_another_unit() -> None:
     """A flux of 1 is 27.5 mag there, and 31.4 mag in nJy."""
     values = {}

@@ -16,6 +16,7 @@ from tests.support.command import Command
 from tests.support.kafka import Kafka
 from tests.support.kafka_server import free_ports
 from tests.support.lake import points
+from tests.support.registry import RegistryServer
 
 pytestmark = pytest.mark.kafka
 
@@ -45,6 +46,16 @@ def test_an_empty_topic_has_no_message_to_decode(kafka: Kafka) -> None:
     found = examined(kafka.bootstrap, kafka.topic("empty"))
     assert troubles(found) == []
     assert [f.check for f in found][3:] == ["topic"]
+
+
+def test_a_registry_that_answers_and_one_that_does_not(kafka: Kafka) -> None:
+    with RegistryServer({}) as registry:
+        found = examined(kafka.bootstrap, schema_registry=registry.url)
+    assert (found[-1].check, found[-1].state) == ("registry", "good")
+    (port,) = free_ports(1)
+    found = examined(kafka.bootstrap, schema_registry=f"http://127.0.0.1:{port}")
+    assert troubles(found) == [("registry", "cluster ztf", "bad")]
+    assert "does not answer" in found[-1].said
 
 
 def test_wrong_password(kafka: Kafka) -> None:
