@@ -7,6 +7,7 @@ import glob
 import os
 import shutil
 import stat
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,9 @@ from finkbridge import layout
 from finkbridge.errors import LakeAccessError, NameTakenError
 
 READ_BYTES = 1 << 20
+WRITE_BACK_EVERY_S = 0.02
+"""Of a file that is being written: the disk takes 10 MB in that time."""
+_SYNC_FILE_RANGE_WRITE = 2
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What file systems say that know no second name of a file."""
@@ -50,6 +54,16 @@ class Staging:
         path = self.lake / layout.scratch_path(self._mark + uuid.uuid4().hex, suffix)
         self._aside.append(path)
         return path
+
+    @contextmanager
+    def filling(self, aside: Path) -> Iterator[None]:
+        """Have a large file go to disk while it is being written: little is left to wait for at its end."""
+        done = threading.Event()
+        self._syncing.submit(_write_back_until, done, aside)
+        try:
+            yield
+        finally:
+            done.set()
 
     def written(self, aside: Path) -> None:
         """Begin to bring a file to disk that is written to its end."""
@@ -217,6 +231,24 @@ def forget(path: Path) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
+
+
+def write_back(path: Path) -> None:
+    """Have the system begin to bring a file's bytes to disk; `sync_file` waits, and tells what fails."""
+    import ctypes  # noqa: PLC0415 - a transfer needs it, and every command comes by
+
+    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux alone
+    if begin is not None and path.exists():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+        finally:
+            os.close(descriptor)
+
+
+def _write_back_until(done: threading.Event, path: Path) -> None:
+    while not done.wait(WRITE_BACK_EVERY_S):
+        write_back(path)
 
 
 def sync_file(path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,36 @@ def test_kept_files_are_synced_once_before_they_are_named(
         place.publish()
     assert [step for step, _ in steps] == ["sync", "sync", "folder", "folder"]
     assert (tmp_path / "files/a").read_text() == "x"
+
+
+def test_a_file_goes_to_disk_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, enough, write_back = [], threading.Event(), disk.write_back
+
+    def noted(path: Path) -> None:
+        write_back(path)
+        begun.append(path.exists() and path.stat().st_size)
+        if begun[-1]:
+            enough.set()
+
+    monkeypatch.setattr(disk, "write_back", noted)
+    with disk.staging(tmp_path) as place:
+        aside = place.new(".parquet")
+        with place.filling(aside), aside.open("wb", buffering=0) as file:
+            file.write(bytes(1 << 20))
+            assert enough.wait(10)
+            file.write(bytes(1 << 20))
+        place.keep(aside, "archive/t/file.parquet")
+        place.publish()
+        seen = len(begun)
+    assert (tmp_path / "archive/t/file.parquet").stat().st_size == 2 << 20
+    time.sleep(3 * disk.WRITE_BACK_EVERY_S)
+    assert len(begun) == seen, "it ends with the file"
+
+
+def test_a_file_that_was_never_made_leaves_no_thread(tmp_path: Path) -> None:
+    with disk.staging(tmp_path) as place, place.filling(place.new(".avro")):
+        time.sleep(2 * disk.WRITE_BACK_EVERY_S)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sync")]
 
 
 def test_folders_in_scratch_are_cleared_too(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class ExportLander(Lander):
         alerts = self._decode(group, ())
         for folder, mine in partition.pieces(alerts, self._export.partition):
             aside = landing.place.new(".parquet")
-            written = parquet.write([mine], mine.schema, aside, STYLE, mine.num_rows)
+            with landing.place.filling(aside):
+                written = parquet.write([mine], mine.schema, aside, STYLE, mine.num_rows)
             _keep(landing, aside, folder, group, written)
 
     def _land_avro(self, landing: Landing, group: SchemaGroup, rows: int) -> None:
@@ -63,7 +64,8 @@ class ExportLander(Lander):
             aside = landing.place.new(".avro")
             metadata = {"avro.codec": b"null", "avro.schema": group.schema.text}
             mine = [datums[i] for i in chosen]
-            file = write_container(aside, metadata, mine)
+            with landing.place.filling(aside):
+                file = write_container(aside, metadata, mine)
             written = parquet.WrittenTable(len(mine), file.bytes, file.checksum)
             _keep(landing, aside, folder, group, written)
 
