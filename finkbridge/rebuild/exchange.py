@@ -38,8 +38,13 @@ def exchange(lake: Path) -> str:
         _make_whole(new)
         disk.sync_file(new)
         aside = _set_aside(old) if old.exists() else ""
-        new.replace(old)
-        disk.sync_folder(lake)
+        try:
+            new.replace(old)
+            disk.sync_folder(lake)
+        except BaseException:
+            if aside:
+                _name_again(lake / aside, old)
+            raise
     return aside
 
 
@@ -52,8 +57,7 @@ def put_back(lake: Path, aside: str, made: Iterable[str]) -> None:
         disk.clear_scratch(lake)
         for suffix in _LOGS:
             _beside_name(ledger, suffix).unlink(missing_ok=True)
-        (lake / aside).replace(ledger)
-        _rename_logs(lake / aside, ledger)
+        _name_again(lake / aside, ledger)
         disk.sync_folder(lake)
 
 
@@ -71,6 +75,12 @@ def _set_aside(old: Path) -> str:
         old.rename(new)
     _rename_logs(old, new)  # of one that is no database: a log is found by its name
     return new.name
+
+
+def _name_again(aside: Path, old: Path) -> None:
+    aside.replace(old)
+    aside.unlink(missing_ok=True)  # a rename leaves two names of one file as they are
+    _rename_logs(aside, old)
 
 
 def _make_whole(new: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -461,6 +462,35 @@ def test_good_ledger_stays_where_the_new_one_cannot_be_made(
     assert [path.name for path in lake.glob("ledger.db.*")] == []
     assert run(lake, replace_old=True).aside
     assert_as_before(lake, before)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_good_ledger_stays_where_the_exchange_fails_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    lake = small(tmp_path / "lake")
+    before, said = rows_of(lake), facts(lake)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        if not links:
+            patch.setattr("os.link", refuse)
+        exchange = later.get("finkbridge.rebuild.exchange:exchange")
+
+        def exchange_without_folder(lake: Path) -> str:
+            with monkeypatch.context() as inner:
+                inner.setattr("finkbridge.disk.sync_folder", refuse)
+                aside: str = exchange(lake)
+                return aside
+
+        patch.setattr("finkbridge.rebuild.exchange.exchange", exchange_without_folder)
+        with pytest.raises(LakeAccessError, match="Input/output error"):
+            run(lake, replace_old=True)
+    assert facts(lake) == said
+    assert_as_before(lake, before)
+    assert list(lake.glob("ledger.db.*")) == []
 
 
 def test_good_ledger_stays_where_the_new_one_is_not_all_in_its_file(
