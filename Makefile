@@ -9,7 +9,7 @@ KILLS ?= 1000
 MUTANTS ?= 100000
 MINUTES ?= 30
 SEED ?= 7
-UI_DEMO_HOME := $(CURDIR)/.tmp_dagster_home_demo
+UI_DEMO_HOME := .tmp_dagster_home_demo
 
 .DEFAULT_GOAL := help
 .PHONY: help demo ui ui-demo test test-fast attacks torture lint format bench constraints clean
@@ -28,12 +28,12 @@ demo: $(STAMP) ## the whole way in a minute: embedded broker, simulated alerts, 
 
 ui: $(STAMP) ## the Dagster UI on http://127.0.0.1:3000 (PORT=... for another port)
 	@echo "Dagster UI, in half a minute: http://127.0.0.1:$(PORT)"
-	DAGSTER_HOME=$(CURDIR)/dagster_home $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+	DAGSTER_HOME="$(CURDIR)/dagster_home" $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 ui-demo: $(STAMP) ## the same, with the demo's broker and a steady stream of simulated alerts behind it
 	@rm -rf $(UI_DEMO_HOME) && mkdir $(UI_DEMO_HOME) && cp dagster_home/dagster.yaml $(UI_DEMO_HOME)
 	@echo "Dagster UI, in half a minute: http://127.0.0.1:$(PORT) (alerts come at the first tick: within five minutes)"
-	DAGSTER_HOME=$(UI_DEMO_HOME) $(BIN)/finkbridge demo --behind --folder demo-ui -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
+	DAGSTER_HOME="$(CURDIR)/$(UI_DEMO_HOME)" $(BIN)/finkbridge demo --behind --folder demo-ui -- $(BIN)/dagster dev -h 127.0.0.1 -p $(PORT)
 
 test: $(STAMP) ## set up and run the whole test suite
 	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/torture

@@ -9,9 +9,10 @@ import shutil
 import stat
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import xxhash
@@ -235,15 +236,24 @@ def forget(path: Path) -> None:
 
 def write_back(path: Path) -> None:
     """Have the system begin to bring a file's bytes to disk; `sync_file` waits, and tells what fails."""
-    import ctypes  # noqa: PLC0415 - a transfer needs it, and every command comes by
-
-    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux alone
+    begin = _sync_file_range()
     if begin is not None and path.exists():
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+            begin(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
         finally:
             os.close(descriptor)
+
+
+@cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    """Return what Linux alone has."""
+    import ctypes  # noqa: PLC0415 - a transfer needs it, and every command comes by
+
+    found = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if found is not None:
+        found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return found
 
 
 def _write_back_until(done: threading.Event, path: Path) -> None:

@@ -234,12 +234,13 @@ class Execution:
         """Note an error; a silence that was told of the cluster or topic is not told again in other words."""
         cluster, key = plan.source.cluster, key_of(plan)
         if isinstance(error, UnreachableError | BrokerTimeoutError):
-            if cluster in self._down or key in self._silent:
+            is_told = cluster in self._down or key in self._silent
+            self._silent.add(key)
+            if cluster not in self._down and backlog.is_down(self.brokers[cluster], error):
+                self._down.add(cluster)
+            if is_told:
                 self._failed.add(key)
                 return
-            self._silent.add(key)
-            if backlog.is_down(self.brokers[cluster], error):
-                self._down.add(cluster)
         self._fail(plan, error_line(error))
 
     def _fail(self, plan: SegmentPlan, problem: str) -> None:

@@ -137,6 +137,7 @@ def test_a_file_goes_to_disk_while_it_is_written(tmp_path: Path, monkeypatch: py
 
 
 def test_a_file_that_was_never_made_leaves_no_thread(tmp_path: Path) -> None:
+    disk.write_back(tmp_path / "absent")
     with disk.staging(tmp_path) as place, place.filling(place.new(".avro")):
         time.sleep(2 * disk.WRITE_BACK_EVERY_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sync")]

@@ -7,9 +7,12 @@ import itertools
 import json
 import math
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import fastavro
+
+from finkbridge.avro.schemas import WriterSchema, parse_schema
 
 AI = "fink_ai_"
 FEED = "fink_ai_feed_"
@@ -34,7 +37,7 @@ SCHEMA = json.dumps(
 COLUMNS = ("source_id", "model", "prediction", "result")
 MOST_BYTES, MOST_LEVELS = 1 << 20, 64
 """Of the JSON: a few hundred bytes and four levels are usual, and a byte may make a hundred of Python's."""
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[][{}]', re.DOTALL)  # possessive: no text is read twice
 _PARSED = fastavro.parse_schema(json.loads(SCHEMA))
 
 
@@ -56,6 +59,12 @@ class Prediction(NamedTuple):
 def holds_predictions(topic: str) -> bool:
     """Whether a topic is an AI's output, by its name; what an AI is fed by holds alerts."""
     return topic.startswith(AI) and not topic.startswith(_HELPERS)
+
+
+@cache
+def writer_schema() -> WriterSchema:
+    """Return `SCHEMA`, parsed; it is ours, and takes nothing of a topic's budget."""
+    return parse_schema(SCHEMA)
 
 
 def read_prediction(value: bytes) -> Prediction:
@@ -114,7 +123,7 @@ def _dumps(result: Any) -> str:
 def _model(name: Any) -> str:
     if not isinstance(name, str | int | None):
         raise TypeError("the model's name is no text")
-    return str(name or "").encode(errors="replace").decode()
+    return "" if name is None else str(name).encode(errors="replace").decode()
 
 
 def _int64(value: Any) -> int:

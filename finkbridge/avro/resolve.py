@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from finkbridge import later
 from finkbridge.avro.container import MAGIC, ContainerError, Header, read_header, unwrap
 from finkbridge.avro.parser import CACHED_SCHEMAS, Budget, Parser
-from finkbridge.avro.predictions import SCHEMA as PREDICTION_SCHEMA
-from finkbridge.avro.predictions import PredictionError, encode_prediction, holds_predictions, read_prediction
+from finkbridge.avro.predictions import (
+    PredictionError,
+    encode_prediction,
+    holds_predictions,
+    read_prediction,
+    writer_schema,
+)
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
@@ -243,14 +248,14 @@ class SchemaResolver:
         header = _container_header(value)
         if header is not None:
             return self._contained(header)
-        if not holds_predictions(topic) or _is_json(message.key):
+        if not holds_predictions(topic):
             return self._named_schema(topic, message, value)
         try:
             read_prediction(value)
         except PredictionError as error:
             found = self._named_schema(topic, message, value)
             return str(error) if isinstance(found, str) else found
-        return _either(self._parser.parse(PREDICTION_SCHEMA), Framing.PREDICTION)
+        return writer_schema(), Framing.PREDICTION
 
     def _named_schema(self, topic: str, message: Message, value: bytes) -> tuple[WriterSchema, Framing] | str:
         if self._override is not None:
@@ -268,8 +273,9 @@ class SchemaResolver:
     def _contained(self, header: Header) -> tuple[WriterSchema, Framing] | str:
         """Return the schema of a value that is a container file."""
         schema = self._override or self._parser.parse(header.metadata["avro.schema"])
-        named = f"the container file in the value: {schema}" if isinstance(schema, str) else schema
-        return _either(named, Framing.CONTAINER)
+        if isinstance(schema, str):
+            return f"the container file in the value: {schema}"
+        return schema, Framing.CONTAINER
 
     def _framing(self, topic: str, message: Message, value: bytes) -> Framing:
         """Return how a value holds a datum of the user's schema, which the registry need not know.
@@ -307,8 +313,8 @@ class SchemaResolver:
 
     def _is_final(self, topic: str, key: bytes | None) -> bool:
         """Whether all messages of a key are of one schema, whatever their values are."""
-        is_all = self._versions is None and self._registry is None and not holds_predictions(topic)
-        return _is_json(key) or is_all
+        is_named = _is_json(key) or (self._versions is None and self._registry is None)
+        return is_named and not holds_predictions(topic)
 
     def _by_key(self, topic: str, key: bytes | None, value: bytes) -> WriterSchema | str:
         keyed = self._parser.parse(key) if key is not None and _is_json(key) else None
@@ -365,10 +371,6 @@ def datum_of(value: bytes, framing: Framing) -> bytes:
     if framing is Framing.PREDICTION:
         return encode_prediction(value)
     return value[REGISTRY_HEADER_BYTES:] if framing is Framing.REGISTRY else value
-
-
-def _either(schema: WriterSchema | str, framing: Framing) -> tuple[WriterSchema, Framing] | str:
-    return schema if isinstance(schema, str) else (schema, framing)
 
 
 def _is_json(text: bytes | None) -> bool:

@@ -125,18 +125,19 @@ class State:
         def waiting(seconds: float) -> bool:
             if self._mine is None:
                 return wait(seconds)
-            self._turn("sending", "waiting")
+            # nobody else can have noted it: one that began meanwhile took it for a dead bot's
+            self._turn("waiting", "sending", "unknown")
             is_stopped = wait(seconds)
-            if self._turn("waiting", "sending"):
+            if self._turn("sending", "waiting"):
                 return is_stopped
             self._mine = None
             return True
 
         return waiting
 
-    def _turn(self, old: str, new: str) -> bool:
-        query = "UPDATE posts SET state = ?4 WHERE channel = ?1 AND alert = ?2 AND state = ?3"
-        return self._ask(query, self._mine, old, new).rowcount == 1
+    def _turn(self, new: str, *old: str) -> bool:
+        query = "UPDATE posts SET state = ?3 WHERE channel = ?1 AND alert = ?2 AND state IN (?4, ?5)"
+        return self._ask(query, self._mine, new, old[0], old[-1]).rowcount == 1
 
     def give_up_unsettled(self) -> int:
         """Note posts of dead bots as unknown, but for those surely not made; return how many there were."""

@@ -98,13 +98,15 @@ def _into_folder(job: Job, folder: Path) -> None:
         joined = Joined(settings.lake, request.topic)
         output.refuse_strangers(folder, request.topic, [file.path for file in joined.files()])
         joined.deliver(folder)  # 5, of a dead run
+        strange = 0
         if _drain(bridge, job, known):  # 2, 3
             newest = known.newest()
-            _note_strange(known.alerts(), newest, result)
             joined.join(known.alert_files(), newest, request.partition)  # 4
             joined.deliver(folder)  # 5
             _note_late(joined, newest, result)
+            strange = newest.join(known.alerts(), on="source_id", how="anti").height
         proof = _prove(bridge, job.alerts, count_folder(joined.files(), folder), request.limit)  # 6
+        _note_strange(strange, proof, result)
         if (left := proof.account.rows - proof.counted.rows) > 0 and not proof.counted.wrong:
             proof.problems = [p for p in proof.problems if not p.startswith("the files have")]
             proof.problems.append(_waiting(left))
@@ -121,7 +123,7 @@ def _into_lake(job: Job) -> None:
         predictions = _prove(bridge, job.predictions, count_lake(ledger, job.predictions), None)
         if is_whole:
             there, newest = known.alerts(), known.newest()
-            _note_strange(there, newest, job.result)
+            _note_strange(newest.join(there, on="source_id", how="anti").height, alerts, job.result)
             if left := there.join(newest, on="source_id", how="anti").height:
                 alerts.problems.append(_waiting(left))
         job.result.proofs += [alerts, predictions]
@@ -199,8 +201,9 @@ def _note_late(joined: Joined, newest: pl.DataFrame, result: Result) -> None:
         )
 
 
-def _note_strange(alerts: pl.DataFrame, newest: pl.DataFrame, result: Result) -> None:
-    if strange := newest.join(alerts, on="source_id", how="anti").height:
+def _note_strange(strange: int, feed: Proof, result: Result) -> None:
+    """Tell of predictions without alerts, where all alerts of the feed are there."""
+    if strange and feed.limit is None and not feed.waiting and not feed.account.quarantined:
         result.notes.append(f"warning: {strange:,} predictions are of alerts that the feed does not have")
 
 

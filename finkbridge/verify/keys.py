@@ -124,25 +124,37 @@ def pair(deliveries: TableKeys, packets: TableKeys, wanted: npt.NDArray[np.bool_
     """Match the rows of two tables by message; of sources that are not wanted, nothing is said."""
     partner, odd = np.full(len(packets.source), -1, np.int64), []
     for source in np.flatnonzero(wanted).tolist():
-        # each by itself: to sort all rows of a night at once takes more memory than all else
-        rows, others = np.flatnonzero(deliveries.source == source), np.flatnonzero(packets.source == source)
-        mine, wrong = _pair(deliveries, rows, packets, others)
-        partner[others] = mine
-        odd += [(source, *one) for one in wrong]
+        both = [np.unique(t.partition[t.source == source]) for t in (deliveries, packets)]
+        for partition in np.unique(np.concatenate(both)).tolist():
+            # each by itself: to sort all rows of a night at once takes more memory than all else
+            rows, others = (_rows_of(table, source, partition) for table in (deliveries, packets))
+            partner[others], wrong = _pair(deliveries.offset, rows, packets.offset, others)
+            odd += [(source, partition, *one) for one in wrong]
     return Pairs(partner, odd)
 
 
+def _rows_of(table: TableKeys, source: int, partition: int) -> Ints:
+    return np.flatnonzero((table.source == source) & (table.partition == partition))
+
+
 def _pair(
-    deliveries: TableKeys, rows: Ints, packets: TableKeys, others: Ints
-) -> tuple[Ints, list[tuple[int, int, int, int]]]:
-    """Return the partner of each row of packets of one source, and what is not one and one."""
-    partition = np.concatenate((deliveries.partition[rows], packets.partition[others]))
-    offset = np.concatenate((deliveries.offset[rows], packets.offset[others]))
-    order = np.lexsort((offset, partition))
-    p, o = partition[order], offset[order]
+    of_deliveries: Ints, rows: Ints, of_packets: Ints, others: Ints
+) -> tuple[Ints, list[tuple[int, int, int]]]:
+    """Match the rows of one partition by offset.
+
+    Returns
+    -------
+    partner
+        Of each of the others, its row of deliveries; -1 where there is not exactly one of each.
+    odd
+        Offset, rows in deliveries and rows in packets, where they are not one and one.
+    """
+    offset = np.concatenate((of_deliveries[rows], of_packets[others]))
+    order = np.argsort(offset, kind="stable")
+    offset = offset[order]
     new = np.ones(len(order), np.bool_)
-    new[1:] = (p[1:] != p[:-1]) | (o[1:] != o[:-1])
-    group, is_packet = np.cumsum(new) - 1, order >= len(rows)
+    new[1:] = offset[1:] != offset[:-1]
+    group, is_packet = np.cumsum(new, dtype=np.int32) - 1, order >= len(rows)
     groups = int(group[-1]) + 1 if len(group) else 0
     in_deliveries = np.bincount(group[~is_packet], minlength=groups)
     in_packets = np.bincount(group[is_packet], minlength=groups)
@@ -152,12 +164,8 @@ def _pair(
     partner = np.full(len(others), -1, np.int64)
     mine = group[is_packet]
     partner[order[is_packet] - len(rows)] = np.where(good[mine], of_group[mine], -1)
-    heads = np.flatnonzero(new)
-    odd = [
-        (int(p[h]), int(o[h]), int(in_deliveries[g]), int(in_packets[g]))
-        for g in np.flatnonzero(~good)
-        for h in (heads[g],)
-    ]
+    firsts = offset[new]
+    odd = [(int(firsts[g]), int(in_deliveries[g]), int(in_packets[g])) for g in np.flatnonzero(~good)]
     return partner, odd
 
 

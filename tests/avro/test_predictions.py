@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finkbridge.avro.parser import Budget
 from finkbridge.avro.portions import portions
 from finkbridge.avro.predictions import (
     SCHEMA,
@@ -58,6 +60,11 @@ def test_every_number_comes_through(wrap: Any, number: float, source_id: int, mo
     row = decoded(said(wrap(number), model, diaSourceId=source_id))
     assert (row["source_id"], row["model"], row["prediction"]) == (source_id, model, float(number))
     assert json.loads(row["result"]) == wrap(number)
+
+
+@pytest.mark.parametrize(("model", "name"), [(0, "0"), (None, ""), ("", "")])
+def test_a_model_may_be_a_number(model: Any, name: str) -> None:
+    assert decoded(said(0.5, model))["model"] == name
 
 
 @pytest.mark.parametrize("result", [None, [], {"predictions": []}, {"else": 1}, {}])
@@ -117,6 +124,28 @@ def test_the_resolver_reads_json_of_an_ais_topic_alone() -> None:
     assert alert[:1] == b"{"
     assert resolver.resolve(FEED, message(alert, None)) == Resolved(ALERTS, alert, Framing.BARE)
     assert resolver.resolve(TOPIC, message(alert, ALERTS.text)) == Resolved(ALERTS, alert, Framing.BARE)
+
+
+def test_a_hostile_string_takes_no_time() -> None:
+    """Each of its quotes could begin one that has no end."""
+    began = time.monotonic()
+    with pytest.raises(PredictionError):
+        read_prediction(b"[" * 65 + b'"' + b'\\"' * 500_000)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("key", [b'{"candid": 1}', b"{", ALERTS.text, b"k"])
+def test_no_key_makes_a_prediction_something_else(key: bytes) -> None:
+    resolver = SchemaResolver()
+    assert isinstance(resolver.resolve(TOPIC, message(said(0.5), key)), Resolved)
+    grouped = resolver.group(TOPIC, [message(said(0.5), key)] * 2)
+    assert [list(g.indices) for g in grouped.groups] == [[0, 1]]
+
+
+def test_predictions_take_nothing_of_a_topics_budget() -> None:
+    junk = [message(b"\x02", schema_of(record_of(**{f"x{i}": "int"})).text) for i in range(9)]
+    grouped = SchemaResolver(budget=Budget(4)).group(TOPIC, [*junk, message(said(0.5), None)])
+    assert (OURS, [9]) in [(g.schema, list(g.indices)) for g in grouped.groups]
 
 
 def test_what_stands_before_a_prediction_changes_nothing() -> None:

@@ -53,7 +53,8 @@ def test_between_two_tries_another_bot_may_take_a_post(tmp_path: Path) -> None:
             return False
 
         assert one.note("a")
-        assert not one.between_tries(lambda _: False)(1.0)
+        assert two.give_up_unsettled() == 1, "it cannot know that the other one lives"
+        assert not one.between_tries(lambda _: False)(1.0), "nor has anybody taken its post"
         assert not two.note("a")
         assert one.between_tries(lambda _: True)(1.0), "told to stop"
         assert one.between_tries(taken)(1.0), "it is the other one's now"

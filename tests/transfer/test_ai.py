@@ -119,8 +119,8 @@ def test_predictions_that_come_later_make_a_round_of_their_own(
     changed = [prediction(real_ztf.alerts[i]["candid"], "snn", 0.99) for i in range(3)]
     kafka.produce(topics[1], [*changed, prediction(1, "snn", 0.1)], 0)
     notes = run(kafka, tmp_path, topics[1], partition="time").notes
-    assert "1 predictions are of alerts that the feed does not have" in notes[0]
-    assert "8 predictions came when their alerts were written" in notes[1]
+    assert "8 predictions came when their alerts were written" in notes[0]
+    assert "1 predictions are of alerts that the feed does not have" in notes[1]
 
 
 def test_the_newest_prediction_counts_and_what_is_none_is_kept(
@@ -211,7 +211,17 @@ def test_into_the_lake_as_far_as_there_are_predictions(
     say(kafka, topics[1], real_ztf, "snn", range(20, 31))
     result = run(kafka, tmp_path, topics[1], outdir=None)
     assert result.proofs[0].holds
-    assert sql(tmp_path / "lake", "SELECT count(*), sum(prediction) FROM predictions") == [(31, 4.65)]
+    assert sql(tmp_path / "lake", "SELECT count(*), round(sum(prediction), 9) FROM predictions") == [
+        (31, 4.65)
+    ]
+
+
+def test_a_limit_makes_no_alert_strange(
+    kafka: Kafka, topics: tuple[str, str], real_ztf: RealAlerts, tmp_path: Path
+) -> None:
+    say(kafka, topics[1], real_ztf, "snn", range(31))
+    assert run(kafka, tmp_path, topics[1], outdir=None, limit=10).notes == []
+    assert run(kafka, tmp_path, topics[1], limit=10).notes == []
 
 
 def test_killed_into_the_lake_and_run_again(
@@ -221,7 +231,9 @@ def test_killed_into_the_lake_and_run_again(
     settings = make_settings(tmp_path / "lake", kafka.bootstrap, drain={"segment_bytes": 300_000})
     killed(settings, Request("ztf", topics[1], None, idle_s=0.0), *STEPS[0])
     assert run(kafka, tmp_path, topics[1], outdir=None).succeeded
-    assert sql(tmp_path / "lake", "SELECT count(*), sum(prediction) FROM predictions") == [(31, 4.65)]
+    assert sql(tmp_path / "lake", "SELECT count(*), round(sum(prediction), 9) FROM predictions") == [
+        (31, 4.65)
+    ]
     assert sql(tmp_path / "lake", "SELECT count(*) FROM deliveries") == [(62,)]
 
 
