@@ -26,6 +26,9 @@ BOT = "bot.db"
 SCRATCH = ".scratch"
 """Folder of files that are not committed yet: whatever is in it when a coordinator starts is rubbish."""
 
+NEW_LEDGER = f"{SCRATCH}/ledger"
+"""Folder in which a ledger is made that is to replace another one."""
+
 UNFINISHED = "unfinished"
 """Folder of files that plans left which were given up, and which may be the only copy of messages: nobody but
 the user reads or deletes them."""

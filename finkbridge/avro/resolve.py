@@ -254,7 +254,9 @@ class SchemaResolver:
             read_prediction(value)
         except PredictionError as error:
             found = self._named_schema(topic, message, value)
-            return str(error) if isinstance(found, str) else found
+            if isinstance(found, str):
+                return str(error) if _is_json(value) else f"{error}; nor an alert: {found}"
+            return found
         return writer_schema(), Framing.PREDICTION
 
     def _named_schema(self, topic: str, message: Message, value: bytes) -> tuple[WriterSchema, Framing] | str:

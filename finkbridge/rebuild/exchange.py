@@ -15,7 +15,6 @@ from pathlib import Path
 from finkbridge import disk, layout
 from finkbridge.errors import LakeAccessError
 
-_BESIDE = "ledger"
 _LOGS = ("-wal", "-shm")
 
 
@@ -62,7 +61,7 @@ def put_back(lake: Path, aside: str, made: Iterable[str]) -> None:
 
 
 def _beside(lake: Path) -> Path:
-    return lake / layout.SCRATCH / _BESIDE
+    return lake / layout.NEW_LEDGER
 
 
 def _set_aside(old: Path) -> str:

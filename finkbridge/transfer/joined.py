@@ -37,7 +37,6 @@ PREDICTIONS = pa.field(
     pa.list_(pa.struct([("model", pa.string()), ("prediction", pa.float64())])),
 )
 """The column that an alert gets: of each model the newest prediction, models in alphabetical order."""
-NO_IDS = f"the alerts have no {' or '.join(SOURCE_IDS)}: no prediction can be theirs"
 _PAIRS = pl.Schema({"source_id": pl.Int64, "model": pl.String, "prediction": pl.Float64})
 PIECES = 10_000
 """Files that one file of alerts can become in one round: as many nights or classes."""
@@ -165,7 +164,7 @@ def _source_ids(file: Path) -> pa.Array:
     names = pq.read_schema(file).names
     found = next((name for name in SOURCE_IDS if name in names), None)
     if found is None:
-        raise SchemaError(NO_IDS)
+        raise SchemaError(f"the alerts have no {' or '.join(SOURCE_IDS)}: no prediction can be theirs")
     return pq.ParquetFile(file).read([found]).column(found).combine_chunks().cast(pa.int64())
 
 

@@ -11,7 +11,7 @@ from finkbridge import later, layout
 from finkbridge.errors import SchemaError
 from finkbridge.layout import SegmentName
 from finkbridge.ledger import Ledger
-from finkbridge.transfer.joined import NO_IDS, known_by, newest_predictions
+from finkbridge.transfer.joined import known_by, newest_predictions
 from finkbridge.transfer.proof import Key
 
 
@@ -72,12 +72,12 @@ class InLake:
         Raises
         ------
         SchemaError
-            They have nothing that predictions name.
+            They are of no survey that is known, so that the lake has no numbers of them.
         """
         query = "SELECT DISTINCT source_id FROM deliveries WHERE cluster = ? AND topic = ?"
         found = self._ask(query, self._feed)
         if found["source_id"].has_nulls():
-            raise SchemaError(NO_IDS)
+            raise SchemaError("the alerts are neither ZTF's nor LSST's: transfer them to a folder (-outdir)")
         return found
 
     def newest(self) -> pl.DataFrame:

@@ -234,8 +234,8 @@ def _foreign(path: str) -> Stray:
         return Stray(
             path, Fate.FOREIGN, what, "look at them (fastavro reads them), then move it out of the lake"
         )
-    if path.startswith(f"{layout.SCRATCH}/"):
-        what = "is not committed: a run that died left it"
+    if path == layout.NEW_LEDGER or path.startswith(f"{layout.NEW_LEDGER}/"):
+        what = "is of a rebuild of the ledger that did not end"
         return Stray(path, Fate.FOREIGN, what, "the next drain or rebuild removes it")
     return Stray(path, Fate.FOREIGN, "is not finkbridge's", "move it out of the lake")
 

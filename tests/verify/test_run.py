@@ -293,6 +293,15 @@ def test_files_that_are_being_written_are_no_strays(lake: Path) -> None:
     assert report.notes[0].startswith(f"{len(left) + 1} files, such as archive/")
 
 
+def test_a_ledger_that_a_dead_rebuild_left_is_ours(lake: Path) -> None:
+    (lake / layout.NEW_LEDGER).mkdir(parents=True)
+    (lake / layout.NEW_LEDGER / layout.LEDGER).write_bytes(b"half")
+    (finding,) = verified(lake).findings
+    assert "rebuild of the ledger that did not end" in finding.problem
+    disk.clear_scratch(lake)  # as a drain does
+    assert verified(lake).holds
+
+
 def test_what_is_not_ours_is_named_and_left(lake: Path) -> None:
     archive = files(lake, "archive")[0].path
     foreign = ["packets/notes.txt", "archive/fink_a_ztf/x.avro", ".scratch/keep", f"{archive}.bak"]
