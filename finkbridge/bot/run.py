@@ -4,7 +4,7 @@
 2. What is new since, in batches of whole commits: `finkbridge.bot.tail`.
 3. The rows of its topics that its filter wants, as alerts.
 4. Each that is not noted yet, below the limit of the hour and at the rate: note it, then post it.
-5. Note that all up to the batch's last commit has been looked at.
+5. Note that all up to the batch's last commit has been looked at, unless another bot is still at some of it.
 
 A bot that dies goes on with the batch it was in, and passes over what is noted. A note is taken back only
 where the service surely posted nothing, as between two tries; what got no answer may have been posted, and is
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -56,6 +56,16 @@ class Listener(Protocol):
 
     def problem(self, line: str) -> None:
         """Take note of what a person should know."""
+
+
+class Looked(NamedTuple):
+    """What is left of a batch."""
+
+    left_out: int
+    """Alerts over the limit."""
+    is_whole: bool
+    """False where another bot was still at one of its alerts: that bot may die or take its note back, so that
+    the batch must be looked at again."""
 
 
 @dataclass(slots=True)
@@ -143,6 +153,7 @@ class Bot:
 
     def _look(self) -> None:
         """Do steps 1 to 5 for all that is new; the ledger may be another one than at the last look."""
+        self.state.give_up_unsettled(time.time() - HOUR_S)  # no post takes so long: its bot is dead
         with self.open_ledger() as ledger:
             at = self._position(ledger)
             if ledger.last_commit() != at.number and not self._catch_up(ledger, at):
@@ -166,21 +177,25 @@ class Bot:
 
     def _catch_up(self, ledger: Ledger, at: Position) -> bool:
         """Post what is new; return False when told to stop in the middle."""
+        is_whole = True
         with Filter(self.options.filter) as wanted:
             for batch in tail.batches(ledger, at):
                 alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
-                left_out = self._post_all(alerts, at)
-                if left_out is None:
+                looked = self._post_all(alerts)
+                if looked is None:
                     return False
-                self.state.advance(self.options.job, batch.end, left_out)
-                at = batch.end
+                is_whole = is_whole and looked.is_whole
+                if is_whole:
+                    self.state.advance(self.options.job, batch.end, looked.left_out)
+                    self.counts.left_out += looked.left_out
         return True
 
-    def _post_all(self, alerts: Sequence[Alert], at: Position) -> int | None:
-        """Post a batch; return how many were over the limit, or None when told to stop in the middle."""
-        left_out = 0
+    def _post_all(self, alerts: Sequence[Alert]) -> Looked | None:
+        """Post a batch; return what is left of it, or None when told to stop in the middle."""
+        left_out, is_whole = 0, True
         for alert in alerts:
-            if self.state.is_noted(alert.key):
+            if noted := self.state.noted(alert.key):
+                is_whole = is_whole and noted == "settled"
                 continue
             if self._is_full():
                 left_out += 1
@@ -189,14 +204,10 @@ class Bot:
                 return None
             post = self._post_of(alert)
             if self.state.note(alert.key):
-                try:
-                    self._post(post)
-                except ChannelError:
-                    # another bot of this job may have passed over what it saw noted
-                    self.state.advance(self.options.job, at)
-                    raise
-        self.counts.left_out += left_out
-        return left_out
+                self._post(post)
+            else:
+                is_whole = False
+        return Looked(left_out, is_whole)
 
     def _post(self, post: Post) -> None:
         self._next_at = time.monotonic() + 60.0 / self.options.rate

@@ -6,6 +6,7 @@ bot, and no second one, makes it twice.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
 Outcome = Literal["sent", "unknown"]
+Noted = Literal["open", "settled"]
+"""Whether a bot is still at a post, which it may take back; or that it was made, or may have been."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (   -- one row a bot: a channel with topics and filter
@@ -95,9 +98,12 @@ class State:
                     (self.channel, left_out),
                 )
 
-    def is_noted(self, alert: str) -> bool:
-        """Whether an alert was posted, or may have been."""
-        return self._ask("SELECT 1 FROM posts WHERE channel = ? AND alert = ?", alert).fetchone() is not None
+    def noted(self, alert: str) -> Noted | None:
+        """Return what is noted of an alert; None: it was not posted."""
+        row = self._ask("SELECT state FROM posts WHERE channel = ? AND alert = ?", alert).fetchone()
+        if row is None:
+            return None
+        return "open" if row[0] in {"sending", "waiting"} else "settled"
 
     def note(self, alert: str) -> bool:
         """Note that an alert is about to be posted; false where it is noted already: nobody may post it."""
@@ -139,11 +145,11 @@ class State:
         query = "UPDATE posts SET state = ?3 WHERE channel = ?1 AND alert = ?2 AND state IN (?4, ?5)"
         return self._ask(query, self._mine, new, old[0], old[-1]).rowcount == 1
 
-    def give_up_unsettled(self) -> int:
+    def give_up_unsettled(self, noted_before: float = math.inf) -> int:
         """Note posts of dead bots as unknown, but for those surely not made; return how many there were."""
-        self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting'")
-        query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending'"
-        return self._ask(query).rowcount
+        self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting' AND noted_at < ?", noted_before)
+        query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending' AND noted_at < ?"
+        return self._ask(query, noted_before).rowcount
 
     def posted_since(self, moment: float) -> int:
         """Return how many alerts were posted since then, or may have been."""

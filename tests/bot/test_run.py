@@ -355,6 +355,28 @@ def test_what_was_refused_for_the_moment_when_a_bot_died_is_posted(
     assert world.ids == [message("t", 0), message("t", 0), message("t", 1)]
 
 
+def test_what_another_bot_was_still_at_is_looked_at_again(world: World) -> None:
+    """It may die between two tries, or take its note back."""
+    world.fill(t=[1.0, 2.0])
+    assert world.run() == Counts(posted=2)
+    world.fill(t=[3.0, 4.0])
+    with State(world.lake / layout.BOT, _channel(world)) as other:
+
+        def begun(seconds: float) -> bool:
+            """The other one begins when this one has."""
+            if other.noted(message("t", 2)) is None:
+                assert other.note(message("t", 2))
+            return False
+
+        world.stop.wait = begun  # type: ignore[method-assign]
+        assert world.run(since=None, rate=60.0) == Counts(posted=1)
+        del world.stop.wait  # type: ignore[method-assign]
+        world.fill(t=[5.0])
+        other.withdraw(message("t", 2))
+    assert world.run(since=None) == Counts(posted=2)
+    assert sorted(world.ids) == [message("t", n) for n in range(5)]
+
+
 def _channel(world: World) -> str:
     with closing(sqlite3.connect(world.lake / layout.BOT)) as db:
         ((name,),) = db.execute("SELECT DISTINCT channel FROM positions").fetchall()

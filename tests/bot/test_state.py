@@ -20,16 +20,16 @@ def test_an_alert_is_noted_once_in_a_channel(tmp_path: Path) -> None:
     with State(path, "one") as one, State(path, "one") as same, State(path, "two") as other:
         assert one.note("ztf 1")
         assert not same.note("ztf 1")
-        assert same.is_noted("ztf 1")
-        assert not other.is_noted("ztf 1")
+        assert same.noted("ztf 1")
+        assert not other.noted("ztf 1")
         assert other.note("ztf 1")
         same.withdraw("ztf 1")
-        assert same.is_noted("ztf 1"), "it is not its own"
+        assert same.noted("ztf 1"), "it is not its own"
         one.withdraw("ztf 1")
-        assert not same.is_noted("ztf 1")
+        assert not same.noted("ztf 1")
         other.settle("ztf 1", "sent")
         other.withdraw("ztf 1")
-        assert other.is_noted("ztf 1")
+        assert other.noted("ztf 1")
 
 
 def test_of_many_that_note_it_at_once_one_does(tmp_path: Path) -> None:
@@ -65,6 +65,16 @@ def test_between_two_tries_another_bot_may_take_a_post(tmp_path: Path) -> None:
         assert one.note("a")
         assert two.give_up_unsettled() == 1
         assert not two.note("a")
+
+
+def test_only_old_notes_are_of_dead_bots(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as state:
+        assert state.noted("a") is None
+        assert state.note("a")
+        assert state.give_up_unsettled(time.time() - 60) == 0
+        assert state.noted("a") == "open"
+        assert state.give_up_unsettled(time.time() + 60) == 1
+        assert state.noted("a") == "settled"
 
 
 def test_positions_are_of_a_channel_and_a_job(tmp_path: Path) -> None:
@@ -114,7 +124,7 @@ def test_trying_writes_nothing(tmp_path: Path) -> None:
         state.advance("job", HERE)
     before = path.read_bytes()
     with State(path, "c", only_try=True) as state:
-        assert state.is_noted("a")
+        assert state.noted("a")
         assert state.position("job") == HERE
         state.note("b")
         state.advance("job", Position(9, 9.0))
