@@ -34,11 +34,9 @@ SCHEMA = json.dumps(
     }
 ).encode()
 """Writer schema that predictions get, as they come without one."""
-COLUMNS = ("source_id", "model", "prediction", "result")
 MOST_BYTES, MOST_LEVELS = 1 << 20, 64
 """Of the JSON: a few hundred bytes and four levels are usual, and a byte may make a hundred of Python's."""
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[][{}]', re.DOTALL)  # possessive: no text is read twice
-_PARSED = fastavro.parse_schema(json.loads(SCHEMA))
 
 
 class PredictionError(ValueError):
@@ -46,11 +44,11 @@ class PredictionError(ValueError):
 
 
 class Prediction(NamedTuple):
-    """One model's word on one alert."""
+    """One model's word on one alert: a record of `SCHEMA`."""
 
     source_id: int
     model: str
-    number: float | None
+    prediction: float | None
     """None where the model gives none."""
     result: str
     """All that the model gives, as JSON; what JSON has no number for is null."""
@@ -63,7 +61,7 @@ def holds_predictions(topic: str) -> bool:
 
 @cache
 def writer_schema() -> WriterSchema:
-    """Return `SCHEMA`, parsed; it is ours, and takes nothing of a topic's budget."""
+    """Return `SCHEMA`, parsed: it is ours, and is had whatever a topic's budget is."""
     return parse_schema(SCHEMA)
 
 
@@ -92,7 +90,7 @@ def read_prediction(value: bytes) -> Prediction:
 def encode_prediction(value: bytes) -> bytes:
     """Return the value of a message as a datum of `SCHEMA`; raise PredictionError if it is none."""
     datum = io.BytesIO()
-    fastavro.schemaless_writer(datum, _PARSED, dict(zip(COLUMNS, read_prediction(value), strict=True)))
+    fastavro.schemaless_writer(datum, writer_schema().parsed, read_prediction(value)._asdict())
     return datum.getvalue()
 
 

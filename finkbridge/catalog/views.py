@@ -103,7 +103,7 @@ def _packets(groups: Sequence[FileGroup], root: str) -> str:
 
 def _predictions(groups: Sequence[FileGroup], root: str) -> str:
     """Return of each topic, alert and model the newest prediction, by Kafka's time."""
-    names, of_p = (", ".join(f"{p}{n}" for n in predictions.COLUMNS) for p in ("", "p."))
+    names, of_p = (", ".join(f"{p}{f.name}" for f in _PREDICTION_FIELDS) for p in ("", "p."))
     mine = [group for group in groups if _has_predictions(group)]
     selects = [_nothing([*tables.KEY_SCHEMA, *_PREDICTION_FIELDS])]
     selects += [f"SELECT {', '.join(tables.KEY_SCHEMA.names)}, {names} FROM {_read(g, root)}" for g in mine]

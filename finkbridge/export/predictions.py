@@ -55,7 +55,7 @@ def _row(message: Message) -> dict[str, Any] | str:
     return {
         "source_id": told.source_id,
         "model": told.model,
-        "prediction": float("nan") if told.number is None else told.number,
+        "prediction": float("nan") if told.prediction is None else told.prediction,
         "timestamp_ms": message.timestamp_ms,
         "partition": message.partition,
         "offset": message.offset,

@@ -86,10 +86,10 @@ def test_half_a_character_is_replaced() -> None:
 def test_the_verdict_does_not_depend_on_who_asks() -> None:
     """Python's own limit is of the whole stack: what lands in a drain must be a row in a rebuild."""
     deep = said(0.5)[:-1] + b', "more": ' + b"[" * 63 + b"]" * 63 + b"}"
-    assert read_prediction(deep).number == 0.5
+    assert read_prediction(deep).prediction == 0.5
     with pytest.raises(PredictionError, match="nested deeper than 64 levels"):
         read_prediction(deep.replace(b"[]", b"[[]]"))
-    assert read_prediction(said({"text": '[{"' * 999})).number is None
+    assert read_prediction(said({"text": '[{"' * 999})).prediction is None
     with pytest.raises(PredictionError, match="bytes, more than"):
         read_prediction(said({"text": "x" * (1 << 20)}))
 
@@ -142,7 +142,7 @@ def test_no_key_makes_a_prediction_something_else(key: bytes) -> None:
     assert [list(g.indices) for g in grouped.groups] == [[0, 1]]
 
 
-def test_predictions_take_nothing_of_a_topics_budget() -> None:
+def test_predictions_are_had_where_the_budget_is_spent() -> None:
     junk = [message(b"\x02", schema_of(record_of(**{f"x{i}": "int"})).text) for i in range(9)]
     grouped = SchemaResolver(budget=Budget(4)).group(TOPIC, [*junk, message(said(0.5), None)])
     assert (OURS, [9]) in [(g.schema, list(g.indices)) for g in grouped.groups]
