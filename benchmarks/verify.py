@@ -33,8 +33,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "plain": (),
     "deep, no fastavro": ("--deep", "--sample", "0"),
     "deep": ("--deep",),
+    "deep, independent": ("--deep", "--independent"),
 }
-
 
 REBUILDS: dict[str, tuple[str, ...]] = {
     "rebuild": (),
@@ -88,6 +88,7 @@ def _measure(work: Path, survey: str, messages: int, *, merged: bool) -> Iterato
             "bytes": report["bytes"],
             "holds": report["holds"],
             "deep": report["deep"],
+            "wall_s": timed.seconds,
             "cpu_s": usage.cpu_s,
             "pss_bytes": usage.pss_bytes,
             "load": timed.load,
@@ -144,7 +145,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
     table = Table(title="A lake verified (read, decoded anew, compared) and rebuilt")
     for heading in ("survey", "mode"):
         table.add_column(heading)
-    for heading in ("messages", "s", "MB/s of files", "messages/s", "CPU s", "PSS MiB", "holds"):
+    for heading in ("messages", "s", "MB/s", "messages/s", "compared MB/s", "CPU s", "PSS MiB", "holds"):
         table.add_column(heading, justify="right")
     for run in told:
         table.add_row(
@@ -154,6 +155,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
             f"{run['seconds']:.2f}",
             f"{run['bytes'] / 1e6 / run['seconds']:,.0f}",
             f"{run['messages'] / run['seconds']:,.0f}",
+            f"{deep['bytes'] / 1e6 / deep['seconds']:,.0f}" if (deep := run.get("deep")) else "",
             f"{run['cpu_s']:.1f}" if "cpu_s" in run else "",
             f"{run['pss_bytes'] / 2**20:,.0f}" if "pss_bytes" in run else "",
             str(run.get("holds", "")),

@@ -9,25 +9,21 @@ from finkbridge import later
 from finkbridge.cli.options import App, json_option, lake_option, pass_app
 
 
-def _parse_sample(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
-    if value == "all":
-        return None
-    if not value.isdecimal():
-        raise click.BadParameter("write a number, or all")
-    return int(value)
-
-
 @click.command(name="verify")
 @click.option("--night", "nights", multiple=True, metavar="YYYYMMDD", help="Only this night.")
 @click.option("--topic", "topics", multiple=True, metavar="TOPIC", help="Only this topic, or pattern.")
 @click.option("--deep", is_flag=True, help="Decode the archive again and compare every field of the tables.")
 @click.option(
     "--sample",
-    default="10",
-    callback=_parse_sample,
-    metavar="N",
-    help="With --deep: messages of each archive file that fastavro decodes too; all for every one.",
+    default="1%",
+    metavar="N|N%|all",
+    help="With --deep: messages of each archive file that fastavro decodes too.",
     show_default=True,
+)
+@click.option(
+    "--independent",
+    is_flag=True,
+    help="With --deep: decode all by Apache DataFusion, which shares no code with drains: slower.",
 )
 @click.option("--prune", is_flag=True, help="First delete files that surely were never committed.")
 @json_option
@@ -39,8 +35,9 @@ def command(  # noqa: PLR0913 - one argument an option
     app: App,
     nights: tuple[str, ...],
     topics: tuple[str, ...],
-    sample: int | None,
+    sample: str,
     *,
+    independent: bool,
     deep: bool,
     prune: bool,
     as_json: bool,
@@ -57,9 +54,12 @@ def command(  # noqa: PLR0913 - one argument an option
     \b
     finkbridge verify
     finkbridge verify --deep --night 20260322
+    finkbridge verify --deep --independent --sample all
     finkbridge verify --prune
     """  # noqa: D301 - click wants the character itself
-    if not deep and context.get_parameter_source("sample") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--sample is of the deep comparison: add --deep, or leave it out")
-    asked = {"deep": deep, "sample": sample, "prune": prune}
+    source = context.get_parameter_source
+    given = [name for name in ("sample", "independent") if source(name) is not ParameterSource.DEFAULT]
+    if given and not deep:
+        raise click.UsageError(f"--{given[0]} is of the deep comparison: add --deep, or leave it out")
+    asked = {"deep": deep, "sample": sample, "independent": independent, "prune": prune}
     context.exit(later.call("finkbridge.cli.verifying:run", app, (nights, topics), asked, as_json=as_json))

@@ -16,14 +16,15 @@ from finkbridge.cli.output import emit_json, human_bytes, human_duration
 from finkbridge.text import LONGEST_LINE, printable
 from finkbridge.verify import Options, Report, Scope, Watcher, verify
 from finkbridge.verify.report import Unwatched
+from finkbridge.verify.sample import Sample
 
 
 def run(
     app: App, named: tuple[Sequence[str], Sequence[str]], asked: Mapping[str, Any], *, as_json: bool
 ) -> int:
     """Verify what nights and topics name, as the options ask for it; return the exit code."""
+    options = Options(Scope.parse(*named), **{**asked, "sample": Sample.parse(asked["sample"])})
     settings = app.settings()
-    options = Options(Scope.parse(*named), **asked)
     with _watching(quiet=as_json) as watcher:
         report = verify(settings.lake, settings.ledger_url, options, watcher)
     if as_json:
@@ -45,9 +46,11 @@ def lines(report: Report, lake: Path) -> Iterator[str]:
     for note in report.notes:
         yield f"note: {printable(note, LONGEST_LINE)}"
     if report.deep:
+        decoder = "Apache DataFusion" if report.independent else "the decoder of drains"
+        speed = human_bytes(report.compared_bytes / max(report.compared_seconds, 1e-3))
         yield (
-            f"every field of {report.compared_rows:,} rows compared with a bulk decode of the archive; "
-            f"{report.sampled_rows:,} of them also with fastavro"
+            f"every field of {report.compared_rows:,} rows compared with the archive, decoded anew by "
+            f"{decoder} ({speed}/s); {report.sampled_rows:,} of them also by fastavro"
         )
     speed = human_bytes(report.bytes / max(report.seconds, 1e-3))
     count = len(report.findings)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy import Row
 
-from finkbridge import surveys
+from finkbridge import later, surveys
 from finkbridge.avro.archive import Archive, read_archive, read_places
 from finkbridge.avro.check import REASONS
 from finkbridge.avro.decode import Decoder
@@ -25,7 +25,7 @@ from finkbridge.errors import DecodeError
 from finkbridge.landing import origin_of
 from finkbridge.tables import Origin
 from finkbridge.values import TopicGeneration
-from finkbridge.verify import peer
+from finkbridge.verify.sample import Sample
 
 Ints = npt.NDArray[np.int64]
 
@@ -68,13 +68,10 @@ class ArchiveIndex:
         found = np.minimum(np.searchsorted(start, positions), max(0, self.messages - 1))
         return np.where(start[found] == positions, found, -1) if self.messages else positions * 0 - 1
 
-    def sample(self, count: int | None) -> npt.NDArray[np.bool_]:
-        """Return which messages make a sample of so many, evenly spaced; None is all."""
+    def sample(self, sample: Sample) -> npt.NDArray[np.bool_]:
+        """Return which messages make a sample, evenly spaced."""
         chosen = np.zeros(self.messages, np.bool_)
-        if count is None:
-            chosen[:] = True
-        elif count:
-            chosen[np.linspace(0, self.messages - 1, min(count, self.messages)).astype(np.int64)] = True
+        chosen[np.linspace(0, self.messages - 1, sample.of(self.messages)).astype(np.int64)] = True
         return chosen
 
 
@@ -135,9 +132,16 @@ class Archives:
 
 
 class Decoders:
-    """What is costly to make for each writer schema, of those that were met lately."""
+    """What is costly to make for each writer schema, of those that were met lately.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    independent
+        Whether the bulk engine is DataFusion, which shares no code with drains, and not theirs.
+    """
+
+    def __init__(self, *, independent: bool = False) -> None:
+        self._independent = independent
         self._bulk = Tools("auto")
         self._reference = Tools("fastavro")
 
@@ -156,13 +160,14 @@ class Decoders:
         return verdicts.unfolded
 
     def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
-        """Decode checked datums, not by the decoder of a drain: by DataFusion, or else by fastavro."""
+        """Decode checked datums by the bulk engine; what it cannot, by fastavro."""
         _, decoder = self._bulk.of(schema)
-        if not decoder.bulk:
-            return self.reference(schema, survey, datums)
-        wanted = pa.schema([decoder.arrow_schema.field(name) for name in _wanted(decoder, survey)])
+        names = _wanted(decoder, survey)
+        if not (self._independent and decoder.bulk):
+            return decoder.decode(datums, names)
+        wanted = pa.schema([decoder.arrow_schema.field(name) for name in names])
         try:
-            return peer.decode(schema, datums, wanted)
+            return later.call("finkbridge.verify.peer:decode", schema, datums, wanted)
         except DecodeError:
             return self.reference(schema, survey, datums)
 

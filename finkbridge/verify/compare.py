@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -24,7 +25,9 @@ from finkbridge.verify.archives import BATCH_BYTES, ArchiveIndex, Archives, Deco
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding
 from finkbridge.verify.keys import Ints, TableKeys, batches
 from finkbridge.verify.same import differing_rows, same, whole
+from finkbridge.verify.sample import Sample
 
+BUG = "see how many differ with --sample all, and report a bug: the archive has the messages as they came"
 KEPT_BYTES = 128_000_000
 """Of row groups of deliveries that are kept decoded: merged files are in one order, so few are needed."""
 
@@ -37,8 +40,8 @@ class Batch:
 
     night: int
     file: Row[Any]
-    packets: pa.Table
-    """The whole row group."""
+    packets: Future[pa.Table]
+    """The whole row group, once it is read."""
     places: tuple[Ints, Ints]
     """Rows of that row group, and of deliveries."""
     keys: TableKeys
@@ -63,11 +66,14 @@ class Comparer:
     ledger
         Of the lake.
     sample
-        Messages of each archive file that fastavro decodes too; None is all.
+        Messages of each archive file that fastavro decodes too.
+    independent
+        Whether all are decoded by an engine that shares no code with drains.
     """
 
-    def __init__(self, ledger: Ledger, sample: int | None) -> None:
-        self._decoders = Decoders()
+    def __init__(self, ledger: Ledger, sample: Sample, *, independent: bool) -> None:
+        self._decoders = Decoders(independent=independent)
+        self._engine = "DataFusion" if independent else "the decoder of drains"
         self._groups = _RowGroups(ledger.lake)
         self._sample = sample
         self._lock = Lock()
@@ -119,7 +125,7 @@ class Comparer:
             yield told.finding(rows, "should be in quarantine, as they have no identity, place or time")
         description, places = expected.description, _places(messages)
         due = tables.packets_of(expected.alerts, description, places)
-        yield from _differences(_take(batch.packets, batch.places[0][mine]), due, told)
+        yield from _differences(_take(batch.packets.result(), batch.places[0][mine]), due, told)
         actual = self._groups.take(batch.keys, batch.places[1][mine])
         yield from _differences(actual, tables.deliveries_of(description, places), told, "deliveries ")
 
@@ -145,8 +151,8 @@ class Comparer:
         bulk = _take(expected.alerts, rows)
         for name in reference.column_names:
             if not same(whole(bulk[name]), whole(reference[name])):
-                problem = f"DataFusion and fastavro do not agree about the column {name}"
-                yield Finding("row", index.path, problem, "compare by fastavro: --sample all; report a bug")
+                problem = f"{self._engine} and fastavro do not agree about the column {name}"
+                yield Finding("row", index.path, problem, BUG)
 
     def _is_chosen(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self._chosen:

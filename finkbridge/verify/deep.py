@@ -31,6 +31,7 @@ from finkbridge.verify.keys import Codes, Ints, batches, pair, read_keys, source
 from finkbridge.verify.listed import select_scope
 from finkbridge.verify.locate import Locator, Night
 from finkbridge.verify.report import Report, Watcher
+from finkbridge.verify.sample import Sample
 
 THREADS = max(1, min(3, os.cpu_count() or 1))
 """Batches that are compared at once: nearly all of it is native code, and each takes some 150 MB."""
@@ -43,8 +44,10 @@ class Asked:
     """What to compare."""
 
     scope: Scope
-    sample: int | None
-    """Messages of each archive file that fastavro decodes too; None is all."""
+    sample: Sample
+    """Messages of each archive file that fastavro decodes too."""
+    independent: bool
+    """Whether all are decoded by an engine that shares no code with drains."""
     damaged: set[str]
     """Paths that are not as they were written: they are not read."""
 
@@ -75,8 +78,9 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
         sorted((f for f in files if f.night is not None), key=lambda f: (f.survey, f.night)),
         lambda f: (f.survey, f.night),
     )
-    with ThreadPoolExecutor(THREADS, "compare") as threads:
-        deep = _Deep(locator, asked.scope, Comparer(ledger, asked.sample), report, watcher, threads)
+    with ThreadPoolExecutor(THREADS, "compare") as threads, ThreadPoolExecutor(1, "read") as reader:
+        comparer = Comparer(ledger, asked.sample, independent=asked.independent)
+        deep = _Deep(locator, asked.scope, comparer, report, watcher, threads, reader)
         for (survey, night), mine in nights:
             for found in deep.night(survey, night, list(mine), damaged):
                 report.add(found)
@@ -96,6 +100,8 @@ class _Deep:
     report: Report
     watcher: Watcher
     threads: Executor
+    reader: Executor
+    """One thread, which reads a row group of packets while the one before is compared."""
     met: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     """For each archive file, which of its messages have been met in a night."""
     is_whole: bool = True
@@ -140,18 +146,19 @@ class _Deep:
     def _batches(self, night: Night, partner: Ints) -> Iterator[Batch]:
         """Yield all rows of packets that have one delivery and one message, row group after row group."""
         for file, first in zip(night.packets.files, night.packets.first.tolist(), strict=True):
-            with pq.ParquetFile(self.locator.archives.lake / file.path) as parquet:
-                begin = first
-                for group in range(parquet.num_row_groups):
-                    count = parquet.metadata.row_group(group).num_rows
-                    rows = begin + np.flatnonzero(partner[begin : begin + count] >= 0)
-                    located = self.locator.locate(night, file, rows, partner[rows])
-                    content = parquet.read_row_group(group) if len(located.rows) else None
+            parquet, begin = pq.ParquetFile(self.locator.archives.lake / file.path), first
+            for group in range(parquet.num_row_groups):
+                count = parquet.metadata.row_group(group).num_rows
+                rows = begin + np.flatnonzero(partner[begin : begin + count] >= 0)
+                located = self.locator.locate(night, file, rows, partner[rows])
+                if len(located.rows):
+                    content = self.reader.submit(parquet.read_row_group, group)
                     for some in batches(len(located.rows), located.sizes, BATCH_BYTES):
-                        messages = located.messages[some]
                         places = located.rows[some] - begin, located.partners[some]
-                        yield Batch(night.number, file, content, places, night.deliveries, messages)
-                    begin += count
+                        mine = content, places, night.deliveries, located.messages[some]
+                        yield Batch(night.number, file, *mine)
+                begin += count
+            self.reader.submit(parquet.close)
 
     def _compare(self, batch: Batch) -> list[Finding]:
         return list(self.comparer.compare(batch, self.locator.archives))
@@ -162,7 +169,9 @@ class _Deep:
             self._met(index)[message] = True
         self.report.compared_rows += len(batch.messages)
         self.report.sampled_rows = self.comparer.sampled
-        self.watcher.advance(sum(int(index.origin.archive_len[m]) for index, m in batch.messages))
+        size = sum(int(index.origin.archive_len[m]) for index, m in batch.messages)
+        self.report.compared_bytes += size
+        self.watcher.advance(size)
 
     def _met(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self.met:

@@ -46,8 +46,13 @@ class Report:
     """Of the files of deliveries."""
     seconds: float = 0.0
     deep: bool = False
+    independent: bool = False
+    """Whether the new decoding is by an engine that shares no code with drains."""
     compared_rows: int = 0
     """Rows of packets whose every field, and that of their delivery, was compared with a new decoding."""
+    compared_bytes: int = 0
+    """Of their messages."""
+    compared_seconds: float = 0.0
     sampled_rows: int = 0
     """Those of them that fastavro decoded too."""
 
@@ -77,5 +82,14 @@ class Report:
             "bytes": self.bytes,
             "rows": self.rows,
             "seconds": self.seconds,
-            "deep": {"rows": self.compared_rows, "by_fastavro": self.sampled_rows} if self.deep else None,
+            "deep": self._deep() if self.deep else None,
+        }
+
+    def _deep(self) -> dict[str, Any]:
+        return {
+            "rows": self.compared_rows,
+            "bytes": self.compared_bytes,
+            "seconds": self.compared_seconds,
+            "independent": self.independent,
+            "by_fastavro": self.sampled_rows,
         }

@@ -13,8 +13,10 @@ the ledger as it is then.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope
 from finkbridge.verify.listed import is_held, select_scope, total_bytes
 from finkbridge.verify.offsets import check_offsets
 from finkbridge.verify.report import Report, Unwatched, Watcher
+from finkbridge.verify.sample import SAMPLE, Sample
 from finkbridge.verify.spans import read_spans
 from finkbridge.verify.strays import Stray, find_strays, prune
 
@@ -54,8 +57,10 @@ class Options:
 
     scope: Scope = Scope()  # noqa: RUF009 - it is frozen
     deep: bool = False
-    sample: int | None = 10
-    """Messages of each archive file that are decoded by fastavro too; None is all."""
+    sample: Sample = SAMPLE
+    """Messages of each archive file that the deep comparison decodes by fastavro too."""
+    independent: bool = False
+    """Whether it decodes all by an engine that shares no code with drains."""
     prune: bool = False
 
 
@@ -86,7 +91,9 @@ def verify(
         There is no lake, a newer finkbridge made it, or, with pruning, another coordinator holds it.
     """
     began = time.monotonic()
-    report = Report(options.scope, deep=options.deep)
+    report = Report(options.scope, deep=options.deep, independent=options.independent)
+    if options.deep:
+        _expect("finkbridge.verify.deep")
     try:
         with Ledger(lake, url) as ledger:
             _verify(ledger, options, report, watcher or Unwatched())
@@ -124,8 +131,25 @@ def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) 
         for finding in later.call("finkbridge.verify.published:check_counts", ledger):
             report.add(finding)
     if options.deep:
-        asked = later.get("finkbridge.verify.deep:Asked")(options.scope, options.sample, damaged)
-        later.call("finkbridge.verify.deep:compare", ledger, asked, report, watcher)  # 5
+        _compare(ledger, options, damaged, report, watcher)  # 5
+
+
+def _compare(ledger: Ledger, options: Options, damaged: set[str], report: Report, watcher: Watcher) -> None:
+    began = time.monotonic()
+    make = later.get("finkbridge.verify.deep:Asked")
+    asked = make(options.scope, options.sample, options.independent, damaged)
+    later.call("finkbridge.verify.deep:compare", ledger, asked, report, watcher)
+    report.compared_seconds = time.monotonic() - began
+
+
+def _expect(module: str) -> None:
+    """Load a module while files are read."""
+
+    def load() -> None:
+        with suppress(Exception):  # who needs it meets it again, and tells
+            later.load(module)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def check_ledger(ledger: Ledger) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from finkbridge.avro.quarantine import read_quarantine
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
 from finkbridge.verify import Options, verify
+from finkbridge.verify.sample import Sample
 from tests.support.lake import sql
 from tests.support.offline import fill, messages_of, point
 
@@ -48,7 +49,7 @@ def test_reason_that_no_database_holds(tmp_path: Path, url: str | None, key: byt
     assert kept.message.key == key
     assert sql(lake, "SELECT x FROM packets_other ORDER BY x") == [(1,), (3,), (4,)]
     assert sql(lake, "SELECT reason FROM quarantine") == [(bad.reason,)]
-    assert verify(lake, url, Options(deep=True, sample=None)).findings == []
+    assert verify(lake, url, Options(deep=True, sample=Sample())).findings == []
 
 
 def test_value_that_a_database_refuses_is_no_fault_of_the_lake(tmp_path: Path, database: str) -> None:

@@ -25,6 +25,7 @@ from finkbridge.ledger.quarantined import Selection
 from finkbridge.rebuild import LedgerReport
 from finkbridge.values import Message, OffsetRange
 from finkbridge.verify import Options, verify
+from finkbridge.verify.sample import Sample
 from tests.rebuild.test_tables import Died, contents, die_at, make
 from tests.support.lake import (
     POINT,
@@ -283,7 +284,7 @@ def test_each_part_of_a_plan_proves_its_own_offsets(tmp_path: Path, gone: int) -
     assert all((lake / path).exists() for path in rest)
     lost = f"-o{3 + gone:019d}-"
     assert not any(lost in path for path in pruned)
-    kinds = {x.kind for x in verify(lake, None, Options(deep=True, sample=None)).findings}
+    kinds = {x.kind for x in verify(lake, None, Options(deep=True, sample=Sample())).findings}
     assert kinds == {"stray"}  # the rows of the file that is gone are not deleted either
 
 
@@ -357,7 +358,7 @@ def test_offsets_that_no_file_has_are_a_gap(tmp_path: Path) -> None:
     verify(lake, None, Options(prune=True))
     left = data_files(lake) - alive_files(lake)
     assert {path.split("-n")[1][:8] for path in left} == {"00000002"}  # rows that are nowhere else
-    assert {x.where for x in verify(lake, None, Options(deep=True, sample=None)).findings} == left
+    assert {x.where for x in verify(lake, None, Options(deep=True, sample=Sample())).findings} == left
 
 
 def test_damaged_file_is_named_and_nothing_is_made(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from finkbridge.ledger.store import KnownGeneration
 from finkbridge.settings import Settings
 from finkbridge.values import Message, OffsetRange, SegmentPlan
 from finkbridge.verify import Options, verify
+from finkbridge.verify.sample import Sample
 from tests.support.lake import POINT, Record, encode
 
 TIME_MS = 1_774_050_000_000  # 2026-03-20T23:40 UTC
@@ -104,4 +105,4 @@ def assert_verified(lake: Path, *, prune: bool = False) -> None:
     """Expect that `verify --deep` finds nothing, once `--prune` has deleted what is surely not needed."""
     if prune:
         verify(lake, None, Options(prune=True))
-    assert verify(lake, None, Options(deep=True, sample=None)).findings == []
+    assert verify(lake, None, Options(deep=True, sample=Sample())).findings == []

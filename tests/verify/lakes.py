@@ -18,6 +18,7 @@ from finkbridge.ledger import schema as s
 from finkbridge.ledger.store import KnownGeneration
 from finkbridge.values import Message, OffsetRange, SegmentPlan
 from finkbridge.verify import Finding, Options, Report, Scope, verify
+from finkbridge.verify.sample import Sample
 from tests.support.lake import POINT, encode
 
 TIME_MS = 1_774_050_000_000  # 2026-03-20T23:40 UTC
@@ -134,6 +135,8 @@ def forge(lake: Path, file: Any, change: Callable[[pa.Table], pa.Table]) -> None
 def verified(lake: Path, **asked: Any) -> Report:
     """Verify a lake with an SQLite ledger."""
     scope = Scope.parse(asked.pop("nights", ()), asked.pop("topics", ()))
+    if "sample" in asked:
+        asked["sample"] = Sample.parse(asked["sample"])
     return verify(lake, None, Options(scope=scope, **asked))
 
 

@@ -1,0 +1,29 @@
+"""How many messages fastavro decodes beside the bulk engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from finkbridge.errors import SettingsError
+from finkbridge.verify.sample import Sample
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("all", {0: 0, 1: 1, 1000: 1000}),
+        ("10", {0: 0, 3: 3, 1000: 10}),
+        ("0", {0: 0, 1000: 0}),
+        ("1%", {0: 0, 1: 1, 100: 1, 101: 2, 1000: 10}),
+        ("0%", {1000: 0}),
+        ("100%", {7: 7}),
+    ],
+)
+def test_counts(text: str, counts: dict[int, int]) -> None:
+    assert {messages: Sample.parse(text).of(messages) for messages in counts} == counts
+
+
+@pytest.mark.parametrize("text", ["", "%", "some", "-1", "1.5", "101%", "1%%", "\u0661", "1e3"])
+def test_what_is_no_sample(text: str) -> None:
+    with pytest.raises(SettingsError, match="write a number, a share such as 1%, or all"):
+        Sample.parse(text)
