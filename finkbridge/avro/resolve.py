@@ -354,6 +354,8 @@ class SchemaResolver:
             if self._registry is None:
                 raise
             text, self._forbidden[topic] = None, error
+        except SchemaError as error:
+            return f"no writer schema: neither in the key, nor given with --schema; {error}"
         if topic in self._forbidden:
             where = f"{topic}_schema may not be read"
             return f"no writer schema: neither in the key, nor given with --schema, and {where}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from finkbridge import disk
 from finkbridge.disk import Staging
-from finkbridge.errors import DecodeError
+from finkbridge.errors import DecodeError, SchemaError
 from finkbridge.land import Bounds, Lander
 from finkbridge.layout import SegmentName
 from finkbridge.ledger.quarantined import Entry
@@ -21,6 +21,18 @@ from finkbridge.values import KnownSchema, LandedFile
 
 _landers: dict[tuple[Path, bytes | None, bool], tuple[Settings, Lander]] = {}
 """By lake, schema, and whether schemas are bounded, with the settings that it was made for."""
+
+
+class _NoSchemaTopics(NoBroker):
+    """A source of no messages, which says that it does not know schema topics, not that there are none.
+
+    The topic may have been made anew since, with other messages and another schema, which might fit these.
+    """
+
+    def first_key(self, topic: str, /) -> bytes | None:
+        """Refuse."""
+        ask = "`finkbridge consumer --dump_schema` saves what the topic has now"
+        raise SchemaError(f"{topic} is not read in a requeue: {ask}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,7 @@ def _lander(task: SendTask) -> Lander:
         bounds = Bounds(settings.worker_timeout_s, *most)
         lander = Lander(
             key[0],
-            NoBroker(),
+            _NoSchemaTopics(),
             settings.decode.engine,
             task.schema,
             bounds,

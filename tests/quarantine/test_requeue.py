@@ -191,6 +191,18 @@ def test_what_is_good_now_lands_once_and_the_rest_waits(lake: Path) -> None:
     assert_verified(lake)
 
 
+def test_that_no_schema_topic_is_read_is_said(lake: Path) -> None:
+    """There may be one, which a drain would have read."""
+    report = requeue(lake, schema=None)
+    assert (report.selected, report.landed) == (8, 0)
+    told = [reason for e, reason in report.still if e.place in {"t:0:1", "u:0:0"}]
+    assert [reason.partition("; a schema registry")[0] for reason in told] == [
+        f"no writer schema: neither in the key, nor given with --schema; {topic}_schema is not read in a "
+        "requeue: `finkbridge consumer --dump_schema` saves what the topic has now"
+        for topic in "tu"
+    ]
+
+
 def test_archive_positions_point_at_the_messages(lake: Path) -> None:
     before = {f.path for f in ledger_rows(lake, s.files)}
     requeue(lake, "t:0:1", "t:0:10")
