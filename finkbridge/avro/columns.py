@@ -18,7 +18,7 @@ import pyarrow as pa
 from finkbridge.avro import gather
 from finkbridge.avro.arrow import Mapping
 from finkbridge.avro.gather import WIDTH
-from finkbridge.avro.joined import joined
+from finkbridge.avro.joined import joined, total_bytes
 from finkbridge.avro.rewrite import definitions, split_union
 from finkbridge.avro.unfold import WIDE_DECIMAL
 from finkbridge.errors import DecodeError, SchemaError
@@ -109,7 +109,7 @@ class Program:
         """
         guess = self._guess(datums)
         memory = None
-        if _layout(self._nodes, guess).bytes <= MODEST_BYTES + GENEROUS * sum(map(len, datums)):
+        if _layout(self._nodes, guess).bytes <= MODEST_BYTES + GENEROUS * total_bytes(datums):
             memory = self._fill(datums, guess)
         if memory is None:  # the guess was too small, or so large that memory would suffer
             memory = self._fill(datums, self._count(datums))

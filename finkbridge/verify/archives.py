@@ -18,6 +18,7 @@ from finkbridge.avro.archive import Archive, read_archive, read_places
 from finkbridge.avro.check import REASONS
 from finkbridge.avro.decode import Decoder
 from finkbridge.avro.files import mapped
+from finkbridge.avro.joined import Spans
 from finkbridge.avro.resolve import Framing, datum_of
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.tools import Tools
@@ -123,12 +124,20 @@ class Archives:
             self._kept -= oldest.messages
         return found
 
-    def values(self, index: ArchiveIndex, messages: Ints) -> list[bytes]:
-        """Return the values of some messages of one file."""
-        with mapped(self.lake / index.path) as data:
-            starts = index.origin.archive_pos
-            ends = starts + index.origin.archive_len
-            return [data[starts[m] : ends[m]] for m in messages]
+    def values(self, index: ArchiveIndex, messages: Ints) -> Spans:
+        """Return the values of some messages of one file, which stays mapped for as long as they are there.
+
+        Raises
+        ------
+        DecodeError
+            The file was cut off since it was proven.
+        """
+        starts, sizes = index.origin.archive_pos[messages], index.origin.archive_len[messages]
+        try:
+            with mapped(self.lake / index.path) as data:
+                return Spans(np.frombuffer(data, np.uint8), starts, starts + sizes)
+        except ValueError as error:
+            raise DecodeError(f"{index.path} was changed meanwhile: {error}") from error
 
 
 class Decoders:
@@ -177,9 +186,9 @@ class Decoders:
         return decoder.decode(datums, _wanted(decoder, survey))
 
 
-def datums(framing: Framing, values: Sequence[bytes]) -> list[bytes]:
+def datums(framing: Framing, values: Sequence[bytes]) -> Sequence[bytes]:
     """Return what is to be decoded of messages' values."""
-    return [datum_of(value, framing) for value in values]
+    return values if framing is Framing.BARE else [datum_of(value, framing) for value in values]
 
 
 def _sizes(archive: Archive) -> Ints:

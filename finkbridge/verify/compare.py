@@ -227,15 +227,18 @@ class _RowGroups:
         return self._kept[key]
 
 
-def _datums(messages: Messages, archives: Archives) -> list[bytes]:
-    """Return the datums of messages of one framing, in their order."""
+def _datums(messages: Messages, archives: Archives) -> Sequence[bytes]:
+    """Return the datums of messages of one framing, in their order; those of one file as they lie in it."""
+    first, framing = messages[0][0], messages[0][0].framing
+    if all(index is first for index, _ in messages):
+        return datums(framing, archives.values(first, np.array([m for _, m in messages], np.int64)))
     values: list[bytes] = [b""] * len(messages)
     for index in dict.fromkeys(index for index, _ in messages):
         mine = [i for i, (other, _) in enumerate(messages) if other is index]
         numbers = np.array([messages[i][1] for i in mine], np.int64)
         for i, value in zip(mine, archives.values(index, numbers), strict=True):
             values[i] = value
-    return datums(messages[0][0].framing, values)
+    return datums(framing, values)
 
 
 def _places(messages: Messages) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,43 @@ def test_each_datum_comes_once_and_in_order(datums: list[bytes], limit: int) -> 
     firsts = [p.first for p in portions]
     assert firsts == [sum(len(p.ends) for p in portions[:i]) for i in range(len(portions))]
     assert all(int(p.ends[-1]) <= limit or sum(p.ends > p.starts) == 1 for p in portions)
+
+
+@given(st.lists(st.binary(max_size=40)), st.slices(20), st.binary(max_size=9))
+def test_spans_are_a_list_of_what_lies_there(datums: list[bytes], some: slice, between: bytes) -> None:
+    spans = in_place(datums, between)
+    assert list(spans) == datums
+    assert len(spans) == len(datums)
+    assert list(spans[some]) == datums[some]
+    assert joined.total_bytes(spans[some]) == joined.total_bytes(datums[some])
+
+
+def in_place(datums: list[bytes], between: bytes = b"??") -> joined.Spans:
+    """Return datums in one memory, with something between them."""
+    ends = np.cumsum([len(datum) + len(between) for datum in datums], dtype=np.int64)
+    starts = ends - [len(datum) for datum in datums]
+    memory = b"".join(between + datum for datum in datums) + between
+    return joined.Spans(np.frombuffer(memory, np.uint8), starts, ends)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 3), (0, 11), (5, 4)])
+def test_spans_outside_of_their_memory_are_refused(start: int, end: int) -> None:
+    with pytest.raises(ValueError, match="not within its memory"):
+        joined.Spans(np.zeros(10, np.uint8), np.array([0, start]), np.array([10, end]))
+
+
+def test_datums_in_place_give_the_same_verdicts_and_the_same_table() -> None:
+    schema, maker = schema_of(DOCUMENT), RandomAvro(7)
+    datums = [encode(schema, maker.value(DOCUMENT)) for _ in range(60)]
+    assert same(Decoder(schema).decode(in_place(datums)), Decoder(schema).decode(datums))
+    assert same(Decoder(schema).decode(in_place(datums)[::-3]), Decoder(schema).decode(datums[::-3]))
+    datums[3], datums[7] = datums[3][:-1], datums[7] + b"?"
+    for one, other in zip(
+        Checker(schema).check(in_place(datums)), Checker(schema).check(datums), strict=True
+    ):
+        assert np.array_equal(one, other)
+    with pytest.raises(DecodeError, match="datum 3 of 60 is not what its schema says"):
+        Decoder(schema).decode(in_place(datums))
 
 
 @pytest.mark.parametrize("limit", [1, 100, 5000])
