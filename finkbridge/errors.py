@@ -107,6 +107,10 @@ class SchemaError(FinkbridgeError):
         super().__init__(storable(message, SCHEMA_CHARACTERS))
 
 
+class NotAskedError(SchemaError):
+    """Where a writer schema may be is not looked at; the text says why."""
+
+
 class DecodeError(FinkbridgeError):
     """The rows that came out of a segment do not match the messages that went in, or a message its schema."""
 

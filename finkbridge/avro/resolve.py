@@ -22,7 +22,7 @@ from finkbridge.avro.predictions import (
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
 from finkbridge.avro.versions import SchemaFolder, is_version_key
-from finkbridge.errors import DecodeError, ForbiddenError, SchemaError
+from finkbridge.errors import DecodeError, ForbiddenError, NotAskedError, SchemaError
 from finkbridge.values import Message, TopicGeneration
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ class SchemaResolver:
             if self._registry is None:
                 raise
             text, self._forbidden[topic] = None, error
-        except SchemaError as error:
+        except NotAskedError as error:
             return f"no writer schema: neither in the key, nor given with --schema; {error}"
         if topic in self._forbidden:
             where = f"{topic}_schema may not be read"

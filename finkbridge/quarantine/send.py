@@ -9,7 +9,7 @@ from typing import Any
 
 from finkbridge import disk
 from finkbridge.disk import Staging
-from finkbridge.errors import DecodeError, SchemaError
+from finkbridge.errors import DecodeError, NotAskedError
 from finkbridge.land import Bounds, Lander
 from finkbridge.layout import SegmentName
 from finkbridge.ledger.quarantined import Entry
@@ -32,7 +32,7 @@ class _NoSchemaTopics(NoBroker):
     def first_key(self, topic: str, /) -> bytes | None:
         """Refuse."""
         ask = "`finkbridge consumer --dump_schema` saves what the topic has now"
-        raise SchemaError(f"{topic} is not read in a requeue: {ask}")
+        raise NotAskedError(f"{topic} is not read in a requeue: {ask}")
 
 
 @dataclass(frozen=True, slots=True)

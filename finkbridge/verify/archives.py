@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,14 @@ class Archives:
             raise DecodeError(f"{index.path} was changed meanwhile: {error}") from error
 
 
+class Decoded(NamedTuple):
+    """What came of datums."""
+
+    table: pa.Table
+    is_independent: bool
+    """Whether an engine made it that no drain decodes by."""
+
+
 class Decoders:
     """What is costly to make for each writer schema, of those that were met lately.
 
@@ -168,17 +176,20 @@ class Decoders:
             raise DecodeError(f"message {bad} of these: {REASONS[int(verdicts.status[bad])]}")
         return verdicts.unfolded
 
-    def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
-        """Decode checked datums by the bulk engine; what it cannot, by fastavro."""
+    def bulk(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> Decoded:
+        """Decode checked datums by the bulk engine; what it cannot, by fastavro, as a drain does."""
         _, decoder = self._bulk.of(schema)
         names = _wanted(decoder, survey)
-        if not (self._independent and decoder.bulk):
-            return decoder.decode(datums, names)
-        wanted = pa.schema([decoder.arrow_schema.field(name) for name in names])
         try:
-            return later.call("finkbridge.verify.peer:decode", schema, datums, wanted)
+            if not self._independent:
+                return Decoded(decoder.decode(datums, names), is_independent=False)
+            if decoder.bulk:
+                wanted = pa.schema([decoder.arrow_schema.field(name) for name in names])
+                table = later.call("finkbridge.verify.peer:decode", schema, datums, wanted)
+                return Decoded(table, is_independent=True)
         except DecodeError:
-            return self.reference(schema, survey, datums)
+            pass
+        return Decoded(self.reference(schema, survey, datums), is_independent=False)
 
     def reference(self, schema: WriterSchema, survey: str, datums: Sequence[bytes]) -> pa.Table:
         """Decode datums by fastavro."""

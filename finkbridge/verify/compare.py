@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Row
 
 from finkbridge import surveys, tables
+from finkbridge.avro.joined import total_bytes
 from finkbridge.avro.machine import MAX_UNFOLDED_BYTES
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import Ledger
@@ -27,7 +28,7 @@ from finkbridge.verify.keys import Ints, TableKeys, batches
 from finkbridge.verify.same import differing_rows, same, whole
 from finkbridge.verify.sample import Sample
 
-BUG = "see how many differ with --sample all, and report a bug: the archive has the messages as they came"
+BUG = "report it as a bug: the archive has the messages as they came, and --deep --independent tells all rows"
 KEPT_BYTES = 128_000_000
 """Of row groups of deliveries that are kept decoded: merged files are in one order, so few are needed."""
 
@@ -56,6 +57,8 @@ class _Expected:
     alerts: pa.Table
     description: surveys.Description
     night: npt.NDArray[np.int32]
+    is_independent: bool
+    """Whether an engine that no drain decodes by made the alerts."""
 
 
 class Comparer:
@@ -78,8 +81,12 @@ class Comparer:
         self._sample = sample
         self._lock = Lock()
         self._chosen: dict[str, npt.NDArray[np.bool_]] = {}
+        self.compared = self.compared_bytes = 0
+        """Messages that were compared so far, and the bytes of their datums."""
+        self.independent = 0
+        """Those of them that were decoded by such an engine."""
         self.sampled = 0
-        """Messages that fastavro has decoded so far."""
+        """Those of them that fastavro has decoded too."""
 
     def compare(self, batch: Batch, archives: Archives) -> Iterator[Finding]:
         """Yield what differs in a batch, one finding a column."""
@@ -114,8 +121,8 @@ class Comparer:
     def _compare_piece(self, batch: Batch, mine: Ints, values: Sequence[bytes]) -> Iterator[Finding]:
         messages = [batch.messages[i] for i in mine]
         expected = self._expect(messages, values)
-        yield from self._check_engines(messages, values, expected)
         told = _Told(batch.file, messages)
+        yield from self._check_engines(told, values, expected)
         wrong_night = np.flatnonzero(expected.night != batch.night)
         if len(wrong_night):
             due = int(expected.night[wrong_night[0]])
@@ -128,31 +135,34 @@ class Comparer:
         yield from _differences(_take(batch.packets.result(), batch.places[0][mine]), due, told)
         actual = self._groups.take(batch.keys, batch.places[1][mine])
         yield from _differences(actual, tables.deliveries_of(description, places), told, "deliveries ")
+        with self._lock:
+            self.compared += len(values)
+            self.compared_bytes += total_bytes(values)
+            self.independent += len(values) * expected.is_independent
 
     def _expect(self, messages: Messages, values: Sequence[bytes]) -> _Expected:
         index = messages[0][0]
-        alerts = self._decoders.bulk(index.schema, index.survey, values)
+        alerts, is_independent = self._decoders.bulk(index.schema, index.survey, values)
         description = surveys.describe(alerts, index.survey)
         times = np.array([index.origin.timestamp_ms[m] for index, m in messages], np.int64)
         night = night_of_timestamp_ms(times) if index.survey == "other" else description.night
-        return _Expected(alerts, description, night)
+        return _Expected(alerts, description, night, is_independent)
 
-    def _check_engines(
-        self, messages: Messages, values: Sequence[bytes], expected: _Expected
-    ) -> Iterator[Finding]:
+    def _check_engines(self, told: _Told, values: Sequence[bytes], expected: _Expected) -> Iterator[Finding]:
         """Decode a sample by fastavro too: it is the reference."""
-        rows = np.flatnonzero([self._is_chosen(index)[m] for index, m in messages])
+        rows = np.flatnonzero([self._is_chosen(index)[m] for index, m in told.messages])
         if not len(rows):
             return
-        index = messages[0][0]
+        index = told.messages[0][0]
         reference = self._decoders.reference(index.schema, index.survey, [values[int(row)] for row in rows])
         with self._lock:
             self.sampled += len(rows)
         bulk = _take(expected.alerts, rows)
         for name in reference.column_names:
-            if not same(whole(bulk[name]), whole(reference[name])):
-                problem = f"{self._engine} and fastavro do not agree about the column {name}"
-                yield Finding("row", index.path, problem, BUG)
+            differing = np.fromiter(differing_rows(whole(bulk[name]), whole(reference[name])), np.int64)
+            if len(differing):
+                problem = f"of which {self._engine} and fastavro do not agree about the column {name}"
+                yield told.finding(rows[differing], problem, BUG)
 
     def _is_chosen(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self._chosen:
@@ -167,12 +177,12 @@ class _Told:
     file: Row[Any]
     messages: Messages
 
-    def finding(self, rows: Ints, problem: str) -> Finding:
+    def finding(self, rows: Ints, problem: str, remedy: str = REBUILD) -> Finding:
         """Return one finding about some rows, with the first of them named."""
         index, m = self.messages[rows[0]]
         first = f"{index.source.topic}:{index.origin.partition[m]}:{index.origin.offset[m]}"
         count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-        return Finding("row", self.file.path, f"{count}, the first is {first}, {problem}", REBUILD)
+        return Finding("row", self.file.path, f"{count}, the first is {first}, {problem}", remedy)
 
 
 class _RowGroups:

@@ -154,11 +154,11 @@ class _Deep:
                 if len(located.rows):
                     content = self.reader.submit(parquet.read_row_group, group)
                     for some in batches(len(located.rows), located.sizes, BATCH_BYTES):
+                        messages = located.messages[some]
                         places = located.rows[some] - begin, located.partners[some]
-                        mine = content, places, night.deliveries, located.messages[some]
-                        yield Batch(night.number, file, *mine)
+                        yield Batch(night.number, file, content, places, night.deliveries, messages)
                 begin += count
-            self.reader.submit(parquet.close)
+            self.reader.submit(parquet.close)  # behind all reading
 
     def _compare(self, batch: Batch) -> list[Finding]:
         return list(self.comparer.compare(batch, self.locator.archives))
@@ -167,11 +167,10 @@ class _Deep:
         yield from done.result()
         for index, message in batch.messages:
             self._met(index)[message] = True
-        self.report.compared_rows += len(batch.messages)
-        self.report.sampled_rows = self.comparer.sampled
-        size = sum(int(index.origin.archive_len[m]) for index, m in batch.messages)
-        self.report.compared_bytes += size
-        self.watcher.advance(size)
+        report, comparer = self.report, self.comparer
+        report.compared_rows, report.compared_bytes = comparer.compared, comparer.compared_bytes
+        report.sampled_rows, report.independent_rows = comparer.sampled, comparer.independent
+        self.watcher.advance(sum(int(index.origin.archive_len[m]) for index, m in batch.messages))
 
     def _met(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
         if index.path not in self.met:

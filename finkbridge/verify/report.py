@@ -53,6 +53,8 @@ class Report:
     compared_bytes: int = 0
     """Of their messages."""
     compared_seconds: float = 0.0
+    independent_rows: int = 0
+    """Those of them that were decoded by such an engine; of what it cannot, fastavro is all there is."""
     sampled_rows: int = 0
     """Those of them that fastavro decoded too."""
 
@@ -91,5 +93,6 @@ class Report:
             "bytes": self.compared_bytes,
             "seconds": self.compared_seconds,
             "independent": self.independent,
+            "by_datafusion": self.independent_rows,
             "by_fastavro": self.sampled_rows,
         }

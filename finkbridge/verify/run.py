@@ -93,7 +93,7 @@ def verify(
     began = time.monotonic()
     report = Report(options.scope, deep=options.deep, independent=options.independent)
     if options.deep:
-        _expect("finkbridge.verify.deep")
+        _load_early("finkbridge.verify.deep")
     try:
         with Ledger(lake, url) as ledger:
             _verify(ledger, options, report, watcher or Unwatched())
@@ -142,7 +142,7 @@ def _compare(ledger: Ledger, options: Options, damaged: set[str], report: Report
     report.compared_seconds = time.monotonic() - began
 
 
-def _expect(module: str) -> None:
+def _load_early(module: str) -> None:
     """Load a module while files are read."""
 
     def load() -> None:

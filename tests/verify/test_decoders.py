@@ -14,7 +14,7 @@ from tests.support.lake import encode
 def decode(decoders: Decoders, number: int) -> list[dict[str, int]]:
     document = {"type": "record", "name": "r", "fields": [{"name": f"f{number}", "type": "long"}]}
     schema, datum = parse_schema(json.dumps(document).encode()), encode(document, {f"f{number}": number})
-    tables = (decoders.bulk(schema, "other", [datum]), decoders.reference(schema, "other", [datum]))
+    tables = (decoders.bulk(schema, "other", [datum]).table, decoders.reference(schema, "other", [datum]))
     assert tables[0].equals(tables[1])
     rows: list[dict[str, int]] = tables[0].to_pylist()
     return rows

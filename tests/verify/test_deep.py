@@ -19,9 +19,11 @@ from sqlalchemy import update
 from finkbridge import disk, layout
 from finkbridge.avro.archive import read_archive, write_archive
 from finkbridge.avro.columns import Program
+from finkbridge.cli.verifying import lines
+from finkbridge.errors import DecodeError
 from finkbridge.ledger import schema as s
 from finkbridge.verify import Finding, Report
-from finkbridge.verify.archives import Decoders
+from finkbridge.verify.archives import Decoded, Decoders
 from finkbridge.verify.contents import check_file
 from tests.support.lake import encode
 from tests.verify.lakes import Feed, add, doctor, files, forge, merge_all, point, verified
@@ -232,11 +234,53 @@ def test_a_fault_of_the_drains_own_decoder(tmp_path: Path, monkeypatch: pytest.M
     add(lake, Feed("points", [point(n, float(n)) for n in range(300)]), parts=2)
     assert deep(lake, sample="0") == []
     first, second = deep(lake)
-    assert first.problem == "the decoder of drains and fastavro do not agree about the column x"
-    assert {first.where, second.where} == {file.path for file in files(lake, "archive")}
+    told = "of which the decoder of drains and fastavro do not agree about the column x"
+    assert first.problem == f"2 rows, the first is points:0:0, {told}"
+    assert second.problem == f"2 rows, the first is points:0:150, {told}"
+    assert "--deep --independent tells all rows" in first.remedy
+    assert len(deep(lake, sample="all")) == 2
     assert compared(verified(lake, deep=True)) == (300, 4)
     found = deep(lake, sample="0", independent=True)
     assert [f.problem.partition(",")[0] for f in found] == ["150 rows"] * 2
+
+
+def test_what_the_drains_decoder_refuses_is_decoded_by_fastavro(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise DecodeError("refused")
+
+    monkeypatch.setattr(Program, "decode", refuse)
+    lake = tmp_path / "lake"
+    add(lake, Feed("points", [point(n, float(n)) for n in range(30)]))
+    assert compared(verified(lake, deep=True)) == (30, 1)
+    assert deep(lake) == []
+
+
+def test_rows_that_datafusion_cannot_decode_are_told(tmp_path: Path) -> None:
+    """They are compared with what fastavro makes of them, which is what a drain does, too."""
+    document = {"type": "record", "name": "r", "fields": [{"name": "x", "type": ["null", "long", "string"]}]}
+    key = json.dumps(document).encode()
+    general = [point(n)._replace(key=key, value=encode(document, {"x": n})) for n in range(7)]
+    lake = tmp_path / "lake"
+    add(lake, Feed("points", [*general, *(point(n) for n in range(7, 10))]))
+    report = verified(lake, deep=True, independent=True)
+    assert report.findings == []
+    assert (report.compared_rows, report.independent_rows) == (10, 3)
+    (told,) = [line for line in lines(report, lake) if line.startswith("every field")]
+    assert "decoded anew by Apache DataFusion (but 7 rows, which it cannot, by fastavro) (" in told
+    assert verified(lake, deep=True).independent_rows == 0
+
+
+def test_messages_that_cannot_be_decoded_do_not_count_as_compared(lake: Path) -> None:
+    archive = read_archive(lake / (file := of_night(lake, "archive", "2026-03-20")).path)
+    messages = [archive.messages[0]._replace(value=b"?"), *archive.messages[1:]]
+    write_archive(lake / file.path, archive.schema, archive.framing, messages, archive.facts)
+    facts = {"bytes": (lake / file.path).stat().st_size, "checksum": disk.checksum(lake / file.path)}
+    doctor(lake, update(s.files).where(s.files.c.id == file.id).values(**facts))
+    report = verified(lake, deep=True)
+    assert not report.holds
+    assert report.compared_rows < 18
 
 
 def test_many_row_groups_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +308,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, size: Callable[[Any], int]) -> list
     sizes: list[int] = []
     bulk = Decoders.bulk
 
-    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> pa.Table:
+    def counted(self: Decoders, schema: Any, survey: str, datums: Any) -> Decoded:
         sizes.append(size(datums))
         return bulk(self, schema, survey, datums)
 

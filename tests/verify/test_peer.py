@@ -50,7 +50,7 @@ def test_names_that_json_escapes_are_right_or_refused(name):
     datum = encode(schema, {name: 7, "other": "x"})
     assert Decoder(schema).bulk
     assert Decoder(schema).decode([datum]).to_pylist() == [{name: 7, "other": "x"}]
-    rows = Decoders(independent=True).bulk(schema, "other", [datum]).to_pylist()
+    rows = Decoders(independent=True).bulk(schema, "other", [datum]).table.to_pylist()
     assert rows == [{name: 7, "other": "x"}]
 
 
