@@ -5,9 +5,9 @@ its deadline, or met an exception that nobody foresaw. It is replaced by its pie
 message that fails twice with nothing beside it is refused: put aside unseen, with the reason. So no message
 holds up another one.
 
-A pool of processes that breaks does not tell which job did it: each that was with it is tried again in a
-process of its own, as are the pieces of one that ended such a process. An exception tells, and harms nothing:
-what is left of its job goes to the pool again.
+A job whose process died is tried again in a process of its own, whose end tells why, as are the pieces of one
+that ended such a process. An exception tells, and harms nothing: what is left of its job goes to the others'
+processes again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from finkbridge import later, panics
 from finkbridge.access import Access
 from finkbridge.forking import context
+from finkbridge.pool import ProcessExecutor
 from finkbridge.values import Export, LandedPart, SegmentPlan
 
 T = TypeVar("T")
@@ -68,26 +69,15 @@ class InProcessExecutor(Executor):
         return future
 
 
-class ProcessExecutor(ProcessPoolExecutor):
-    """Runs each call in one of several processes."""
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have the call made and return its future."""
-        return super().submit(panics.call, fn, *args, **kwargs)
-
-
 def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
-    return ProcessExecutor(workers, mp_context=context(), initializer=prepare_worker)
+    return ProcessExecutor(workers, context(), prepare_worker)
 
 
 def stop_executor(executor: Executor) -> None:
     """End the workers now, whatever they are doing: nothing that they left is committed."""
-    if isinstance(executor, ProcessPoolExecutor):
-        for process in list((executor._processes or {}).values()):  # noqa: SLF001 - Python 3.14 has kill_workers()
-            process.kill()
     executor.shutdown(wait=True, cancel_futures=True)
 
 

@@ -1,14 +1,13 @@
 """Those who land plans: this process, or worker processes of which some may die.
 
-A pool of processes is broken as a whole when one of them dies, and cannot tell which call did it. So each
-call that was under way is made again in a process of its own, whose end is then told exactly.
+A call whose process died is made again in a process of its own, whose end is then told exactly.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
@@ -56,12 +55,7 @@ class Workforce:
     def submit(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a call where there is room; raise WorkerError where no process can be started."""
         try:
-            try:
-                return self._pool.submit(fn, *args)
-            except BrokenExecutor:
-                stop_executor(self._pool)
-                self._pool = open_executor(self.count)
-                return self._pool.submit(fn, *args)
+            return self._pool.submit(fn, *args)
         except (OSError, EOFError) as refusal:
             raise _cannot_start(refusal) from None
 

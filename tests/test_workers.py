@@ -5,11 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import struct
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
+from pickle import PicklingError
 
+import psutil
 import pytest
 
 from finkbridge import workers
@@ -68,6 +74,89 @@ def test_a_server_that_cannot_load_its_modules_is_told_in_one_line(tmp_path: Pat
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("no worker process can be started (") for line in lines)
+
+
+@pytest.fixture
+def two() -> Iterator[Executor]:
+    executor = workers.open_executor(2)
+    yield executor
+    workers.stop_executor(executor)
+
+
+def test_a_worker_that_dies_while_it_sends_its_result_ends_its_own_call_only(two: Executor) -> None:
+    """Python's own pool would wait for the rest of it for ever."""
+    dying = [two.submit(half_of_an_answer) for _ in range(3)]
+    others = [two.submit(pow, 2, n) for n in range(20)]
+    for future in dying:
+        with pytest.raises(BrokenExecutor, match="a worker process died"):
+            future.result(60)
+    assert [future.result(60) for future in others] == [2**n for n in range(20)]
+
+
+def pids_of(executor: Executor) -> set[int]:
+    """Return the processes of an executor of two: a call each, at once."""
+    return {future.result(60) for future in [executor.submit(slow_pid) for _ in range(2)]}
+
+
+def slow_pid() -> int:
+    time.sleep(0.3)
+    return os.getpid()
+
+
+def half_of_an_answer() -> None:
+    """Send the begin of a message, as a process that is killed meanwhile does."""
+    frame = sys._getframe()
+    while "calls" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    calls = frame.f_locals["calls"]
+    os.write(calls.fileno(), struct.pack("!i", 1_000_000) + bytes(50_000))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_calls_raise_is_told_and_harms_no_worker(two: Executor) -> None:
+    pids = pids_of(two)
+    with pytest.raises(ZeroDivisionError) as found:
+        two.submit(divmod, 1, 0).result(60)
+    assert "in a worker process" in "".join(found.value.__notes__)
+    with pytest.raises(RuntimeError, match="_UnreadableError: 1 and 2"):
+        two.submit(raise_unreadable).result(60)
+    with pytest.raises((TypeError, AttributeError, PicklingError)):
+        two.submit(threading.Lock).result(60)
+    with pytest.raises((TypeError, AttributeError, PicklingError)):
+        two.submit(lambda: 1).result(60)
+    assert two.submit(os.getpid).result(60) in pids
+
+
+class _UnreadableError(Exception):
+    """Is copied by its one text, and made of two."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def raise_unreadable() -> None:
+    raise _UnreadableError(1, 2)
+
+
+def test_idle_workers_that_were_killed_are_replaced(two: Executor) -> None:
+    for _ in range(2):
+        crew = [psutil.Process(pid) for pid in pids_of(two)]
+        for process in crew:
+            process.kill()
+        psutil.wait_procs(crew, timeout=30)
+        assert pids_of(two).isdisjoint(process.pid for process in crew)
+
+
+def test_stopping_ends_what_is_under_way_and_what_waits() -> None:
+    executor = workers.open_executor(1)
+    running, waiting = executor.submit(time.sleep, 300), executor.submit(time.sleep, 300)
+    time.sleep(0.2)
+    began = time.monotonic()
+    workers.stop_executor(executor)
+    assert time.monotonic() - began < 30
+    assert isinstance(running.exception(1), BrokenExecutor)
+    assert waiting.cancelled()
 
 
 def test_a_failed_call_in_this_process_lets_its_memory_go() -> None:
