@@ -139,10 +139,13 @@ def read_places(path: Path) -> Archive:
 
 def value_of(path: Path, number: int) -> bytes:
     """Return the value of one message of an archive file, by its place among them; nothing proves it."""
-    with mapped(path) as data:
-        header = read_proven_header(data)
-        start, end = next(islice(_spans(data, header), number, None))
-        return data[start:end]
+    try:
+        with mapped(path) as data:
+            header = read_proven_header(data)
+            start, end = next(islice(_spans(data, header), number, None))
+            return data[start:end]
+    except (ValueError, KeyError, StopIteration) as error:
+        raise DecodeError(f"{path}: the archive file is damaged: {error}; restore it from a copy") from error
 
 
 def read_value(path: Path, position: int, length: int) -> tuple[bytes, Framing, bytes]:

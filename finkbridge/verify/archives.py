@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from finkbridge import later, surveys
 from finkbridge.avro.archive import Archive, read_archive, read_places
 from finkbridge.avro.check import REASONS
 from finkbridge.avro.decode import Decoder
-from finkbridge.avro.files import mapped
 from finkbridge.avro.joined import Spans
 from finkbridge.avro.resolve import Framing, datum_of
 from finkbridge.avro.schemas import WriterSchema
@@ -32,6 +32,9 @@ Ints = npt.NDArray[np.int64]
 
 BATCH_BYTES = 24_000_000
 """Of datums, unpacked, that are decoded at once."""
+
+MOST_BETWEEN = 2
+"""Times the messages' bytes are read at once with what lies between them; else each is read by itself."""
 
 INDEXED_MESSAGES = 1_000_000
 """Of archive files whose index is kept: some 50 bytes a message."""
@@ -93,7 +96,7 @@ class Archives:
         self, lake: Path, files: Mapping[str, Row[Any]], proven: Collection[str] = frozenset()
     ) -> None:
         self.lake = lake
-        self.files = files
+        self.files = dict(files)
         self._proven = proven
         self._indexes: OrderedDict[str, ArchiveIndex] = OrderedDict()
         self._kept = 0
@@ -104,15 +107,18 @@ class Archives:
         Raises
         ------
         DecodeError
-            It is damaged.
+            It is damaged, or gone.
         """
         if path in self._indexes:
             self._indexes.move_to_end(path)
             return self._indexes[path]
-        archive = (read_places if path in self._proven else read_archive)(self.lake / path)
-        is_made = archive.framing in (Framing.CONTAINER, Framing.PREDICTION)
-        if is_made and path in self._proven:
-            archive = read_archive(self.lake / path)  # to see how large the datums are
+        try:
+            archive = (read_places if path in self._proven else read_archive)(self.lake / path)
+            is_made = archive.framing in (Framing.CONTAINER, Framing.PREDICTION)
+            if is_made and path in self._proven:
+                archive = read_archive(self.lake / path)  # to see how large the datums are
+        except OSError as error:
+            raise DecodeError(f"cannot be read any more ({error.strerror or error})") from error
         survey = self.files[path].survey
         origin = origin_of(path, archive)
         sizes = _sizes(archive) if is_made else origin.archive_len
@@ -124,19 +130,23 @@ class Archives:
             self._kept -= oldest.messages
         return found
 
-    def values(self, index: ArchiveIndex, messages: Ints) -> Spans:
-        """Return the values of some messages of one file, which stays mapped for as long as they are there.
+    def values(self, index: ArchiveIndex, messages: Ints) -> Sequence[bytes]:
+        """Return the values of some messages of one file.
 
         Raises
         ------
         DecodeError
-            The file was cut off since it was proven.
+            The file is gone or was cut off since it was proven.
         """
         starts, sizes = index.origin.archive_pos[messages], index.origin.archive_len[messages]
+        first, size = int(starts.min()), int((starts + sizes).max() - starts.min())
         try:
-            with mapped(self.lake / index.path) as data:
-                return Spans(np.frombuffer(data, np.uint8), starts, starts + sizes)
-        except ValueError as error:
+            with (self.lake / index.path).open("rb") as file:
+                if size > MOST_BETWEEN * int(sizes.sum()):
+                    return _each(file.fileno(), starts, sizes)
+                data = os.pread(file.fileno(), size, first)  # not mapped: a file that is cut off kills, then
+                return Spans(np.frombuffer(data, np.uint8), starts - first, starts - first + sizes)
+        except (OSError, ValueError) as error:
             raise DecodeError(f"{index.path} was changed meanwhile: {error}") from error
 
 
@@ -200,6 +210,13 @@ class Decoders:
 def datums(framing: Framing, values: Sequence[bytes]) -> Sequence[bytes]:
     """Return what is to be decoded of messages' values."""
     return values if framing is Framing.BARE else [datum_of(value, framing) for value in values]
+
+
+def _each(file: int, starts: Ints, sizes: Ints) -> list[bytes]:
+    values = [os.pread(file, n, at) for at, n in zip(starts.tolist(), sizes.tolist(), strict=True)]
+    if [len(value) for value in values] != sizes.tolist():
+        raise ValueError("it was cut off")
+    return values
 
 
 def _sizes(archive: Archive) -> Ints:

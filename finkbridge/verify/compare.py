@@ -25,6 +25,7 @@ from finkbridge.surveys.times import night_of_timestamp_ms
 from finkbridge.verify.archives import BATCH_BYTES, ArchiveIndex, Archives, Decoders, datums
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding
 from finkbridge.verify.keys import Ints, TableKeys, batches
+from finkbridge.verify.reading import reading
 from finkbridge.verify.same import differing_rows, same, whole
 from finkbridge.verify.sample import Sample
 
@@ -61,6 +62,20 @@ class _Expected:
     """Whether an engine that no drain decodes by made the alerts."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What was done so far."""
+
+    compared: int = 0
+    """Messages that were compared."""
+    bytes: int = 0
+    """Of their datums."""
+    independent: int = 0
+    """Those of them that were decoded by an engine that no drain decodes by."""
+    sampled: int = 0
+    """Those of them that fastavro has decoded too."""
+
+
 class Comparer:
     """Decodes, compares, and keeps what is costly to make; several threads may use it.
 
@@ -81,12 +96,7 @@ class Comparer:
         self._sample = sample
         self._lock = Lock()
         self._chosen: dict[str, npt.NDArray[np.bool_]] = {}
-        self.compared = self.compared_bytes = 0
-        """Messages that were compared so far, and the bytes of their datums."""
-        self.independent = 0
-        """Those of them that were decoded by such an engine."""
-        self.sampled = 0
-        """Those of them that fastavro has decoded too."""
+        self.counts = Counts()
 
     def compare(self, batch: Batch, archives: Archives) -> Iterator[Finding]:
         """Yield what differs in a batch, one finding a column."""
@@ -136,9 +146,9 @@ class Comparer:
         actual = self._groups.take(batch.keys, batch.places[1][mine])
         yield from _differences(actual, tables.deliveries_of(description, places), told, "deliveries ")
         with self._lock:
-            self.compared += len(values)
-            self.compared_bytes += total_bytes(values)
-            self.independent += len(values) * expected.is_independent
+            self.counts.compared += len(values)
+            self.counts.bytes += total_bytes(values)
+            self.counts.independent += len(values) * expected.is_independent
 
     def _expect(self, messages: Messages, values: Sequence[bytes]) -> _Expected:
         index = messages[0][0]
@@ -156,7 +166,7 @@ class Comparer:
         index = told.messages[0][0]
         reference = self._decoders.reference(index.schema, index.survey, [values[int(row)] for row in rows])
         with self._lock:
-            self.sampled += len(rows)
+            self.counts.sampled += len(rows)
         bulk = _take(expected.alerts, rows)
         for name in reference.column_names:
             differing = np.fromiter(differing_rows(whole(bulk[name]), whole(reference[name])), np.int64)
@@ -219,7 +229,8 @@ class _RowGroups:
     def _groups_of(self, path: str) -> Ints:
         """Return the first row of each row group of a file, and one behind its last."""
         if path not in self._starts:
-            metadata = pq.read_metadata(self._lake / path)
+            with reading(path):
+                metadata = pq.read_metadata(self._lake / path)
             counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
             self._starts[path] = np.cumsum([0, *counts]).astype(np.int64)
         return self._starts[path]
@@ -227,7 +238,7 @@ class _RowGroups:
     def _group(self, path: str, number: int) -> pa.Table:
         key = (path, number)
         if key not in self._kept:
-            with pq.ParquetFile(self._lake / path) as file:
+            with reading(path), pq.ParquetFile(self._lake / path) as file:
                 self._kept[key] = file.read_row_group(number)
             self._bytes += self._kept[key].nbytes
         self._kept.move_to_end(key)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Row
 
@@ -28,13 +29,18 @@ from finkbridge.verify.archives import BATCH_BYTES, ArchiveIndex, Archives
 from finkbridge.verify.compare import Batch, Comparer
 from finkbridge.verify.findings import REBUILD, RESTORE, Finding, Scope
 from finkbridge.verify.keys import Codes, Ints, batches, pair, read_keys, source_name, topic_of
-from finkbridge.verify.listed import select_scope
+from finkbridge.verify.listed import Selection, select_scope
 from finkbridge.verify.locate import Locator, Night
+from finkbridge.verify.reading import UnreadableError, reading
 from finkbridge.verify.report import Report, Watcher
 from finkbridge.verify.sample import Sample
 
 THREADS = max(1, min(3, os.cpu_count() or 1))
 """Batches that are compared at once: nearly all of it is native code, and each takes some 150 MB."""
+
+TRIES = 5
+"""Of a night whose files are replaced by merging while they are compared."""
+REMAKE = f"{RESTORE}, or {REBUILD}"
 
 Found = Iterator[Finding | str]
 
@@ -80,10 +86,12 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
     )
     with ThreadPoolExecutor(THREADS, "compare") as threads, ThreadPoolExecutor(1, "read") as reader:
         comparer = Comparer(ledger, asked.sample, independent=asked.independent)
-        deep = _Deep(locator, asked.scope, comparer, report, watcher, threads, reader)
+        deep = _Deep(ledger, selection, locator, asked.scope, comparer, report, watcher, threads, reader)
         for (survey, night), mine in nights:
             for found in deep.night(survey, night, list(mine), damaged):
                 report.add(found)
+        if not deep.is_whole:
+            report.add("messages without rows were not looked for, as not all nights were compared")
         for file in wanted:
             for found in deep.unmet(file):
                 report.add(found)
@@ -94,6 +102,8 @@ def compare(ledger: Ledger, asked: Asked, report: Report, watcher: Watcher) -> N
 
 @dataclass(slots=True)
 class _Deep:
+    ledger: Ledger
+    selection: Selection
     locator: Locator
     scope: Scope
     comparer: Comparer
@@ -114,10 +124,37 @@ class _Deep:
             yield f"night {night} of {survey} was not compared, as files of it are damaged"
             return
         try:
-            yield from self._night(night, files)
-        except FileNotFoundError:
+            yield from self._until_still(survey, night, files)
+        except UnreadableError as error:
             self.is_whole = False
-            yield f"night {night} of {survey}: its files were replaced meanwhile; verify it again"
+            yield Finding("file", error.path, str(error), REMAKE)
+
+    def _until_still(self, survey: str, night: int, files: Sequence[Row[Any]]) -> Found:
+        """Compare one night, again where merging has replaced files of it meanwhile."""
+        for _ in range(TRIES):
+            before = replace(self.comparer.counts)
+            try:
+                found = list(self._night(night, files))
+            except FileNotFoundError:
+                self.comparer.counts = before
+                yield from self.locator.findings()
+            else:
+                yield from found
+                return
+            files = self._alive(survey, night)
+            if gone := [file.path for file in files if not (self.ledger.lake / file.path).exists()]:
+                self.is_whole = False
+                yield from (Finding("file", path, "is gone", REMAKE) for path in gone)
+                return
+        self.is_whole = False
+        where = f"night {night} of {survey}"
+        yield Finding("rows", where, f"was merged {TRIES} times while it was compared", "verify it again")
+
+    def _alive(self, survey: str, night: int) -> list[Row[Any]]:
+        """Return the files of a night as they are by now; what was drained meanwhile is among their rows."""
+        alive = [file for file in self.ledger.alive_files() if self.selection.has(file)]
+        self.locator.archives.files |= {file.path: file for file in alive if file.table == "archive"}
+        return [file for file in alive if (file.survey, file.night) == (survey, night)]
 
     def _night(self, night: int, files: Sequence[Row[Any]]) -> Found:
         sources, paths = Codes(), Codes()
@@ -135,24 +172,28 @@ class _Deep:
             yield Finding("row", where, told, REBUILD)
         table = Night(night, deliveries, packets, sources, paths)
         running: deque[tuple[Future[list[Finding]], Batch]] = deque()
-        for batch in self._batches(table, pairs.partner):
-            running.append((self.threads.submit(self._compare, batch), batch))
-            if len(running) > THREADS:  # one more, so that no thread waits
+        try:
+            for batch in self._batches(table, pairs.partner):
+                running.append((self.threads.submit(self._compare, batch), batch))
+                if len(running) > THREADS:  # one more, so that no thread waits
+                    yield from self._take(*running.popleft())
+            while running:
                 yield from self._take(*running.popleft())
-        while running:
-            yield from self._take(*running.popleft())
+        finally:
+            wait([future for future, _ in running])  # they count what they do
         yield from self.locator.findings()
 
     def _batches(self, night: Night, partner: Ints) -> Iterator[Batch]:
         """Yield all rows of packets that have one delivery and one message, row group after row group."""
         for file, first in zip(night.packets.files, night.packets.first.tolist(), strict=True):
-            parquet, begin = pq.ParquetFile(self.locator.archives.lake / file.path), first
+            with reading(file.path):
+                parquet, begin = pq.ParquetFile(self.locator.archives.lake / file.path), first
             for group in range(parquet.num_row_groups):
                 count = parquet.metadata.row_group(group).num_rows
                 rows = begin + np.flatnonzero(partner[begin : begin + count] >= 0)
                 located = self.locator.locate(night, file, rows, partner[rows])
                 if len(located.rows):
-                    content = self.reader.submit(parquet.read_row_group, group)
+                    content = self.reader.submit(_read, file.path, parquet, group)
                     for some in batches(len(located.rows), located.sizes, BATCH_BYTES):
                         messages = located.messages[some]
                         places = located.rows[some] - begin, located.partners[some]
@@ -167,9 +208,9 @@ class _Deep:
         yield from done.result()
         for index, message in batch.messages:
             self._met(index)[message] = True
-        report, comparer = self.report, self.comparer
-        report.compared_rows, report.compared_bytes = comparer.compared, comparer.compared_bytes
-        report.sampled_rows, report.independent_rows = comparer.sampled, comparer.independent
+        report, counts = self.report, self.comparer.counts
+        report.compared_rows, report.compared_bytes = counts.compared, counts.bytes
+        report.sampled_rows, report.independent_rows = counts.sampled, counts.independent
         self.watcher.advance(sum(int(index.origin.archive_len[m]) for index, m in batch.messages))
 
     def _met(self, index: ArchiveIndex) -> npt.NDArray[np.bool_]:
@@ -195,6 +236,11 @@ class _Deep:
             first = f"{index.source.topic}:{origin.partition[left[0]]}:{origin.offset[left[0]]}"
             told = f"{len(left)} of its {index.messages} messages have no row, the first is {first}"
             yield Finding("row", file.path, told, REBUILD)
+
+
+def _read(path: str, parquet: pq.ParquetFile, group: int) -> pa.Table:
+    with reading(path):
+        return parquet.read_row_group(group)
 
 
 def _quarantines(ledger: Ledger, files: Sequence[Row[Any]]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Row
 
 from finkbridge.values import TopicGeneration
+from finkbridge.verify.reading import reading
 
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
@@ -83,7 +84,7 @@ def read_keys(lake: Path, files: Sequence[Row[Any]], sources: Codes, archives: C
     counts, pieces = [], [[np.empty(0, kind)] for kind in _KINDS]
     for file in files:
         texts = [name for name in names if name.endswith(_TEXTS)]
-        with pq.ParquetFile(lake / file.path, read_dictionary=texts) as parquet:
+        with reading(file.path), pq.ParquetFile(lake / file.path, read_dictionary=texts) as parquet:
             counts.append(parquet.metadata.num_rows)
             for batch in parquet.iter_batches(ROWS, columns=names):
                 column = {name.removeprefix("_"): batch.column(name) for name in names}

@@ -26,7 +26,7 @@ from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
 from finkbridge.parts import message_hash
 from finkbridge.values import LandedFile, Message, RangeCount, Rejected
-from finkbridge.verify.findings import RESTORE_LEDGER, Finding
+from finkbridge.verify.findings import RESTORE, RESTORE_LEDGER, Finding
 from finkbridge.verify.listed import Selection
 
 SEGMENTS_AT_ONCE = 200
@@ -124,7 +124,7 @@ def check_witnesses(ledger: Ledger, selection: Selection, damaged: Collection[st
         where = f"plan {segment.row.plan} part {segment.row.part}"
         try:
             problems = list(_problems(segment, files)) if segment.files else []
-        except DecodeError as error:
+        except (DecodeError, OSError) as error:
             problems = [str(error)]
         yield from (Finding("facts", where, problem, RESTORE_LEDGER) for problem in problems)
     if is_whole:
@@ -209,7 +209,11 @@ def _check_last(known: Mapping[_Place, Row[Any]], files: _Files) -> Iterator[Fin
         last = files.last.get(key)
         if last is not None and last.offset >= row.next_offset:
             continue  # drained since
-        due = None if last is None else (last.offset, files.hash_of(last))
+        try:
+            due = None if last is None else (last.offset, files.hash_of(last))
+        except (DecodeError, OSError) as error:  # it was sound a moment ago
+            yield Finding("file", last.path if last else "", str(error), RESTORE)
+            continue
         told = None if row.last_offset is None and row.last_hash is None else (row.last_offset, row.last_hash)
         if due != told:
             where = f"{row.topic} ({row.cluster}, generation {row.generation}), partition {key[1]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from finkbridge.avro.columns import Program
 from finkbridge.cli.verifying import lines
 from finkbridge.errors import DecodeError
 from finkbridge.ledger import schema as s
-from finkbridge.verify import Finding, Report
+from finkbridge.verify import Finding, Options, Report, verify
+from finkbridge.verify import deep as deep_module
 from finkbridge.verify.archives import Decoded, Decoders
 from finkbridge.verify.contents import check_file
 from tests.support.lake import encode
@@ -197,7 +199,10 @@ def test_damaged_files_are_told_once_and_not_compared(lake: Path) -> None:
     (lake / file.path).write_bytes(b"x")
     report = verified(lake, deep=True)
     assert {found.where for found in report.findings} <= {file.path, layout.CATALOG}
-    assert report.notes == ["night 20260322 of ztf was not compared, as files of it are damaged"]
+    assert report.notes == [
+        "night 20260322 of ztf was not compared, as files of it are damaged",
+        "messages without rows were not looked for, as not all nights were compared",
+    ]
     assert compared(report)[0] == 8
 
 
@@ -281,6 +286,65 @@ def test_messages_that_cannot_be_decoded_do_not_count_as_compared(lake: Path) ->
     report = verified(lake, deep=True)
     assert not report.holds
     assert report.compared_rows < 18
+
+
+class Meddler:
+    """Does something as soon as the files are proven and the comparison begins."""
+
+    def __init__(self, meddle: Callable[[], None]) -> None:
+        self.meddle = meddle
+
+    def begin(self, what: str, total_bytes: int) -> None:
+        if what == "deep":
+            self.meddle()
+
+    def advance(self, read_bytes: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("table", ["archive", "deliveries", "packets"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "overwritten"])
+def test_files_that_are_lost_after_they_were_proven(lake: Path, table: str, damage: str) -> None:
+    path = lake / (file := of_night(lake, table, "2026-03-20" if table == "archive" else ZTF)).path
+
+    def meddle() -> None:
+        if damage == "gone":
+            path.unlink()
+        elif damage == "cut":
+            os.truncate(path, path.stat().st_size // 3)
+        else:
+            path.write_bytes(bytes(path.stat().st_size))
+
+    report = verify(lake, None, Options(deep=True), Meddler(meddle))
+    found = [finding for finding in report.findings if finding.kind != "catalog"]
+    assert {finding.where for finding in found} == {file.path}
+    assert all("restore it from a copy" in finding.remedy for finding in found)
+    assert compared(report)[0] < 18
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_night_that_is_merged_meanwhile_is_compared_as_it_is_then(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """What has been read by then is of no use, and counts once."""
+    calls, read = [], deep_module.read_keys
+
+    def reading(*args: Any) -> Any:
+        keys = read(*args)
+        calls.append(args)
+        if len(calls) == when:
+            before = {f.path for table in ("deliveries", "packets") for f in files(lake, table)}
+            merge_all(lake)
+            for gone in before - {f.path for t in ("deliveries", "packets") for f in files(lake, t)}:
+                (lake / gone).unlink()
+        return keys
+
+    monkeypatch.setattr(deep_module, "read_keys", reading)
+    report = verified(lake, deep=True)
+    assert [found for found in report.findings if found.kind != "catalog"] == []
+    assert report.notes == []
+    assert compared(report)[0] == 18
+    assert len(calls) > 4
 
 
 def test_many_row_groups_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
