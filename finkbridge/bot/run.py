@@ -106,8 +106,6 @@ class Bot:
         """
         if self.options.pictures:
             later.get("finkbridge.viewer.figure:picture")
-        if unsettled := self.state.give_up_unsettled():
-            self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
         with self.open_ledger() as ledger:
             if strange := _strange(ledger, self.options.topics):
                 self.listener.problem(
@@ -153,7 +151,8 @@ class Bot:
 
     def _look(self) -> None:
         """Do steps 1 to 5 for all that is new; the ledger may be another one than at the last look."""
-        self.state.give_up_unsettled(time.time() - HOUR_S)  # no post takes so long: its bot is dead
+        if unsettled := self.state.give_up_unsettled():
+            self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
         with self.open_ledger() as ledger:
             at = self._position(ledger)
             if ledger.last_commit() != at.number and not self._catch_up(ledger, at):

@@ -6,7 +6,6 @@ bot, and no second one, makes it twice.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from finkbridge.bot.alive import Alive
 from finkbridge.bot.http import Wait
 from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
 
-VERSION = 1
+VERSION = 2
 BUSY_TIMEOUT_S = 30.0
 
 Outcome = Literal["sent", "unknown"]
@@ -31,11 +31,14 @@ CREATE TABLE IF NOT EXISTS positions (   -- one row a bot: a channel with topics
     PRIMARY KEY (channel, job)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, waiting, sent, unknown
     channel TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL, noted_at REAL NOT NULL,
-    PRIMARY KEY (channel, alert)) WITHOUT ROWID;
+    bot TEXT NOT NULL DEFAULT '', PRIMARY KEY (channel, alert)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS posts_noted_at ON posts (channel, noted_at);
 CREATE TABLE IF NOT EXISTS left_out (    -- one row a channel: alerts over its limit, not told of yet
     channel TEXT NOT NULL PRIMARY KEY, alerts INTEGER NOT NULL, told_at REAL NOT NULL) WITHOUT ROWID;
 """
+
+
+_FROM_1 = "ALTER TABLE posts ADD COLUMN bot TEXT NOT NULL DEFAULT '';"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,15 @@ class State:
         with self._translated():
             self._db = _copy_of(path) if only_try else _connect(path)
             self._prepare()
+            self._alive = None if only_try else Alive(path.with_name(f"{path.name}.alive"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
+        if self._alive is not None:
+            self._alive.close()
 
     def position(self, job: str) -> Position | None:
         """Return up to where a bot has looked; None for a new one."""
@@ -107,7 +113,9 @@ class State:
 
     def note(self, alert: str) -> bool:
         """Note that an alert is about to be posted; false where it is noted already: nobody may post it."""
-        added = self._ask("INSERT OR IGNORE INTO posts VALUES (?, ?, 'sending', ?)", alert, time.time())
+        me = "" if self._alive is None else self._alive.name
+        query = "INSERT OR IGNORE INTO posts VALUES (?, ?, 'sending', ?, ?)"
+        added = self._ask(query, alert, time.time(), me)
         self._mine = alert if added.rowcount else None
         return self._mine is not None
 
@@ -117,39 +125,40 @@ class State:
         self._mine = None
 
     def withdraw(self, alert: str) -> None:
-        """Forget a post that surely was not made; one that another bot has taken meanwhile is that bot's."""
+        """Forget a post that surely was not made; another bot's stays."""
         if alert == self._mine:
             self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
             self._mine = None
 
     def between_tries(self, wait: Wait) -> Wait:
-        """Return a wait in which a post is noted as surely not made: if the bot dies then, it is made later.
-
-        It is true also where another bot has taken the post meanwhile: it is not to be tried again.
-        """
+        """Return a wait in which a post is noted as surely not made: if the bot dies then, it is made."""
 
         def waiting(seconds: float) -> bool:
             if self._mine is None:
                 return wait(seconds)
-            # nobody else can have noted it: one that began meanwhile took it for a dead bot's
-            self._turn("waiting", "sending", "unknown")
+            self._turn("sending", "waiting")
             is_stopped = wait(seconds)
-            if self._turn("sending", "waiting"):
-                return is_stopped
-            self._mine = None
-            return True
+            self._turn("waiting", "sending")
+            return is_stopped
 
         return waiting
 
-    def _turn(self, new: str, *old: str) -> bool:
-        query = "UPDATE posts SET state = ?3 WHERE channel = ?1 AND alert = ?2 AND state IN (?4, ?5)"
-        return self._ask(query, self._mine, new, old[0], old[-1]).rowcount == 1
+    def _turn(self, old: str, new: str) -> None:
+        query = "UPDATE posts SET state = ?4 WHERE channel = ?1 AND alert = ?2 AND state = ?3"
+        self._ask(query, self._mine, old, new)
 
-    def give_up_unsettled(self, noted_before: float = math.inf) -> int:
+    def give_up_unsettled(self) -> int:
         """Note posts of dead bots as unknown, but for those surely not made; return how many there were."""
-        self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting' AND noted_at < ?", noted_before)
-        query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending' AND noted_at < ?"
-        return self._ask(query, noted_before).rowcount
+        query = "SELECT DISTINCT bot FROM posts WHERE channel = ? AND state IN ('sending', 'waiting')"
+        given_up = 0
+        for (bot,) in self._ask(query).fetchall():
+            with self._translated():
+                if self._alive is not None and self._alive.has(bot):
+                    continue
+            self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting' AND bot = ?", bot)
+            query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending' AND bot = ?"
+            given_up += self._ask(query, bot).rowcount
+        return given_up
 
     def posted_since(self, moment: float) -> int:
         """Return how many alerts were posted since then, or may have been."""
@@ -179,13 +188,14 @@ class State:
         if version > VERSION:
             raise LakeVersionError(f"{self.path} was made by a newer finkbridge: upgrade finkbridge")
         if version < VERSION:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+            change = _FROM_1 if version else _TABLES
+            self._db.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if "locked" in str(error):
                 raise LakeBusyError(f"{self.path} is locked by another program: try again") from None
             raise LakeAccessError(

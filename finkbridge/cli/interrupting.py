@@ -65,14 +65,15 @@ def heed_interrupt() -> None:
 def log_no_interrupts() -> None:
     """Let no library log Ctrl-C with a traceback: SQLAlchemy does where it meets the closing of a connection.
 
-    It raises it, too, so nothing is lost.
+    It raises it, too, so nothing is lost. The same goes for whatever else is raised to end a command.
     """
     if logging.lastResort is not None:
         logging.lastResort.addFilter(_is_no_interrupt)
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
+    raised = record.exc_info[1] if record.exc_info else None
+    return raised is None or isinstance(raised, Exception)
 
 
 @contextmanager

@@ -39,6 +39,8 @@ class Stop:
     def __init__(self) -> None:
         self.event = threading.Event()
         self.signal: int | None = None
+        self.is_ending = False
+        """Whether `Stopped` was raised, which a library may have made an error of its own of."""
         self._kept: tuple[socket.socket, ...] = ()
 
     @property
@@ -49,6 +51,7 @@ class Stop:
     def ask(self, number: int) -> None:
         """Take note of a signal, in the main thread."""
         if self.event.is_set():
+            self.is_ending = True
             raise Stopped
         self._note(number)
         click.echo("finkbridge: ending in order; once more to end at once", err=True)
@@ -95,6 +98,9 @@ def stopping_in_order() -> Iterator[Stop]:
         yield stop
     except Stopped:
         pass
+    except Exception:
+        if not stop.is_ending:  # else DuckDB says that a query was interrupted, or that Arrow failed
+            raise
     finally:
         if stop.signal is None:
             for number, handler in before.items():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,37 +47,79 @@ def test_of_many_that_note_it_at_once_one_does(tmp_path: Path) -> None:
     assert [sum(column) for column in zip(*found, strict=True)] == [1] * 20
 
 
-def test_between_two_tries_another_bot_may_take_a_post(tmp_path: Path) -> None:
+def test_nobody_gives_up_what_a_living_bot_is_at(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as one, State(tmp_path / "bot.db", "c") as two:
 
-        def taken(seconds: float) -> bool:
+        def looked_at(seconds: float) -> bool:
             assert two.give_up_unsettled() == 0
-            assert two.note("a")
-            return False
+            assert two.noted("a") == "open"
+            assert not two.note("a")
+            return seconds > 5
 
         assert one.note("a")
-        assert two.give_up_unsettled() == 1, "it cannot know that the other one lives"
-        assert not one.between_tries(lambda _: False)(1.0), "nor has anybody taken its post"
-        assert not two.note("a")
-        assert one.between_tries(lambda _: True)(1.0), "told to stop"
-        assert one.between_tries(taken)(1.0), "it is the other one's now"
+        assert not looked_at(0)
+        assert not one.between_tries(looked_at)(1.0)
+        assert not looked_at(0)
+        assert one.between_tries(looked_at)(9.0), "told to stop"
         one.withdraw("a")
-        assert not one.note("a")
-        assert not two.between_tries(lambda _: False)(1.0)
-        two.withdraw("a")
-        assert one.note("a")
-        assert two.give_up_unsettled() == 1
-        assert not two.note("a")
+        assert two.noted("a") is None
+        assert two.note("a")
 
 
-def test_only_old_notes_are_of_dead_bots(tmp_path: Path) -> None:
-    with State(tmp_path / "bot.db", "c") as state:
-        assert state.noted("a") is None
-        assert state.note("a")
-        assert state.give_up_unsettled(time.time() - 60) == 0
-        assert state.noted("a") == "open"
-        assert state.give_up_unsettled(time.time() + 60) == 1
-        assert state.noted("a") == "settled"
+def test_what_a_dead_bot_was_at_is_given_up_unless_it_surely_was_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    with State(path, "c") as state:
+        dead = [State(path, "c"), State(path, "c"), State(path, "other")]
+        for number, bot in enumerate(dead):
+            assert bot.note(f"a{number}")
+
+        def die(_: float) -> bool:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            dead[1].between_tries(die)(1.0)
+        assert state.give_up_unsettled() == 0
+        for bot in dead:
+            bot.__exit__()
+        assert state.give_up_unsettled() == 1
+        assert [state.noted(f"a{number}") for number in range(2)] == ["settled", None]
+        assert state.give_up_unsettled() == 0
+        with State(path, "other") as other:
+            assert other.noted("a2") == "open"
+            assert other.give_up_unsettled() == 1
+    assert list((tmp_path / "bot.db.alive").iterdir()) == []
+
+
+def test_a_bot_that_was_killed_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    code = (
+        "import os, sys; from pathlib import Path; from finkbridge.bot.state import State\n"
+        "State(Path(sys.argv[1]), 'c').note('a'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    assert len(list((tmp_path / "bot.db.alive").iterdir())) == 1
+    with State(path, "c") as state:
+        assert len(list((tmp_path / "bot.db.alive").iterdir())) == 1, "its own"
+        assert state.give_up_unsettled() == 1
+
+
+def test_notes_of_an_older_version_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "bot.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "CREATE TABLE positions (channel TEXT NOT NULL, job TEXT NOT NULL, number INTEGER NOT NULL,"
+            " committed_at REAL NOT NULL, PRIMARY KEY (channel, job)) WITHOUT ROWID;"
+            "CREATE TABLE posts (channel TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL,"
+            " noted_at REAL NOT NULL, PRIMARY KEY (channel, alert)) WITHOUT ROWID;"
+            "CREATE TABLE left_out (channel TEXT NOT NULL PRIMARY KEY, alerts INTEGER NOT NULL,"
+            " told_at REAL NOT NULL) WITHOUT ROWID;"
+            "INSERT INTO posts VALUES ('c', 'a', 'sent', 1.0), ('c', 'b', 'sending', 1.0);"
+            "PRAGMA user_version = 1;"
+        )
+    with State(path, "c") as state:
+        assert state.give_up_unsettled() == 1
+        assert [state.noted(alert) for alert in "abc"] == ["settled", "settled", None]
+        assert state.note("c")
 
 
 def test_positions_are_of_a_channel_and_a_job(tmp_path: Path) -> None:
@@ -110,8 +155,7 @@ def test_the_hour_counts_what_may_have_been_posted(tmp_path: Path) -> None:
                 state.settle(f"a {number}", outcome)  # type: ignore[arg-type]
         assert state.posted_since(began) == 3
         assert state.posted_since(time.time() + 1) == 0
-        assert state.give_up_unsettled() == 1
-        assert state.give_up_unsettled() == 0
+        assert state.give_up_unsettled() == 0, "it lives"
 
 
 def test_trying_writes_nothing(tmp_path: Path) -> None:
