@@ -6,6 +6,10 @@ half a message there, whose rest is waited for for ever, as the other workers ke
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -14,7 +18,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.reduction import ForkingPickler
-from threading import Lock
 from typing import Any, TypeVar
 
 from finkbridge import panics
@@ -55,11 +58,14 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""
-        self._process.kill()
+        self._process.kill()  # which does nothing where the server of processes has died
+        with suppress(OSError), socket.socket(fileno=os.dup(self._calls.fileno())) as calls:
+            calls.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give back what an ended process leaves."""
         self._process.join()
+        self._process.close()
         self._calls.close()
 
 
@@ -71,17 +77,20 @@ class ProcessExecutor(Executor):
     count
         Number of processes.
     context
-        What they come from.
+        Gives what they come from, also where that has died since.
     prepare
         Called first in each of them.
     """
 
-    def __init__(self, count: int, context: ForkServerContext, prepare: Callable[[], None]) -> None:
+    def __init__(
+        self, count: int, context: Callable[[], ForkServerContext], prepare: Callable[[], None]
+    ) -> None:
+        context()  # it begins to load what the processes need
         self._count = count
         self._context = context
         self._prepare = prepare
         self._threads = ThreadPoolExecutor(count, "worker")
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._idle: list[_Worker] = []
         self._is_stopped = False
@@ -95,6 +104,8 @@ class ProcessExecutor(Executor):
             No process can be started.
         """
         with self._lock:
+            if self._is_stopped:
+                raise BrokenProcessPool("the workers were ended")
             while len(self._workers) < self._count:
                 self._idle.append(self._start())
         return self._threads.submit(self._make, (fn, args, kwargs))
@@ -111,7 +122,7 @@ class ProcessExecutor(Executor):
             worker.close()
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._context, self._prepare)
+        worker = _Worker(self._context(), self._prepare)
         self._workers.add(worker)
         return worker
 
@@ -157,10 +168,19 @@ class ProcessExecutor(Executor):
 def _work(calls: Connection, prepare: Callable[[], None]) -> None:
     """Make calls until there are no more: what a worker process does."""
     prepare()
+    threading.Thread(target=_die_when_left, args=(calls.fileno(),), daemon=True).start()
     with suppress(EOFError, OSError):  # the coordinator is gone, or wants no more
         while True:
             call = calls.recv_bytes()
             calls.send_bytes(_answer(call))
+
+
+def _die_when_left(pipe: int) -> None:
+    """End this process when the other end of its pipe is closed, though it is in the middle of a call."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # of what always tells: that it was hung up
+    poll.poll()
+    os._exit(1)
 
 
 def _answer(call: bytes) -> bytes:

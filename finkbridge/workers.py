@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from finkbridge import later, panics
 from finkbridge.access import Access
+from finkbridge.errors import WorkerError
 from finkbridge.forking import context
 from finkbridge.pool import ProcessExecutor
 from finkbridge.values import Export, LandedPart, SegmentPlan
@@ -73,7 +74,7 @@ def open_executor(workers: int) -> Executor:
     """Return an executor of so many processes; with 0, one that works in this process."""
     if workers == 0:
         return InProcessExecutor()
-    return ProcessExecutor(workers, context(), prepare_worker)
+    return ProcessExecutor(workers, context, prepare_worker)
 
 
 def stop_executor(executor: Executor) -> None:
@@ -85,6 +86,14 @@ def run_task(task: Task) -> tuple[LandedPart, ...]:
     """Land a plan, in whatever process this runs."""
     landed: tuple[LandedPart, ...] = later.call("finkbridge.task:land_task", task)
     return landed
+
+
+def cannot_start(refusal: OSError | EOFError) -> WorkerError:
+    """Return the error for a system that gives no process, or whose server of processes ended (EOFError)."""
+    reason = refusal.strerror if isinstance(refusal, OSError) else "the server of workers ended"
+    return WorkerError(
+        f"no worker process can be started ({reason}): run again, with `--workers 0` if it stays so"
+    )
 
 
 def prepare_worker() -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from finkbridge import panics
 from finkbridge.errors import WorkerError
 from finkbridge.forking import context
-from finkbridge.workers import open_executor, prepare_worker, stop_executor
+from finkbridge.workers import cannot_start, open_executor, prepare_worker, stop_executor
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Workforce:
         try:
             return self._pool.submit(fn, *args)
         except (OSError, EOFError) as refusal:
-            raise _cannot_start(refusal) from None
+            raise cannot_start(refusal) from None
 
     def submit_alone(self, fn: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a call in a new process that does nothing else, one after the other.
@@ -87,7 +87,7 @@ class Workforce:
             if self._is_closed:  # which looked before there was a process to end
                 process.kill()
         except (OSError, EOFError) as refusal:
-            raise _cannot_start(refusal) from None
+            raise cannot_start(refusal) from None
         sender.close()
         with receiver:
             is_ready = receiver.poll(START_S) and _receive(receiver) is not None
@@ -105,14 +105,6 @@ class Workforce:
         if error is not None:
             raise error
         return cast("T", result)
-
-
-def _cannot_start(refusal: OSError | EOFError) -> WorkerError:
-    """Return the error for a system that gives no process, or whose server of processes ended (EOFError)."""
-    reason = refusal.strerror if isinstance(refusal, OSError) else "the server of workers ended"
-    return WorkerError(
-        f"no worker process can be started ({reason}): run again, with `--workers 0` if it stays so"
-    )
 
 
 def _receive(receiver: Connection) -> Any:

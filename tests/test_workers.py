@@ -148,6 +148,47 @@ def test_idle_workers_that_were_killed_are_replaced(two: Executor) -> None:
         assert pids_of(two).isdisjoint(process.pid for process in crew)
 
 
+def test_all_goes_on_where_the_server_of_workers_was_killed(two: Executor) -> None:
+    crew = pids_of(two)
+    server = psutil.Process(next(iter(crew))).parent()
+    assert server is not None
+    running = two.submit(time.sleep, 300)
+    kill(server)
+    psutil.Process(max(crew)).kill()  # so that a new one is started, from a new server
+    psutil.Process(min(crew)).kill()
+    assert isinstance(running.exception(60), BrokenExecutor)
+    assert pids_of(two).isdisjoint(crew)
+    assert two.submit(blocked_signals).result(60) == {signal.SIGINT}, "Ctrl-C is the coordinator's"
+
+
+def kill(server: psutil.Process) -> None:
+    """Kill a child of this process, whose exit code is left for who started it."""
+    server.kill()
+    while server.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+
+def blocked_signals() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_stopping_ends_all_though_the_server_of_workers_was_killed() -> None:
+    executor = workers.open_executor(1)
+    pid = executor.submit(os.getpid).result(60)
+    worker, running = psutil.Process(pid), executor.submit(time.sleep, 300)
+    server = worker.parent()
+    assert server is not None
+    kill(server)
+    began = time.monotonic()
+    workers.stop_executor(executor)
+    assert time.monotonic() - began < 30
+    assert isinstance(running.exception(1), BrokenExecutor)
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    with pytest.raises(BrokenExecutor):
+        executor.submit(os.getpid)
+
+
 def test_stopping_ends_what_is_under_way_and_what_waits() -> None:
     executor = workers.open_executor(1)
     running, waiting = executor.submit(time.sleep, 300), executor.submit(time.sleep, 300)

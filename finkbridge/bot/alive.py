@@ -14,6 +14,8 @@ class Alive:
     ----------
     folder
         Of the locks; made where there is none.
+    only_look
+        Look at others, and be none oneself.
 
     Raises
     ------
@@ -21,10 +23,15 @@ class Alive:
         The folder cannot be used, or its file system has no locks.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, only_look: bool = False) -> None:
         self._folder = folder
-        self.name = uuid4().hex
+        self._only_looks = only_look
+        self.name = "" if only_look else uuid4().hex
         """Of this bot."""
+        if not only_look:
+            self._begin(folder)
+
+    def _begin(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         begun = folder / f".{self.name}"
         self._file = begun.open("wb")
@@ -35,10 +42,10 @@ class Alive:
 
     def has(self, name: str) -> bool:
         """Whether the bot of a name lives; what a dead one left is deleted."""
-        if name == self.name:
-            return True
         if not name.isalnum():  # of notes that say of no bot
             return False
+        if name == self.name:
+            return True
         path = self._folder / name
         try:
             with path.open("rb") as file:
@@ -47,10 +54,12 @@ class Alive:
             return False
         except BlockingIOError:
             return True
-        path.unlink(missing_ok=True)
+        if not self._only_looks:
+            path.unlink(missing_ok=True)
         return False
 
     def close(self) -> None:
         """Live no more."""
-        (self._folder / self.name).unlink(missing_ok=True)
-        self._file.close()
+        if not self._only_looks:
+            (self._folder / self.name).unlink(missing_ok=True)
+            self._file.close()

@@ -75,15 +75,15 @@ class State:
         with self._translated():
             self._db = _copy_of(path) if only_try else _connect(path)
             self._prepare()
-            self._alive = None if only_try else Alive(path.with_name(f"{path.name}.alive"))
+            real = path.resolve()  # as SQLite does: by whatever name bots call the file, it is one
+            self._alive = Alive(real.with_name(f"{real.name}.alive"), only_look=only_try)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
-        if self._alive is not None:
-            self._alive.close()
+        self._alive.close()
 
     def position(self, job: str) -> Position | None:
         """Return up to where a bot has looked; None for a new one."""
@@ -113,9 +113,8 @@ class State:
 
     def note(self, alert: str) -> bool:
         """Note that an alert is about to be posted; false where it is noted already: nobody may post it."""
-        me = "" if self._alive is None else self._alive.name
         query = "INSERT OR IGNORE INTO posts VALUES (?, ?, 'sending', ?, ?)"
-        added = self._ask(query, alert, time.time(), me)
+        added = self._ask(query, alert, time.time(), self._alive.name)
         self._mine = alert if added.rowcount else None
         return self._mine is not None
 
@@ -153,7 +152,7 @@ class State:
         given_up = 0
         for (bot,) in self._ask(query).fetchall():
             with self._translated():
-                if self._alive is not None and self._alive.has(bot):
+                if self._alive.has(bot):
                     continue
             self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting' AND bot = ?", bot)
             query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending' AND bot = ?"
@@ -184,12 +183,21 @@ class State:
             return self._db.execute(query, (self.channel, *values))
 
     def _prepare(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
+        if (version := self._version()) > VERSION:
             raise LakeVersionError(f"{self.path} was made by a newer finkbridge: upgrade finkbridge")
-        if version < VERSION:
-            change = _FROM_1 if version else _TABLES
+        if version == VERSION:
+            return
+        change = _FROM_1 if version else _TABLES
+        try:
             self._db.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;")
+        except sqlite3.OperationalError:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if self._version() != VERSION:  # else another bot has changed it meanwhile
+                raise
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

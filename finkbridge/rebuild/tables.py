@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
 from finkbridge.staffing import worker_count
-from finkbridge.workers import open_executor, stop_executor
+from finkbridge.workers import cannot_start, open_executor, stop_executor
 
 Watch = Callable[[int, int], None]
 """Told how many bytes of the archive are done, and of how many."""
@@ -169,7 +169,7 @@ def zip_done(
     try:
         while True:
             while len(running) <= workers and (some := next(waiting, None)) is not None:
-                running[executor.submit(function, some[1])] = some[0]
+                running[_submit(executor, function, some[1])] = some[0]
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -180,6 +180,13 @@ def zip_done(
         ) from None
     finally:
         stop_executor(executor)
+
+
+def _submit(executor: Executor, function: Callable[[Any], Any], task: Any) -> Future[Any]:
+    try:
+        return executor.submit(function, task)
+    except (OSError, EOFError) as refusal:
+        raise cannot_start(refusal) from None
 
 
 def _outcome(future: Future[Any]) -> Any:

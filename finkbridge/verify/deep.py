@@ -123,21 +123,23 @@ class _Deep:
             self.is_whole = False
             yield f"night {night} of {survey} was not compared, as files of it are damaged"
             return
-        try:
-            yield from self._until_still(survey, night, files)
-        except UnreadableError as error:
-            self.is_whole = False
-            yield Finding("file", error.path, str(error), REMAKE)
+        yield from self._until_still(survey, night, files)
 
     def _until_still(self, survey: str, night: int, files: Sequence[Row[Any]]) -> Found:
         """Compare one night, again where merging has replaced files of it meanwhile."""
         for _ in range(TRIES):
             before = replace(self.comparer.counts)
+            found: list[Finding | str] = []
             try:
-                found = list(self._night(night, files))
+                found.extend(self._night(night, files))
             except FileNotFoundError:
                 self.comparer.counts = before
-                yield from self.locator.findings()
+                tried = {file.path for file in files}  # of rows in these the next try tells
+                yield from (one for one in self.locator.findings() if one.where not in tried)
+            except UnreadableError as error:
+                self.is_whole = False
+                yield from (*found, Finding("file", error.path, str(error), REMAKE))
+                return
             else:
                 yield from found
                 return
@@ -229,9 +231,12 @@ class _Deep:
         known = [(name, int(origin.partition[m]), int(origin.offset[m])) in self.locator.told for m in left]
         left = left[~np.array(known, np.bool_)]
         if len(left) and self.scope.nights:
-            left = left[
-                [self.scope.has_night(n) for n in self.comparer.nights(index, left, self.locator.archives)]
-            ]
+            try:
+                nights = self.comparer.nights(index, left, self.locator.archives)
+            except DecodeError as error:
+                yield Finding("row", file.path, str(error), RESTORE)
+                return
+            left = left[[self.scope.has_night(night) for night in nights]]
         if len(left):
             first = f"{index.source.topic}:{origin.partition[left[0]]}:{origin.offset[left[0]]}"
             told = f"{len(left)} of its {index.messages} messages have no row, the first is {first}"

@@ -103,6 +103,25 @@ def test_a_bot_that_was_killed_is_dead(tmp_path: Path) -> None:
         assert state.give_up_unsettled() == 1
 
 
+def test_one_file_by_two_names_is_one(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "link.db").symlink_to(tmp_path / "bot.db")
+    with State(tmp_path / "bot.db", "c") as one:
+        one.note("a")
+        with State(tmp_path / "sub" / "link.db", "c") as other:
+            assert other.give_up_unsettled() == 0
+            assert other.noted("a") == "open"
+
+
+def test_a_dry_run_sees_who_lives(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as one:
+        one.note("a")
+        with State(tmp_path / "bot.db", "c", only_try=True) as other:
+            assert other.give_up_unsettled() == 0
+    with State(tmp_path / "bot.db", "c", only_try=True) as other:
+        assert other.give_up_unsettled() == 1
+
+
 def test_notes_of_an_older_version_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "bot.db"
     with closing(sqlite3.connect(path)) as db:
