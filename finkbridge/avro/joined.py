@@ -13,7 +13,7 @@ JOINED_BYTES = 256 << 10
 
 
 class Spans(Sequence[bytes]):
-    """Datums that lie in one piece of memory, such as a file that is mapped: they are walked where they are.
+    """Datums that lie in one piece of memory, as when a piece of a file was read: they are walked there.
 
     Parameters
     ----------
