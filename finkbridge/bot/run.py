@@ -4,7 +4,8 @@
 2. What is new since, in batches of whole commits: `finkbridge.bot.tail`.
 3. The rows of its topics that its filter wants, as alerts.
 4. Each that is not noted yet, below the limit of the hour and at the rate: note it, then post it.
-5. Note that all up to the batch's last commit has been looked at, unless another bot is still at some of it.
+5. Note that all up to the batch's last commit has been looked at, unless another bot is still at some of it,
+   or has moved the position meanwhile (``--since``).
 
 A bot that dies goes on with the batch it was in, and passes over what is noted. A note is taken back only
 where the service surely posted nothing, as between two tries; what got no answer may have been posted, and is
@@ -45,7 +46,7 @@ HOUR_S = 3600.0
 DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
 """Seconds between two looks at a service that is down: at first, and at most."""
 REFUSALS = 3
-"""In a row: then it is not the alerts' fault."""
+"""In a row: then a line of text tells whether it is the alerts' fault or the channel's."""
 
 
 class Listener(Protocol):
@@ -94,7 +95,8 @@ class Bot:
     wait: Callable[[float], bool]
     counts: Counts = field(default_factory=Counts)
     _next_at: float = 0.0
-    _refusals: int = 0
+    _refused: list[str] = field(default_factory=list)
+    """Alerts that were refused since one was taken."""
 
     def begin(self) -> None:
         """Do what is done once; `once` and `forever` do so themselves.
@@ -113,7 +115,7 @@ class Bot:
                     "posted before drain or follow bring it (finkbridge status lists what is there)"
                 )
             if self.options.since is not None:
-                self.state.advance(self.options.job, _since(ledger, self.options.since))
+                self.state.go_back(self.options.job, _since(ledger, self.options.since))
 
     def once(self) -> Counts:
         """Post what is new now, and return what was done.
@@ -160,22 +162,24 @@ class Bot:
         self._tell_left_out()
 
     def _position(self, ledger: Ledger) -> Position:
-        noted = self.state.position(self.options.job)
-        if noted is not None and tail.knows(ledger, noted):
-            return noted
-        if noted is None:
-            self.listener.problem("begins with what comes from now on: --since TIME for what is there")
-        else:
-            self.listener.problem(
-                "the ledger was made again or put back since the last look: goes on with what comes from now "
-                "on; --since TIME for what came meanwhile"
-            )
-        end = tail.end_of(ledger)
-        self.state.advance(self.options.job, end)
-        return end
+        while True:
+            noted = self.state.position(self.options.job)
+            if noted is not None and tail.knows(ledger, noted):
+                return noted
+            end = tail.end_of(ledger)
+            if not self.state.advance(self.options.job, noted, end):
+                continue  # another bot was quicker: see what it wrote
+            if noted is None:
+                self.listener.problem("begins with what comes from now on: --since TIME for what is there")
+            else:
+                self.listener.problem(
+                    "the ledger was made again or put back since the last look: goes on with what comes from "
+                    "now on; --since TIME for what came meanwhile"
+                )
+            return end
 
     def _catch_up(self, ledger: Ledger, at: Position) -> bool:
-        """Post what is new; return False when told to stop in the middle."""
+        """Post what is new; return False when told to stop in the middle, or another bot moved the position."""
         is_whole = True
         with Filter(self.options.filter) as wanted:
             for batch in tail.batches(ledger, at):
@@ -185,7 +189,9 @@ class Bot:
                     return False
                 is_whole = is_whole and looked.is_whole
                 if is_whole:
-                    self.state.advance(self.options.job, batch.end, looked.left_out)
+                    if not self.state.advance(self.options.job, at, batch.end, looked.left_out):
+                        return False
+                    at = batch.end
                     self.counts.left_out += looked.left_out
         return True
 
@@ -217,15 +223,15 @@ class Bot:
             self.counts.unknown += 1
             self.listener.problem(f"{post.title}: {error}; it may be there, and is not posted again")
         except MessageRefusedError as error:
-            self.state.withdraw(post.key)
-            self._refused(post, error)
+            self.state.settle(post.key, "refused")
+            self._leave_out(post, error)
         except ChannelError:
             self.state.withdraw(post.key)
             raise
         else:
             self.state.settle(post.key, "sent")
             self.counts.posted += 1
-            self._refusals = 0
+            self._refused.clear()
             self.listener.posted(post)
 
     def _send(self, post: Post) -> None:
@@ -236,14 +242,27 @@ class Bot:
                 raise
             self.channel.send(replace(post, picture=None))
 
-    def _refused(self, post: Post, error: MessageRefusedError) -> None:
-        self._refusals += 1
-        if self._refusals >= REFUSALS:
-            raise ChannelError(
-                f"{error}; {REFUSALS} alerts in a row: correct its address or channel"
-            ) from None
+    def _leave_out(self, post: Post, error: MessageRefusedError) -> None:
+        self._refused.append(post.key)
         self.counts.refused += 1
         self.listener.problem(f"{post.title} (alert {post.key}) is left out: {error}")
+        if len(self._refused) >= REFUSALS:
+            self._find_fault(error)
+
+    def _find_fault(self, error: MessageRefusedError) -> None:
+        """Go on if the channel takes a line of text: the alerts are at fault. Else it is, and they wait."""
+        try:
+            self._say(f"alerts that could not be posted here: {len(self._refused)}")
+        except MessageRefusedError:
+            self.state.reopen(self._refused)
+            self.counts.refused -= len(self._refused)
+            raise ChannelError(
+                f"{error}; {len(self._refused)} alerts in a row, and a line of text too: correct its address "
+                "or channel"
+            ) from None
+        except NoAnswerError as unsaid:
+            self.listener.problem(f"the channel was not told: {unsaid}")
+        self._refused.clear()
 
     def _post_of(self, alert: Alert) -> Post:
         row = alert.row
@@ -279,13 +298,16 @@ class Bot:
             return
         line = f"alerts left out: {number:,} (the limit is {self.options.limit} an hour)"
         self.listener.problem(line)
+        try:
+            self._say(line)
+        except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
+            self.listener.problem(f"the channel was not told: {error}")
+
+    def _say(self, line: str) -> None:
         if self.wait(self._pause_s()):
             return
         self._next_at = time.monotonic() + 60.0 / self.options.rate
-        try:
-            self.channel.say(line)
-        except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
-            self.listener.problem(f"the channel was not told: {error}")
+        self.channel.say(line)
 
 
 def _since(ledger: Ledger, since: Since) -> Position:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,15 @@ from finkbridge.errors import LakeAccessError, LakeBusyError, LakeVersionError
 VERSION = 2
 BUSY_TIMEOUT_S = 30.0
 
-Outcome = Literal["sent", "unknown"]
+Outcome = Literal["sent", "unknown", "refused"]
 Noted = Literal["open", "settled"]
-"""Whether a bot is still at a post, which it may take back; or that it was made, or may have been."""
+"""Whether a bot is still at a post, which it may take back; or that nobody makes it any more."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS positions (   -- one row a bot: a channel with topics and filter
     channel TEXT NOT NULL, job TEXT NOT NULL, number INTEGER NOT NULL, committed_at REAL NOT NULL,
     PRIMARY KEY (channel, job)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, waiting, sent, unknown
+CREATE TABLE IF NOT EXISTS posts (       -- one row an alert; state: sending, waiting, or an Outcome
     channel TEXT NOT NULL, alert TEXT NOT NULL, state TEXT NOT NULL, noted_at REAL NOT NULL,
     bot TEXT NOT NULL DEFAULT '', PRIMARY KEY (channel, alert)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS posts_noted_at ON posts (channel, noted_at);
@@ -91,11 +91,22 @@ class State:
         row = self._ask(query, job).fetchone()
         return None if row is None else Position(*row)
 
-    def advance(self, job: str, position: Position, left_out: int = 0) -> None:
-        """Write down that all up to a commit has been looked at, and how many alerts were over the limit."""
+    def go_back(self, job: str, position: Position) -> None:
+        """Let a bot, and any other of its job, go on after a commit, wherever they are."""
+        values = (job, position.number, position.committed_at)
+        self._ask("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", *values)
+
+    def advance(self, job: str, old: Position | None, new: Position, left_out: int = 0) -> bool:
+        """Note that all from one commit up to another has been looked at, and how many were over the limit.
+
+        False, and nothing is noted, where another bot has moved the position meanwhile: what is between the
+        one that it wrote and the new one may not have been looked at.
+        """
         with self._translated(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            values = (self.channel, job, position.number, position.committed_at)
+            if self.position(job) != old:
+                return False
+            values = (self.channel, job, new.number, new.committed_at)
             self._db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", values)
             if left_out:
                 self._db.execute(
@@ -103,6 +114,7 @@ class State:
                     "ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts",
                     (self.channel, left_out),
                 )
+        return True
 
     def noted(self, alert: str) -> Noted | None:
         """Return what is noted of an alert; None: it was not posted."""
@@ -128,6 +140,11 @@ class State:
         if alert == self._mine:
             self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
             self._mine = None
+
+    def reopen(self, alerts: Iterable[str]) -> None:
+        """Forget that alerts were refused: they are posted at the next look."""
+        for alert in alerts:
+            self._ask("DELETE FROM posts WHERE channel = ? AND alert = ? AND state = 'refused'", alert)
 
     def between_tries(self, wait: Wait) -> Wait:
         """Return a wait in which a post is noted as surely not made: if the bot dies then, it is made."""
@@ -161,7 +178,7 @@ class State:
 
     def posted_since(self, moment: float) -> int:
         """Return how many alerts were posted since then, or may have been."""
-        query = "SELECT count(*) FROM posts WHERE channel = ? AND noted_at > ?"
+        query = "SELECT count(*) FROM posts WHERE channel = ? AND noted_at > ? AND state <> 'refused'"
         return int(self._ask(query, moment).fetchone()[0])
 
     def take_left_out(self, told_before: float) -> int:

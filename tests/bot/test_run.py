@@ -393,10 +393,53 @@ def test_one_alert_that_is_refused_stops_nobody(world: World) -> None:
 
 def test_alerts_that_are_all_refused_are_not_the_reason(world: World) -> None:
     world.fill(t=[1.0, 2.0, 3.0, 4.0])
-    world.chat.say("hook", *[Reply(400)] * 3)
-    with pytest.raises(ChannelError, match="3 alerts in a row"):
+    world.chat.say("hook", *[Reply(400)] * 4)  # the fourth is the line of text
+    with pytest.raises(ChannelError, match="3 alerts in a row, and a line of text too"):
         world.run()
     assert world.run(since=None).posted == 4
+
+
+def test_alerts_that_a_working_channel_refuses_hold_up_no_other(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0, 4.0])
+    world.chat.say("hook", *[Reply(422)] * 3)
+    assert world.run() == Counts(posted=1, refused=3)
+    told, last = world.chat.of("hook")[3:]
+    assert told.json() == {"text": "alerts that could not be posted here: 3"}
+    assert last.json()["id"] == message("t", 3)
+    assert world.run().posted == 0, "left out is for good"
+
+
+def test_refused_alerts_of_a_batch_that_is_looked_at_again_are_not_in_a_row(world: World) -> None:
+    """They were far apart when they were refused; what came between is posted by then."""
+    world.fill(t=[float(x) for x in range(7)])
+    world.chat.say("hook", *[Reply(400), Reply()] * 3, Reply(401))
+    with pytest.raises(ChannelError, match="401"):
+        world.run()
+    assert world.run(since=None) == Counts(posted=1)
+    assert world.ids[-1] == message("t", 6)
+
+
+def test_a_bot_moves_no_position_that_another_wrote_meanwhile(world: World) -> None:
+    """Another bot of the job was called with --since while this one was at a batch."""
+    world.fill(t=[1.0])
+    assert world.run() == Counts(posted=1)
+    world.fill(t=[2.0])
+    with State(world.lake / layout.BOT, _channel(world)) as other:
+
+        def called(seconds: float) -> bool:
+            other.go_back(OPTIONS.job, Position(0, 0.0))
+            other.reopen([message("t", 0)])
+            return False
+
+        with sqlite3.connect(other.path) as db:
+            db.execute("UPDATE posts SET state = 'refused'")
+        db.close()
+        world.stop.wait = called  # type: ignore[method-assign]
+        assert world.run(since=None) == Counts(posted=1)
+        del world.stop.wait  # type: ignore[method-assign]
+        assert other.position(OPTIONS.job) == Position(0, 0.0)
+    assert world.run(since=None) == Counts(posted=1)
+    assert world.ids[-1] == message("t", 0)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +495,7 @@ def test_a_ledger_that_was_made_again_is_noticed(world: World) -> None:
     world.fill(t=[1.0])
     assert world.run().posted == 1
     with State(world.lake / layout.BOT, _channel(world)) as state:
-        state.advance(OPTIONS.job, Position(1, 12.5))
+        state.go_back(OPTIONS.job, Position(1, 12.5))
     assert world.run(since=None).posted == 0
     assert any("the ledger was made again" in line for line in world.listener.said)
 

@@ -144,22 +144,33 @@ def test_notes_of_an_older_version_are_kept(tmp_path: Path) -> None:
 def test_positions_are_of_a_channel_and_a_job(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as state, State(tmp_path / "bot.db", "d") as other:
         assert state.position("job") is None
-        state.advance("job", HERE)
+        assert state.advance("job", None, HERE)
         assert state.position("job") == HERE
         assert state.position("another") is None
         assert other.position("job") is None
-        state.advance("job", Position(3, 1.0))
+        state.go_back("job", Position(3, 1.0))
         assert state.position("job") == Position(3, 1.0)
+
+
+def test_a_position_that_another_bot_moved_is_left_alone(tmp_path: Path) -> None:
+    with State(tmp_path / "bot.db", "c") as state, State(tmp_path / "bot.db", "c") as other:
+        assert other.advance("job", None, HERE)
+        assert not state.advance("job", None, Position(9, 9.0), 5)
+        other.go_back("job", Position(1, 1.0))
+        assert not state.advance("job", HERE, Position(9, 9.0), 5)
+        assert state.position("job") == Position(1, 1.0)
+        assert state.take_left_out(time.time() + 1) == 0
+        assert state.advance("job", Position(1, 1.0), Position(9, 9.0))
 
 
 def test_what_is_left_out_is_told_once_an_hour(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as state:
         now = time.time()
         assert state.take_left_out(now - 3600) == 0
-        state.advance("job", HERE, 2)
-        state.advance("job", HERE, 3)
+        state.advance("job", None, HERE, 2)
+        state.advance("job", HERE, HERE, 3)
         assert state.take_left_out(now - 3600) == 5
-        state.advance("job", HERE, 4)
+        state.advance("job", HERE, HERE, 4)
         assert state.take_left_out(now - 3600) == 0
         assert state.take_left_out(time.time() + 1) == 4
         assert state.take_left_out(time.time() + 1) == 0
@@ -168,7 +179,7 @@ def test_what_is_left_out_is_told_once_an_hour(tmp_path: Path) -> None:
 def test_the_hour_counts_what_may_have_been_posted(tmp_path: Path) -> None:
     began = time.time() - 1
     with State(tmp_path / "bot.db", "c") as state:
-        for number, outcome in enumerate(("sent", "unknown", None)):
+        for number, outcome in enumerate(("sent", "unknown", None, "refused")):
             state.note(f"a {number}")
             if outcome:
                 state.settle(f"a {number}", outcome)  # type: ignore[arg-type]
@@ -184,13 +195,13 @@ def test_trying_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with State(path, "c") as state:
         state.note("a")
-        state.advance("job", HERE)
+        state.go_back("job", HERE)
     before = path.read_bytes()
     with State(path, "c", only_try=True) as state:
         assert state.noted("a")
         assert state.position("job") == HERE
         state.note("b")
-        state.advance("job", Position(9, 9.0))
+        state.go_back("job", Position(9, 9.0))
     assert path.read_bytes() == before
 
 
