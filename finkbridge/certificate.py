@@ -11,7 +11,7 @@ import duckdb
 
 from finkbridge import catalog, nights
 from finkbridge.blockers import Rules
-from finkbridge.errors import LakeAccessError, SettingsError
+from finkbridge.errors import LakeAccessError, LakeError, SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.adopt import open_known
 from finkbridge.ledger.coverage import Coverage, Drained, Lost, Reach, drained, read_coverage
@@ -118,7 +118,7 @@ def summaries(settings: Settings, wanted: Sequence[tuple[str, int]] | None = Non
     settings
         Lake, and what they say of nights.
     wanted
-        Surveys and nights; None: all that have rows.
+        Surveys and nights; None: all that are known.
 
     Raises
     ------
@@ -139,19 +139,19 @@ def certificates(settings: Settings, night: int, survey: str | None = None) -> l
     night
         YYYYMMDD. One without any alert has a certificate too: of no rows.
     survey
-        None: those that have rows of the night, or else all that the lake has.
+        None: those that have rows of the night or lack some, or else all that the lake has.
 
     Raises
     ------
     LakeError
-        There is no lake, or it cannot be read.
+        There is no lake, nothing in it, or it cannot be read.
     SettingsError
         The lake has nothing of that survey.
     """
     with open_known(settings.lake, settings.ledger_url) as ledger:
         coverage = read_coverage(ledger)
-        wanted = [(name, night) for name in _surveys(coverage, night, survey)]
-        lines = _summaries(ledger, settings, wanted)
+        wanted = [(name, night) for name in _surveys(coverage, survey)]
+        lines = _with_news(_summaries(ledger, settings, wanted))
         ranges = drained(ledger)
         commit = ledger.last_commit()
         with catalog.connect(ledger, "deliveries", settings) as connection:
@@ -161,13 +161,20 @@ def certificates(settings: Settings, night: int, survey: str | None = None) -> l
             ]
 
 
-def _surveys(coverage: Coverage, night: int, survey: str | None) -> list[str]:
-    known = sorted({name for names in coverage.surveys.values() for name in names})
-    if survey is not None and survey not in known:
-        raise SettingsError(f"the lake has no alerts of {survey}: it has {', '.join(known) or 'none at all'}")
-    if survey is not None:
-        return [survey]
-    return [name for name in known if (name, night) in coverage.nights] or known
+def _surveys(coverage: Coverage, survey: str | None) -> list[str]:
+    if not coverage.sources:
+        raise LakeError("the lake has nothing of any topic yet: run finkbridge drain")
+    known = nights.known_surveys(coverage)
+    if survey is None:
+        return known
+    if survey not in known:
+        raise SettingsError(f"the lake has no alerts of {survey}: it has {', '.join(known)}")
+    return [survey]
+
+
+def _with_news(lines: Sequence[Summary]) -> Sequence[Summary]:
+    """Leave out surveys without a row of a night that is complete, where others tell more of it."""
+    return [line for line in lines if line.verdict.rows or not line.verdict.complete] or lines
 
 
 def _summaries(ledger: Ledger, settings: Settings, wanted: Sequence[tuple[str, int]] | None) -> list[Summary]:

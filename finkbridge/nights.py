@@ -3,6 +3,8 @@
 A night is complete once it is over, and no blocker (`finkbridge.blockers`) of the clusters that send its
 survey's alerts touches the time from its begin until it closes. Of a topic that has nothing in the lake
 yet nobody knows whose alerts it sends: what is known to be there, and is not in the lake, counts for all.
+
+Known nights are those with rows, and those of which something was received or lost and nothing landed.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 from finkbridge import surveys
-from finkbridge.blockers import NEVER, Blocker, Night, Rules, accepted, blockers, together, utc
+from finkbridge.blockers import HOUR_S, NEVER, Blocker, Night, Rules, accepted, blockers, together, utc
 from finkbridge.errors import SettingsError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger.coverage import Coverage, read_coverage
 from finkbridge.ledger.kafka_times import CLOCKS_APART_S
 from finkbridge.values import UNDATED_NIGHT
+
+DAY_S = 24 * HOUR_S
 
 UNDATED = "its alerts have no time: nothing tells whether more may come"
 
@@ -68,7 +72,7 @@ def parse_night(text: str) -> int:
         day = None
     if day is None:
         raise SettingsError(f"{text!r} is not a night: write YYYYMMDD, such as 20260322")
-    return day.year * 10000 + day.month * 100 + day.day
+    return surveys.night_of_date(day)
 
 
 def night_of(survey: str, night: int, rules: Rules) -> Night:
@@ -91,15 +95,15 @@ def verdicts(
     rules
         See `Rules.of`.
     wanted
-        Surveys and nights; None: all that have rows.
+        Surveys and nights; None: all that are known.
     now
         Unix seconds UTC; None: the clock's.
     """
     now = time.time() if now is None else now
     coverage = _past(read_coverage(ledger), now)
-    pairs = list(coverage.nights if wanted is None else wanted)
-    nights = [night_of(survey, night, rules) for survey, night in pairs]
     found = _Blockers(coverage, rules, now)
+    pairs = _known(coverage, rules, found) if wanted is None else wanted
+    nights = [night_of(survey, night, rules) for survey, night in pairs]
     return [
         Verdict(
             night,
@@ -109,6 +113,21 @@ def verdicts(
         )
         for night in nights
     ]
+
+
+def known_surveys(coverage: Coverage) -> list[str]:
+    """Return the surveys whose alerts the lake has; while it has none, it may be any."""
+    names = {name for names in coverage.surveys.values() for name in names}
+    return sorted(names) or sorted(surveys.SURVEYS)
+
+
+def _known(coverage: Coverage, rules: Rules, found: _Blockers) -> list[tuple[str, int]]:
+    """Return all nights of which something is known, in order."""
+    pairs = set(coverage.nights)
+    for survey in known_surveys(coverage):
+        mine = [night_of(name, night, rules) for name, night in coverage.nights if name == survey]
+        pairs |= {(survey, night) for night in found.told(survey, mine, rules)}
+    return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
 
 
 class _Blockers:
@@ -134,6 +153,21 @@ class _Blockers:
                 return
             if blocker.blocks(night) and self._concerns(blocker, night.survey):
                 yield blocker
+
+    def told(self, survey: str, listed: Sequence[Night], rules: Rules) -> Iterator[int]:
+        """Yield nights in which messages in quarantine were sent, whether anything of them landed or not.
+
+        What is lost, or can be of any night, is told by nights that are listed; where none is, by the last
+        that was over when it had surely been sent.
+        """
+        for blocker in self._found:
+            if not (blocker.quarantined or blocker.lost) or not self._concerns(blocker, survey):
+                continue
+            if blocker.quarantined and blocker.since != NEVER:
+                yield from (surveys.night_at(survey, at) for at in (blocker.since, blocker.until))
+            elif not any(blocker.blocks(night) for night in listed):
+                surely = min(blocker.until, self._now)
+                yield surveys.night_at(survey, surely - rules.late_s - DAY_S)
 
     def accepted(self, night: Night) -> int:
         """Return how many messages that were accepted can be of a night."""

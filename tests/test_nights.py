@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from finkbridge import catalog
 from finkbridge.blockers import Blocker, Night, Rules
+from finkbridge.certificate import certificates, summaries
+from finkbridge.errors import LakeError
 from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
 from finkbridge.nights import Verdict, verdicts
 from finkbridge.settings import Settings
 from finkbridge.values import Message, OffsetRange
-from tests.support.lake import POINT, encode, points
-from tests.support.offline import POINT_KEY, Given, generation_of, plan_of
+from tests.support.lake import POINT, encode, points, real_alerts
+from tests.support.offline import POINT_KEY, Given, fill, generation_of, messages_of, plan_of
 
 HOUR = 3600.0
 NIGHT = 20260320
@@ -452,6 +454,65 @@ def test_rows_without_a_time_are_never_complete(world: World) -> None:
     (found,) = verdicts(world.ledger, Rules(), None, CLOSES + HOUR)
     assert (found.night.night, found.rows, found.complete) == (0, 1, False)
     assert "have no time" in str(found.why)
+
+
+def test_a_night_of_which_all_is_in_quarantine_is_known(world: World) -> None:
+    next_night = CLOSES + 2 * HOUR
+    world.drain([message(0, START + 2 * HOUR), message(1, next_night, value=GARBAGE)])
+    world.look(CLOSES + 24 * HOUR, {0: 2})
+    first, second = verdicts(world.ledger, Rules())
+    assert first == Verdict(Night("other", NIGHT, START, END, CLOSES), 1, ())
+    assert (second.night.night, second.rows, second.quarantined) == (NIGHT + 1, 0, 1)
+    assert "1 message in quarantine" in str(second.why)
+    catalog.publish(world.coordinator)
+    with catalog.connect(world.ledger) as connection:
+        told = "SELECT night, rows, alerts, duplicates, quarantined, complete, last_received FROM nights"
+        (_, row) = connection.execute(told).fetchall()
+    assert row == (NIGHT + 1, 0, 0, 0, 1, False, None)
+    assert [line.verdict.rows for line in summaries(Settings(lake=world.ledger.lake))] == [1, 0]
+
+
+def test_a_lake_of_which_all_is_in_quarantine_has_no_complete_night(world: World) -> None:
+    world.drain([message(0, START, value=GARBAGE)])
+    world.look(CLOSES, {0: 1})
+    found = verdicts(world.ledger, Rules())
+    assert [v.night.survey for v in found] == ["lsst", "other", "ztf"]
+    assert {(v.rows, v.complete, v.quarantined) for v in found} == {(0, False, 1)}
+    assert all(v.night.closes_at <= time.time() for v in found)
+    settings = Settings(lake=world.ledger.lake)
+    assert {c.summary.verdict.complete for c in certificates(settings, NIGHT)} == {False}
+
+
+def test_a_survey_that_lacks_all_of_a_night_is_told_of(tmp_path: Path, shared_data: Path) -> None:
+    ztf, lsst = real_alerts(shared_data / "ztf"), real_alerts(shared_data / "lsst")
+    lake = tmp_path / "other"
+    fill(lake, {"a": messages_of(ztf.records[:1]), "b": messages_of(lsst.records[:1])})
+    settings = Settings(lake=lake)
+    (night,) = {
+        line.verdict.night.night for line in summaries(settings) if line.verdict.night.survey == "ztf"
+    }
+    lines = {c.summary.verdict.night.survey: c.summary.verdict for c in certificates(settings, night)}
+    assert lines["ztf"].rows == 1
+    assert (lines["lsst"].rows, lines["lsst"].complete) == (0, False)
+    (only,) = certificates(settings, night, "ztf")
+    assert only.summary.verdict == lines["ztf"]
+
+
+def test_a_survey_that_has_nothing_of_a_night_and_lacks_nothing_is_left_out(
+    world: World,
+) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES + 24 * HOUR, {0: 1})
+    with world.coordinator.writing() as connection:
+        seen.note_surveys(connection, generation_of(world.coordinator, "fink_a").row_id, ["ztf"])
+    settings = Settings(lake=world.ledger.lake)
+    assert [c.summary.verdict.night.survey for c in certificates(settings, NIGHT)] == ["other"]
+    assert [c.summary.verdict.night.survey for c in certificates(settings, NIGHT - 1)] == ["other", "ztf"]
+
+
+def test_a_lake_of_no_topic_has_no_certificate(world: World) -> None:
+    with pytest.raises(LakeError, match="nothing of any topic yet: run finkbridge drain"):
+        certificates(Settings(lake=world.ledger.lake), NIGHT)
 
 
 def test_drained_ranges_are_one_but_for_gaps(world: World) -> None:

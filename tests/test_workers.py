@@ -21,6 +21,20 @@ import pytest
 from finkbridge import workers
 
 
+def test_a_coordinator_that_dies_while_it_starts_a_worker_leaves_no_traceback(tmp_path: Path) -> None:
+    """The process that it asked for gets nothing, or half, of what it is to do."""
+    code = (
+        "import os; from multiprocessing import forkserver; from finkbridge import forking\n"
+        "forking.context()\n"
+        "for begun in (b'', b'\\x80\\x04\\x95\\xff'):\n"
+        "    told, work = forkserver.connect_to_new_process([])\n"
+        "    os.write(work, begun); os.close(work)\n"
+        "    while os.read(told, 99): pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stderr == b""
+
+
 @pytest.mark.parametrize("when", ["starts", "loads", "works"])
 def test_ctrl_c_does_not_reach_the_server_nor_its_workers(tmp_path: Path, when: str) -> None:
     code = (

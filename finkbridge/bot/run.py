@@ -179,7 +179,7 @@ class Bot:
             return end
 
     def _catch_up(self, ledger: Ledger, at: Position) -> bool:
-        """Post what is new; return False when told to stop in the middle, or another bot moved the position."""
+        """Post what is new; return False when told to stop in the middle, or another bot moved the bot."""
         is_whole = True
         with Filter(self.options.filter) as wanted:
             for batch in tail.batches(ledger, at):

@@ -70,16 +70,19 @@ _VIEW = (
 )
 
 
+_NONE = Counts(0, 0, 0, None, None)
+
+
 def define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, rules: Rules, *, filled: bool) -> None:
     """Make the view, over the view ``deliveries``; not `filled`, it is empty."""
     found = verdicts(ledger, rules) if filled else []
     known = valid({_key(v): v.rows for v in found}, read_counts(ledger)) if filled else {}
-    rows = [_fact(verdict, known.get(_key(verdict))) for verdict in found]
+    rows = [_fact(v, known.get(_key(v)) if v.rows else _NONE) for v in found]
     columns = list(zip(*rows, strict=True)) or [()] * len(_FACTS)
     connection.register("copied", pa.table(list(map(pa.array, columns, _FACTS.types)), schema=_FACTS))
     connection.execute("CREATE TABLE night_facts AS FROM copied")
     connection.unregister("copied")
-    open_nights = [verdict.night.night for verdict in found if _key(verdict) not in known]
+    open_nights = [v.night.night for v in found if v.rows and _key(v) not in known]
     connection.execute(_VIEW.format(counting=_counting(open_nights)))
 
 

@@ -23,8 +23,8 @@ def command(
     A night is complete when nothing that can hold its alerts is left: every partition was seen at its end,
     and drained up to there, after the night had ended and certificate.late_hours had passed; no gap and no
     message in quarantine can be of it. In topics that send alerts of old nights, such as replays, all that
-    waits can be of any night. Without NIGHT: one line for each night that has rows. It contacts
-    no broker.
+    waits can be of any night. Without NIGHT: one line for each night that has rows, or messages in
+    quarantine. It contacts no broker.
 
     Exit codes: 0 all that are shown are complete; 1 one is not, or the lake cannot be read; 2 bad input.
     """

@@ -14,7 +14,7 @@ from finkbridge.surveys.base import Description
 from finkbridge.surveys.columns import COMMON_SCHEMA, schema_of
 from finkbridge.surveys.lightcurve import LIGHTCURVE_COLUMNS, LIGHTCURVE_TYPES, lightcurve_sql
 from finkbridge.surveys.recognize import survey_of, survey_of_avro, survey_of_record
-from finkbridge.surveys.spans import night_span
+from finkbridge.surveys.spans import night_at, night_of_date, night_span
 from finkbridge.surveys.times import night_of_timestamp_ms
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "deliveries_schema",
     "describe",
     "lightcurve_sql",
+    "night_at",
+    "night_of_date",
     "night_of_timestamp_ms",
     "night_span",
     "own_schema",

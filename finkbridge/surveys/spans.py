@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -27,3 +27,15 @@ def night_span(survey: str, night: int) -> tuple[float, float]:
         first, last = (utc_of_tai(noons + _MJD_OF_UNIX_ZERO) - _MJD_OF_UNIX_ZERO) * SECONDS_PER_DAY
         return round(float(first), 3), round(float(last), 3)
     return begin, begin + SECONDS_PER_DAY
+
+
+def night_at(survey: str, at: float) -> int:
+    """Return the night (YYYYMMDD) that a time, Unix seconds UTC, is in."""
+    day = datetime.fromtimestamp(at, UTC).date()
+    night = night_of_date(day)
+    return night if at >= night_span(survey, night)[0] else night_of_date(day - timedelta(days=1))
+
+
+def night_of_date(day: date) -> int:
+    """Return a date as a night, YYYYMMDD."""
+    return day.year * 10000 + day.month * 100 + day.day

@@ -9,7 +9,7 @@ import dagster as dg
 from finkbridge.ledger import Ledger, coordinate, seen
 from finkbridge.settings import Settings
 from pipelines.checks import nights_complete
-from tests.support.offline import TIME_MS, fill, generation_of, messages_of, point
+from tests.support.offline import POINT_KEY, TIME_MS, fill, generation_of, messages_of, point
 
 CLOSED = TIME_MS / 1000 + 86400
 
@@ -40,3 +40,12 @@ def test_warns_and_says_why(tmp_path: Path) -> None:
     assert "3 offsets wait" in str(result.metadata["why"])
     (record,) = result.metadata["table"].records
     assert (record.data["night"], record.data["complete"]) == ("2026-03-20", False)
+
+
+def test_warns_where_nothing_landed_at_all(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    fill(lake, {"a": messages_of([(POINT_KEY, b"\xff" * 9)])})
+    look(lake, "a", 1, CLOSED)
+    result = nights_complete(Settings(lake=lake))
+    assert not result.passed
+    assert "1 message in quarantine" in str(result.metadata["why"])

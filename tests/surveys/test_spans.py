@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finkbridge.surveys import night_of_timestamp_ms, night_span, times
+from finkbridge.surveys import night_at, night_of_timestamp_ms, night_span, times
 
 DAYS = st.dates(datetime(1980, 1, 1).date(), datetime(2099, 12, 30).date())
 UNIX_ZERO_MJD = 40587.0
@@ -33,6 +33,7 @@ def test_a_time_within_a_night_is_of_that_night(day, part: float) -> None:
         start, end = night_span(survey, night)
         assert 86399 <= end - start <= 86401
         at = start + part * (end - start)
+        assert night_at(survey, at) == night_at(survey, start) == night
         mjd_utc = at / 86400 + UNIX_ZERO_MJD
         if survey == "ztf":
             found = times.ztf_night(np.array([mjd_utc]))
