@@ -35,7 +35,12 @@ class Alive:
         folder.mkdir(exist_ok=True)
         begun = folder / f".{self.name}"
         self._file = begun.open("wb")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except OSError:
+            self._file.close()
+            begun.unlink()
+            raise
         begun.rename(folder / self.name)  # only now: whoever finds a name unlocked takes its bot for dead
         for other in list(folder.glob("[!.]*")):
             self.has(other.name)

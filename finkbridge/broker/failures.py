@@ -94,7 +94,7 @@ _ADVICE: tuple[tuple[frozenset[int], type[BrokerError], str], ...] = (
         UnreachableError,
         (
             "no broker answers ({said}): check `servers` and the network, and whether the cluster wants a "
-            "password, then try again"
+            "password or TLS (security.protocol), then try again"
         ),
     ),
     (UNKNOWN, UnknownTopicError, "no such topic or partition ({said}): it was deleted, or its name is wrong"),

@@ -62,6 +62,7 @@ _ADVICE = {
     errno.EACCES: "change its permissions or use another folder, then run again",
     errno.EPERM: "change its permissions or use another folder, then run again",
     errno.EROFS: "use a folder on another file system",
+    errno.ENOTDIR: "a part of the path is a file: name another place",
 }
 """What to do about errors of the file system that are no fault of the program."""
 
@@ -154,12 +155,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             result = cli.main(arguments, prog_name="finkbridge", standalone_mode=False, obj=app)
         except Exception as error:  # noqa: BLE001 - the last place: what failed becomes a line and an exit code
-            return _report(click.Abort() if interrupted() else _meant(error), app)
+            words = sys.argv[1:] if arguments is None else arguments
+            return _report(click.Abort() if interrupted() else _meant(error, words), app)
     return result if isinstance(result, int) else 0
 
 
-def _meant(error: Exception) -> Exception:
-    """Return the error that click hides: any end of a file counts as one typed at a prompt."""
+def _meant(error: Exception, words: Sequence[str]) -> Exception:
+    """Return the error that click hides: any end of a file counts as one typed at a prompt.
+
+    Of a long option with a single dash that there is not, it speaks as if its first letter were one.
+    """
+    if isinstance(error, click.NoSuchOption) and error.ctx and len(error.option_name) == len("-x"):
+        names = [n for option in error.ctx.command.params for n in option.opts if n.startswith("-")]
+        long = (word.partition("=")[0] for word in words if word.startswith(error.option_name))
+        if typed := next((word for word in long if len(word) > len("-x") and word not in names), None):
+            close = difflib.get_close_matches(typed, names)
+            return click.NoSuchOption(typed, possibilities=close, ctx=error.ctx)
     cause = error.__cause__  # of a real prompt's end there is none
     return cause if isinstance(error, click.Abort) and isinstance(cause, EOFError) else error
 

@@ -85,6 +85,8 @@ def make_folder(lake: Path) -> None:
 def open_sqlite(lake: Path, *, create: bool) -> Engine:
     """Return the engine of a ledger that is a file in the lake; raise NoLakeError where there is none."""
     path = lake / layout.LEDGER
+    if path.exists() and not path.is_file():
+        raise LakeAccessError(f"{path} is no file, where the ledger is to be: move it away, then look again")
     if not path.is_file() and (lake / layout.LAKE_ID).is_file():
         raise LakeAccessError(
             f"the ledger of {lake} is in a database, as its {layout.LAKE_ID} tells: set `ledger` "

@@ -33,7 +33,12 @@ def export(entry: Entry, rejected: Rejected, folder: Path) -> list[Path]:
             raise SettingsError(f"{path} is there already: export to another folder with --to")
     for path, data in given.items():
         with path.open("xb") as file:
-            file.write(data)
+            try:
+                file.write(data)
+                file.flush()
+            except OSError:
+                path.unlink()  # part of a message under its name would be taken for the whole
+                raise
     return list(given)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import sqlite3
 import subprocess
 import sys
@@ -203,6 +205,18 @@ def test_trying_writes_nothing(tmp_path: Path) -> None:
         state.note("b")
         state.go_back("job", Position(9, 9.0))
     assert path.read_bytes() == before
+
+
+def test_a_file_system_without_locks_keeps_nothing_of_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(LakeAccessError, match="No locks available"):
+        State(tmp_path / "bot.db", "c")
+    assert list((tmp_path / "bot.db.alive").iterdir()) == []
 
 
 def test_files_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,22 @@ def test_export(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     run(capsys, "quarantine", "export", code=2)
     for name in ("list", "export", "requeue", "accept"):
         run(capsys, "quarantine", name, "--topic", "t", "--topic", "fink_*", code=2)
+
+
+def test_a_full_disk_leaves_no_part_of_a_message(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(lake, {"u": messages_of([(POINT_KEY, b"\xff" * 200_000)])})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # SQLite needs a third of that
+    try:
+        assert main(["quarantine", "export", "u:0:0", "--to", "out"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "file").touch()
+    assert main(["quarantine", "export", "t:0:4", "--to", "file/below"]) == 1
+    assert "a part of the path is a file: name another place" in capsys.readouterr().err
 
 
 def test_export_of_two_clusters(lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

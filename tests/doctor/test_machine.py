@@ -169,6 +169,15 @@ def test_a_lost_ledger_is_no_new_lake(tmp_path: Path, left: bytes | str | None) 
     assert (found.state, found.todo) == ("bad", machine.LOST)
 
 
+def test_a_ledger_that_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / layout.LEDGER).mkdir()
+    (found,) = limited("ledger", str(tmp_path), lambda: machine.ledger(settings_of(tmp_path)), 10)
+    assert (found.state, found.said) == (
+        "bad",
+        f"{tmp_path / layout.LEDGER} is no file, where the ledger is to be",
+    )
+
+
 def test_a_ledger_of_a_newer_finkbridge_and_one_from_the_future(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     fill(lake, {"t": messages_of([point(1.0)])})
