@@ -136,6 +136,7 @@ class _Blockers:
     def __init__(self, coverage: Coverage, rules: Rules, now: float) -> None:
         self._now = now
         self._clusters = clusters(coverage)
+        self._surveys = coverage.surveys
         self._known = {(source.cluster, source.topic) for source in coverage.surveys}
         self._found = blockers(coverage, rules)
         self._accepted = accepted(coverage, rules)
@@ -155,24 +156,28 @@ class _Blockers:
                 yield blocker
 
     def told(self, survey: str, listed: Sequence[Night], rules: Rules) -> Iterator[int]:
-        """Yield nights in which messages in quarantine were sent, whether anything of them landed or not.
+        """Yield nights that messages in quarantine are of, or lost ones were, though nothing of them landed.
 
-        What is lost, or can be of any night, is told by nights that are listed; where none is, by the last
-        that was over when it had surely been sent.
+        What is lost, or can be of any night, is told by a night that is listed, where it blocks one. What a
+        topic sends is told of its own surveys.
         """
-        for blocker in self._found:
-            if not (blocker.quarantined or blocker.lost) or not self._concerns(blocker, survey):
+        for blocker in (*self._found, *self._accepted):
+            if not (blocker.quarantined or blocker.lost) or not self._is_sent_by(blocker, survey):
                 continue
-            if blocker.quarantined and blocker.since != NEVER:
-                yield from (surveys.night_at(survey, at) for at in (blocker.since, blocker.until))
-            elif not any(blocker.blocks(night) for night in listed):
-                surely = min(blocker.until, self._now)
-                yield surveys.night_at(survey, surely - rules.late_s - DAY_S)
+            is_dated = blocker.since != NEVER
+            if (blocker.quarantined and is_dated) or not any(blocker.blocks(night) for night in listed):
+                last = min(blocker.until, self._now)
+                begin = blocker.since if is_dated else last - rules.late_s - DAY_S
+                yield from {surveys.night_at(survey, at) for at in (begin, last if is_dated else begin)}
 
     def accepted(self, night: Night) -> int:
         """Return how many messages that were accepted can be of a night."""
         mine = (b for b in self._accepted if b.blocks(night) and self._concerns(b, night.survey))
         return sum(blocker.quarantined for blocker in mine)
+
+    def _is_sent_by(self, blocker: Blocker, survey: str) -> bool:
+        known = self._surveys.get(blocker.source) if blocker.source else None
+        return survey in known if known else self._concerns(blocker, survey)
 
     def _concerns(self, blocker: Blocker, survey: str) -> bool:
         source = blocker.source

@@ -176,7 +176,7 @@ class StatusSettings(_Values):
 class CertificateSettings(_Values):
     """When a night counts as over."""
 
-    late_hours: NonNegativeFloat = 6.0
+    late_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 6.0
     """Hours after a night's end in which its alerts may still be sent. Fink sends within minutes, but LSST's
     nights end at noon, an hour or two after the last exposure, and a broker that was down catches up."""
 

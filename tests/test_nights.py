@@ -18,6 +18,7 @@ from finkbridge.errors import LakeError
 from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
+from finkbridge.ledger.quarantined import Selection, accept, find
 from finkbridge.nights import Verdict, verdicts
 from finkbridge.settings import Settings
 from finkbridge.values import Message, OffsetRange
@@ -470,6 +471,32 @@ def test_a_night_of_which_all_is_in_quarantine_is_known(world: World) -> None:
         (_, row) = connection.execute(told).fetchall()
     assert row == (NIGHT + 1, 0, 0, 0, 1, False, None)
     assert [line.verdict.rows for line in summaries(Settings(lake=world.ledger.lake))] == [1, 0]
+
+
+def test_a_gap_between_nights_is_told_by_a_night_that_it_blocks(world: World) -> None:
+    """Of what was received around it nothing landed, and a person has accepted that."""
+    later = START + (9 * 24 + 3) * HOUR
+    world.drain([message(0, START + HOUR), message(1, later, value=GARBAGE)])
+    known = generation_of(world.coordinator, "fink_a")
+    world.coordinator.commit_gap(known, OffsetRange(0, 2, 5), "expired")
+    world.drain([message(5, later + 2 * HOUR, value=GARBAGE)])
+    world.drain([message(6, later + 10 * 24 * HOUR)])
+    world.look(later + 12 * 24 * HOUR, {0: 7})
+    shown = {v.night.night: (v.rows, v.gaps, v.complete) for v in verdicts(world.ledger, Rules())}
+    assert shown == {NIGHT: (1, 0, True), NIGHT + 9: (0, 1, False), 20260408: (1, 0, True)}
+    accept(world.coordinator, find(world.ledger, Selection()))
+    (accepted,) = [v for v in verdicts(world.ledger, Rules()) if not v.rows]
+    assert (accepted.gaps, accepted.accepted, accepted.complete) == (1, 2, False)
+
+
+def test_what_a_topic_sends_is_told_of_its_own_surveys(world: World) -> None:
+    world.drain([message(0, START + HOUR), message(1, CLOSES + HOUR, value=GARBAGE)])
+    world.look(CLOSES + 24 * HOUR, {0: 2})
+    ztf = world.coordinator.add_generation("ztf", "fink_ztf", None)
+    with world.coordinator.writing() as connection:
+        seen.note_surveys(connection, ztf.row_id, ["ztf"])
+    told = {(v.night.survey, v.night.night) for v in verdicts(world.ledger, Rules())}
+    assert told == {("other", NIGHT), ("other", NIGHT + 1)}
 
 
 def test_a_lake_of_which_all_is_in_quarantine_has_no_complete_night(world: World) -> None:

@@ -3,7 +3,8 @@
 1. Where it goes on: the commit that it noted, or the lake's end for a new bot, or what ``--since`` says.
 2. What is new since, in batches of whole commits: `finkbridge.bot.tail`.
 3. The rows of its topics that its filter wants, as alerts.
-4. Each that is not noted yet, below the limit of the hour and at the rate: note it, then post it.
+4. Each that is not noted yet, below the limit of the hour and at the rate: note it, then post it. Where the
+   service refuses one, a line of text in its place tells whether it is the alert's fault or the channel's.
 5. Note that all up to the batch's last commit has been looked at, unless another bot is still at some of it,
    or has moved the position meanwhile (``--since``).
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -45,8 +46,10 @@ from finkbridge.settings import BotSettings
 HOUR_S = 3600.0
 DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
 """Seconds between two looks at a service that is down: at first, and at most."""
-REFUSALS = 3
-"""In a row: then a line of text tells whether it is the alerts' fault or the channel's."""
+
+
+_End = Literal["done", "moved", "stopped"]
+"""How a look ends: all is done; another bot moved the position meanwhile, so look again; told to stop."""
 
 
 class Listener(Protocol):
@@ -95,8 +98,6 @@ class Bot:
     wait: Callable[[float], bool]
     counts: Counts = field(default_factory=Counts)
     _next_at: float = 0.0
-    _refused: list[str] = field(default_factory=list)
-    """Alerts that were refused since one was taken."""
 
     def begin(self) -> None:
         """Do what is done once; `once` and `forever` do so themselves.
@@ -156,9 +157,12 @@ class Bot:
         if unsettled := self.state.give_up_unsettled():
             self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
         with self.open_ledger() as ledger:
-            at = self._position(ledger)
-            if ledger.last_commit() != at.number and not self._catch_up(ledger, at):
-                return
+            end: _End = "moved"
+            while end == "moved":
+                at = self._position(ledger)
+                end = "done" if ledger.last_commit() == at.number else self._catch_up(ledger, at)
+        if end == "stopped":
+            return
         self._tell_left_out()
 
     def _position(self, ledger: Ledger) -> Position:
@@ -178,22 +182,22 @@ class Bot:
                 )
             return end
 
-    def _catch_up(self, ledger: Ledger, at: Position) -> bool:
-        """Post what is new; return False when told to stop in the middle, or another bot moved the bot."""
+    def _catch_up(self, ledger: Ledger, at: Position) -> _End:
+        """Post what is new, up to the newest commit."""
         is_whole = True
         with Filter(self.options.filter) as wanted:
             for batch in tail.batches(ledger, at):
                 alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
                 looked = self._post_all(alerts)
                 if looked is None:
-                    return False
+                    return "stopped"
                 is_whole = is_whole and looked.is_whole
                 if is_whole:
                     if not self.state.advance(self.options.job, at, batch.end, looked.left_out):
-                        return False
+                        return "moved"
                     at = batch.end
                     self.counts.left_out += looked.left_out
-        return True
+        return "done"
 
     def _post_all(self, alerts: Sequence[Alert]) -> Looked | None:
         """Post a batch; return what is left of it, or None when told to stop in the middle."""
@@ -208,13 +212,12 @@ class Bot:
             if self.wait(self._pause_s()):
                 return None
             post = self._post_of(alert)
-            if self.state.note(alert.key):
-                self._post(post)
-            else:
+            if not self.state.note(alert.key) or not self._post(post):
                 is_whole = False
         return Looked(left_out, is_whole)
 
-    def _post(self, post: Post) -> None:
+    def _post(self, post: Post) -> bool:
+        """Post an alert that is noted; return False if nobody knows yet what becomes of it."""
         self._next_at = time.monotonic() + 60.0 / self.options.rate
         try:
             self._send(post)
@@ -223,16 +226,16 @@ class Bot:
             self.counts.unknown += 1
             self.listener.problem(f"{post.title}: {error}; it may be there, and is not posted again")
         except MessageRefusedError as error:
-            self.state.settle(post.key, "refused")
-            self._leave_out(post, error)
+            self.state.withdraw(post.key)
+            return self._leave_out(post, error)
         except ChannelError:
             self.state.withdraw(post.key)
             raise
         else:
             self.state.settle(post.key, "sent")
             self.counts.posted += 1
-            self._refused.clear()
             self.listener.posted(post)
+        return True
 
     def _send(self, post: Post) -> None:
         try:
@@ -242,27 +245,23 @@ class Bot:
                 raise
             self.channel.send(replace(post, picture=None))
 
-    def _leave_out(self, post: Post, error: MessageRefusedError) -> None:
-        self._refused.append(post.key)
-        self.counts.refused += 1
-        self.listener.problem(f"{post.title} (alert {post.key}) is left out: {error}")
-        if len(self._refused) >= REFUSALS:
-            self._find_fault(error)
-
-    def _find_fault(self, error: MessageRefusedError) -> None:
-        """Go on if the channel takes a line of text: the alerts are at fault. Else it is, and they wait."""
+    def _leave_out(self, post: Post, refusal: MessageRefusedError) -> bool:
+        """Leave a refused alert out for good if the channel takes a line of text: else that is at fault."""
         try:
-            self._say(f"alerts that could not be posted here: {len(self._refused)}")
+            if not self._say(f"an alert could not be posted here: {post.title}"):
+                return False
         except MessageRefusedError:
-            self.state.reopen(self._refused)
-            self.counts.refused -= len(self._refused)
             raise ChannelError(
-                f"{error}; {len(self._refused)} alerts in a row, and a line of text too: correct its address "
-                "or channel"
+                f"{refusal}; and it takes no line of text either: correct its address or channel"
             ) from None
-        except NoAnswerError as unsaid:
-            self.listener.problem(f"the channel was not told: {unsaid}")
-        self._refused.clear()
+        except NoAnswerError as error:  # a line may come twice
+            raise ChannelDownError(str(error)) from None
+        self.counts.refused += 1
+        self.listener.problem(f"{post.title} (alert {post.key}) is left out: {refusal}")
+        if not self.state.note(post.key):
+            return False  # another bot is at it by now
+        self.state.settle(post.key, "refused")
+        return True
 
     def _post_of(self, alert: Alert) -> Post:
         row = alert.row
@@ -293,8 +292,11 @@ class Bot:
 
     def _tell_left_out(self) -> None:
         """Say in the channel how many were left out, once an hour."""
-        number = self.state.take_left_out(time.time() - HOUR_S)
-        if not number:
+        told_before = time.time() - HOUR_S
+        if not self.state.has_left_out(told_before) or self.wait(self._pause_s()):
+            return
+        number = self.state.take_left_out(told_before)
+        if not number:  # another bot was quicker
             return
         line = f"alerts left out: {number:,} (the limit is {self.options.limit} an hour)"
         self.listener.problem(line)
@@ -303,11 +305,13 @@ class Bot:
         except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
             self.listener.problem(f"the channel was not told: {error}")
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str) -> bool:
+        """Post a line, at the rate; return False when told to stop before."""
         if self.wait(self._pause_s()):
-            return
+            return False
         self._next_at = time.monotonic() + 60.0 / self.options.rate
         self.channel.say(line)
+        return True
 
 
 def _since(ledger: Ledger, since: Since) -> Position:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +141,6 @@ class State:
             self._ask("DELETE FROM posts WHERE channel = ? AND alert = ?", alert)
             self._mine = None
 
-    def reopen(self, alerts: Iterable[str]) -> None:
-        """Forget that alerts were refused: they are posted at the next look."""
-        for alert in alerts:
-            self._ask("DELETE FROM posts WHERE channel = ? AND alert = ? AND state = 'refused'", alert)
-
     def between_tries(self, wait: Wait) -> Wait:
         """Return a wait in which a post is noted as surely not made: if the bot dies then, it is made."""
 
@@ -177,14 +172,17 @@ class State:
         return given_up
 
     def posted_since(self, moment: float) -> int:
-        """Return how many alerts were posted since then, or may have been."""
-        query = "SELECT count(*) FROM posts WHERE channel = ? AND noted_at > ? AND state <> 'refused'"
+        """Return how many alerts were posted since then, or may have been, or a line in their place."""
+        query = "SELECT count(*) FROM posts WHERE channel = ? AND noted_at > ?"
         return int(self._ask(query, moment).fetchone()[0])
+
+    def has_left_out(self, told_before: float) -> bool:
+        """Whether alerts were over the limit, and that was not told since then."""
+        query = "SELECT 1 FROM left_out WHERE channel = ? AND alerts > 0 AND told_at <= ?"
+        return self._ask(query, told_before).fetchone() is not None
 
     def take_left_out(self, told_before: float) -> int:
         """Return how many alerts were over the limit, and forget them; 0 if it was told since then."""
-        if not self._ask("SELECT 1 FROM left_out WHERE channel = ? AND alerts > 0").fetchone():
-            return 0
         with self._translated(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             query = "SELECT alerts FROM left_out WHERE channel = ? AND told_at <= ?"
