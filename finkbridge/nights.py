@@ -180,8 +180,8 @@ class _Blockers:
         return survey in known if known else self._concerns(blocker, survey)
 
     def _concerns(self, blocker: Blocker, survey: str) -> bool:
-        source = blocker.source
-        if source is None or source.cluster in self._clusters.get(survey, frozenset()):
+        source, mine = blocker.source, self._clusters.get(survey)
+        if source is None or mine is None or source.cluster in mine:
             return True
         is_known = (source.cluster, source.topic) in self._known
         return not is_known and bool(blocker.unread or blocker.quarantined or blocker.lost)

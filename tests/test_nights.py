@@ -510,6 +510,26 @@ def test_a_lake_of_which_all_is_in_quarantine_has_no_complete_night(world: World
     assert {c.summary.verdict.complete for c in certificates(settings, NIGHT)} == {False}
 
 
+def test_a_lake_of_which_nothing_landed_is_complete_only_as_far_as_was_seen(world: World) -> None:
+    """Its topic was empty, or all that it had was accepted as lost."""
+    empty = world.coordinator.add_generation("ztf", "fink_a", None)
+    world.coordinator.start_partitions(empty, {0: 0})
+    world.look(CLOSES, {0: 0})
+    settings = Settings(lake=world.ledger.lake)
+
+    def shown(night: int) -> set[tuple[bool, str]]:
+        found = [c.summary.verdict for c in certificates(settings, night)]
+        return {(v.complete, str(v.why)) for v in found}
+
+    assert {complete for complete, _ in shown(NIGHT - 1)} == {True}
+    ((complete, why),) = shown(NIGHT + 1)
+    assert not complete
+    assert why.startswith("fink_a partition 0: last seen at its end 2026-03-21 06:00 UTC")
+    world.drain([message(0, CLOSES + HOUR, value=GARBAGE)])
+    accept(world.coordinator, find(world.ledger, Selection()))
+    assert {complete for complete, _ in shown(NIGHT + 1)} == {False}
+
+
 def test_a_survey_that_lacks_all_of_a_night_is_told_of(tmp_path: Path, shared_data: Path) -> None:
     ztf, lsst = real_alerts(shared_data / "ztf"), real_alerts(shared_data / "lsst")
     lake = tmp_path / "other"

@@ -140,3 +140,12 @@ def test_a_lake_whose_ledger_is_elsewhere_has_not_lost_it(tmp_path: Path) -> Non
     refuse_to_begin(tmp_path)
     with pytest.raises(LakeAccessError, match="set `ledger`"):
         Ledger(tmp_path, create=True)
+
+
+def test_a_file_that_was_the_ledger_before_a_database_is_not_used(tmp_path: Path) -> None:
+    """It would plan what the database has, and take its files for strays."""
+    Ledger(tmp_path, create=True).close()
+    (tmp_path / layout.LAKE_ID).touch()
+    for create in (True, False):
+        with pytest.raises(LakeAccessError, match=r"remove lake\.id to use ledger\.db again"):
+            Ledger(tmp_path, create=create)
