@@ -9,8 +9,10 @@ import pytest
 from finkbridge.backlog import Look, TopicAtBroker
 from finkbridge.broker import EmbeddedBroker, Producer
 from finkbridge.drain import drain
-from finkbridge.errors import UnknownTopicError
+from finkbridge.errors import BrokerError, UnknownTopicError, UnreachableError
+from finkbridge.ledger import Ledger, coordinate
 from finkbridge.settings import ClusterSettings
+from finkbridge.values import OffsetRange
 from tests.support.lake import (
     assert_consistent,
     drained,
@@ -20,6 +22,7 @@ from tests.support.lake import (
     offsets,
     points,
 )
+from tests.support.offline import plan_of
 
 
 def produce(bootstrap: str, *numbers: float) -> None:
@@ -54,6 +57,27 @@ def test_another_broker_is_told_by_its_offsets_and_messages(tmp_path: Path, coun
     assert offsets(lake) == [(1, 1, o) for o in range(3)] + [(2, 1, o) for o in range(count)]
     assert gaps(lake) == []
     assert_consistent(lake)
+
+
+def test_a_topic_with_work_left_that_cannot_be_told_of_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no leader, and by a second look its broker would be gone."""
+    errors = iter([BrokerError("no broker leads"), UnreachableError("no broker answers")])
+
+    def failing(*_: object) -> None:
+        raise next(errors)
+
+    with EmbeddedBroker() as broker:
+        settings = make_settings(tmp_path / "lake", broker.bootstrap, "embedded")
+        produce(broker.bootstrap, 0, 1, 2)
+        drained(settings)
+        with Ledger(settings.lake) as ledger, coordinate(ledger) as coordinator:
+            plan_of(coordinator, "embedded", [OffsetRange(1, 3, 4)])
+        with monkeypatch.context() as patch:
+            patch.setattr("finkbridge.backlog._describe", failing)
+            assert drain(settings).problems == ["embedded: no broker leads"]
+        forget_landers()
 
 
 def test_start_by_time_is_one_line(tmp_path: Path) -> None:
