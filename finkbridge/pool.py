@@ -115,9 +115,10 @@ class ProcessExecutor(Executor):
         with self._lock:
             self._is_stopped = True
             workers = list(self._workers)
+        self._threads.shutdown(wait=False, cancel_futures=True)  # before a thread takes one
         for worker in workers:
             worker.kill()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True)
         for worker in workers:
             worker.close()
 

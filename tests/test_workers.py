@@ -159,6 +159,8 @@ def test_idle_workers_that_were_killed_are_replaced(two: Executor) -> None:
         for process in crew:
             process.kill()
         psutil.wait_procs(crew, timeout=30)
+        while any(worker.is_alive() for worker in two._workers):  # type: ignore[attr-defined]
+            time.sleep(0.01)  # the server that they come from has yet to tell
         assert pids_of(two).isdisjoint(process.pid for process in crew)
 
 

@@ -216,6 +216,8 @@ class KafkaServer:
     def freeze(self) -> None:
         """Stop the broker's process where it is: connections stay open, nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        while _is_running(self.pid):  # its threads stop one by one, and may answer until then
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let a frozen broker go on."""
@@ -236,3 +238,12 @@ class KafkaServer:
         """End the broker, frozen or not, and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether any thread of a process is not stopped."""
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            if thread.read_text().rpartition(")")[2].split()[0] != "T":
+                return True
+    return False
