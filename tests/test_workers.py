@@ -169,6 +169,7 @@ def test_all_goes_on_where_the_server_of_workers_was_killed(two: Executor) -> No
     server = psutil.Process(next(iter(crew))).parent()
     assert server is not None
     running = two.submit(time.sleep, 300)
+    time.sleep(0.5)  # until a worker has it: those of a dead server count as dead, and a new one would get it
     kill(server)
     psutil.Process(max(crew)).kill()  # so that a new one is started, from a new server
     psutil.Process(min(crew)).kill()
