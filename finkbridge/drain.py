@@ -309,11 +309,11 @@ class Bridge:
         pending = planner.settler.pending()
         left = {c: [topic for cluster, topic in pending if cluster == c] for c in wanted}
         look = backlog.look(self.brokers, wanted)
-        seen = {(t.cluster, t.topic) for t in look.topics} | look.untold
+        seen = {(t.cluster, t.topic) for t in look.topics} | look.untold  # a problem has said why
         rest = {
             c: sorted(topic for topic in {*topics} if (c, topic) not in seen)
             for c, topics in left.items()
-            if c not in look.silent  # it has said why, as of what is untold
+            if c not in look.silent
         }
         older = backlog.look(self.brokers, rest)
         unknown = [str(error) for error in look.nowhere.values()]

@@ -24,8 +24,6 @@ from finkbridge.ledger.coverage import Coverage, read_coverage
 from finkbridge.ledger.kafka_times import CLOCKS_APART_S
 from finkbridge.values import UNDATED_NIGHT
 
-DAY_S = 24 * HOUR_S
-
 UNDATED = "its alerts have no time: nothing tells whether more may come"
 
 
@@ -167,7 +165,7 @@ class _Blockers:
             is_dated = blocker.since != NEVER
             if (blocker.quarantined and is_dated) or not any(blocker.blocks(night) for night in listed):
                 last = min(blocker.until, self._now)
-                begin = blocker.since if is_dated else last - rules.late_s - DAY_S
+                begin = blocker.since if is_dated else last - rules.late_s - 24 * HOUR_S
                 yield from {surveys.night_at(survey, at) for at in (begin, last if is_dated else begin)}
 
     def accepted(self, night: Night) -> int:

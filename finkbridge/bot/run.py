@@ -46,7 +46,8 @@ from finkbridge.settings import BotSettings
 HOUR_S = 3600.0
 DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
 """Seconds between two looks at a service that is down: at first, and at most."""
-
+LEFT_OUT = "an alert could not be posted here: what the bot prints says which, and why"
+"""In its place. Nothing that the alert says: that may be what is refused, or become a link."""
 
 _End = Literal["done", "moved", "stopped"]
 """How a look ends: all is done; another bot moved the position meanwhile, so look again; told to stop."""
@@ -248,7 +249,7 @@ class Bot:
     def _leave_out(self, post: Post, refusal: MessageRefusedError) -> bool:
         """Leave a refused alert out for good if the channel takes a line of text: else that is at fault."""
         try:
-            if not self._say(f"an alert could not be posted here: {post.title}"):
+            if not self._say(LEFT_OUT):
                 return False
         except MessageRefusedError:
             raise ChannelError(

@@ -17,6 +17,7 @@ import pytest
 from finkbridge import layout
 from finkbridge.bot.options import Counts, Options
 from finkbridge.bot.post import Post
+from finkbridge.bot.run import LEFT_OUT
 from finkbridge.bot.start import Run
 from finkbridge.bot.state import Position, State
 from finkbridge.errors import ChannelDownError, ChannelError, SettingsError
@@ -388,8 +389,7 @@ def test_one_alert_that_is_refused_stops_nobody(world: World) -> None:
     world.fill(t=[1.0, 2.0, 3.0])
     world.chat.say("hook", Reply(), Reply(422, b"not this one"))
     assert world.run() == Counts(posted=2, refused=1)
-    told = world.chat.of("hook")[2].json()["text"]
-    assert told.startswith("an alert could not be posted here: ")
+    assert world.chat.of("hook")[2].json() == {"text": LEFT_OUT}
     assert any("is left out: webhook answered 422: not this one" in line for line in world.listener.said)
 
 
@@ -419,6 +419,17 @@ def test_told_to_stop_before_the_line_an_alert_waits(world: World) -> None:
     assert world.run(rate=10.0) == Counts()
     del world.stop.wait  # type: ignore[method-assign]
     assert world.run(since=None) == Counts(posted=2)
+
+
+def test_told_to_stop_before_it_tells_what_was_left_out_it_does_later(world: World) -> None:
+    world.fill(t=[1.0, 2.0])
+    world.stop.wait = lambda seconds: seconds > 1  # type: ignore[method-assign,assignment]
+    assert world.run(limit=1, rate=10.0) == Counts(posted=1, left_out=1)
+    del world.stop.wait  # type: ignore[method-assign]
+    assert world.run(limit=1, since=None) == Counts()
+    assert [got.json().get("text") for got in world.chat.of("hook")][1:] == [
+        "alerts left out: 1 (the limit is 1 an hour)"
+    ]
 
 
 def test_a_bot_moves_no_position_that_another_wrote_meanwhile(world: World) -> None:

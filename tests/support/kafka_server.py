@@ -241,9 +241,9 @@ class KafkaServer:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether any thread of a process is not stopped."""
+    """Whether any thread of a process is neither stopped nor dead."""
     for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError):  # it has ended
-            if thread.read_text().rpartition(")")[2].split()[0] != "T":
+            if thread.read_text().rpartition(")")[2].split()[0] not in "TZX":
                 return True
     return False
