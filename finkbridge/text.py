@@ -10,6 +10,11 @@ LONGEST_LINE = 2_000
 """Characters of a line that tells of a problem."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 message, 2,000 messages."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def plain(text: str, longest: int) -> str:
     """Return a text in ASCII without control characters, cut to a length: any font and terminal has it."""
     cut = text if len(text) <= longest else f"{text[:longest]}..."

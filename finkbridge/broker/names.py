@@ -14,7 +14,7 @@ COUNTING = re.compile(r"fink_(ztf|lsst)_\d{8}")
 NO_PATTERN = "counting topics (fink_ztf_YYYYMMDD) and TOPIC_schema only by their full names"
 """What to say where a pattern stands for no topic."""
 
-_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_LEGAL = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _PATTERN_SIGNS = re.compile(r"[*?\[\]!]")
 
 

@@ -14,6 +14,7 @@ from finkbridge.certificate import Certificate, PartitionState, Summary, certifi
 from finkbridge.cli.options import App
 from finkbridge.cli.output import emit_json, table
 from finkbridge.nights import Verdict, parse_night
+from finkbridge.text import counted
 
 COLUMNS = (
     "night",
@@ -150,7 +151,8 @@ def _print_lines(lines: Sequence[Summary]) -> None:
     table((_row(line) for line in lines), COLUMNS)
     for line in lines:
         if line.verdict.accepted:
-            click.echo(f"{_name(line.verdict)}: {line.verdict.accepted:,} messages accepted as lost: {SEEN}")
+            accepted = counted(line.verdict.accepted, "message")
+            click.echo(f"{_name(line.verdict)}: {accepted} accepted as lost: {SEEN}")
         if line.verdict.why:
             click.echo(f"{_name(line.verdict)}: {line.verdict.why}")
 
@@ -232,7 +234,9 @@ def _exit_code(verdicts: Sequence[Verdict]) -> int:
     if not open_ones:
         return 0
     first, more = open_ones[0], len(open_ones) - 1
-    what = f"the night {_name(first)} is not complete" + (f", nor are {more} more" if more else "")
+    what = f"the night {_name(first)} is not complete"
+    if more:
+        what += f", nor {'is' if more == 1 else 'are'} {more:,} more"
     click.echo(f"finkbridge: {what}: {first.why}", err=True)
     return 1
 

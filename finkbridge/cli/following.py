@@ -18,6 +18,7 @@ from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.drain import open_bridge
 from finkbridge.follow import follow
 from finkbridge.report import DrainReport
+from finkbridge.text import counted, printable
 
 SHOWN_TOPICS = 3
 """Topics that a batch's line names."""
@@ -30,7 +31,9 @@ def run(app: App, topics: Sequence[str], options: Mapping[str, Any], *, as_json:
     _warn_once()
     with stopping_in_order() as stop, open_bridge(settings, topics) as bridge:
         bridge.stopping = stop.event
-        follow(bridge, topics, Printer(app, as_json=as_json))
+        printer = Printer(app, as_json=as_json)
+        printer.begin(settings.wanted(topics))
+        follow(bridge, topics, printer)
     return stop.exit_code
 
 
@@ -40,6 +43,11 @@ class Printer:
     def __init__(self, app: App, *, as_json: bool = False) -> None:
         self._app = app
         self._as_json = as_json
+
+    def begin(self, wanted: Mapping[str, Sequence[str]]) -> None:
+        """Print what is followed, by cluster: the first batch may be long in coming."""
+        named = "; ".join(f"{', '.join(topics)} of {cluster}" for cluster, topics in wanted.items() if topics)
+        self._say(f"follows {printable(named)}; Ctrl-C ends it")
 
     def batch(self, report: DrainReport) -> None:
         """Print what a batch drained."""
@@ -68,7 +76,7 @@ def describe(report: DrainReport) -> str:
     named = ", ".join(f"{t.topic} {t.messages:,}" for t in full[:SHOWN_TOPICS])
     rest = f", {len(full) - SHOWN_TOPICS} more" if len(full) > SHOWN_TOPICS else ""
     size = human_bytes(report.total("bytes"))
-    return f"{report.total('messages'):,} messages, {size} in {report.seconds:.2f} s ({named}{rest})"
+    return f"{counted(report.total('messages'), 'message')}, {size} in {report.seconds:.2f} s ({named}{rest})"
 
 
 def _clock() -> str:

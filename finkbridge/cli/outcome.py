@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 import click
 
+from finkbridge.broker.names import NO_PATTERN, is_pattern
 from finkbridge.cli import output, progress
 from finkbridge.cli.options import App
 from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.drain import open_bridge
 from finkbridge.report import DrainReport
 from finkbridge.settings import Settings
+from finkbridge.text import printable
 
 COLUMNS = ("cluster", "topic", "messages", "rows", "quarantined", "holes", "lost", "lag", "MB")
 
@@ -23,6 +26,8 @@ def run(app: App, settings: Settings, topics: Sequence[str], *, as_json: bool) -
         with progress.watching(quiet=as_json) as listener:
             report = bridge.run(topics, listener)
         _tell(app, report, as_json=as_json)
+        if report.topics:  # else it is told already
+            _warn_of_vain(topics, report)
         return stop.exit_code if stop.signal else int(not report.succeeded)
     return stop.exit_code
 
@@ -39,6 +44,12 @@ def _tell(app: App, report: DrainReport, *, as_json: bool) -> None:
         click.echo(proof(report))
     for line in complaints(report):
         click.echo(f"finkbridge: {app.line(line)}", err=True)
+
+
+def _warn_of_vain(names: Sequence[str], report: DrainReport) -> None:
+    for name in names:
+        if is_pattern(name) and not any(fnmatchcase(t.topic, name) for t in report.topics.values()):
+            click.echo(f"finkbridge: warning: no topic matches {printable(name)}; {NO_PATTERN}", err=True)
 
 
 def rows(report: DrainReport) -> Iterator[tuple[object, ...]]:

@@ -19,7 +19,7 @@ from finkbridge.ledger.adopt import open_known
 from finkbridge.ledger.quarantined import Entry, Selection, find, refuse_ambiguous
 from finkbridge.quarantine import Contents, RequeueReport, Shown
 from finkbridge.registry import lookups_of_all
-from finkbridge.text import printable
+from finkbridge.text import counted, printable
 
 COLUMNS = ("id", "cluster", "message", "received", "bytes", "state", "reason")
 SHOWN = 50
@@ -102,7 +102,7 @@ def requeue(
 def accept(app: App, messages: Sequence[str], topics: Sequence[str]) -> None:
     """Note messages as seen, and print how many."""
     accepted = quarantine.accept(app.settings(), Selection(tuple(messages), tuple(topics)))
-    click.echo(f"accepted: {len(accepted):,} messages")
+    click.echo(f"accepted: {counted(len(accepted), 'message')}")
 
 
 def lines(shown: Shown) -> Iterator[str]:
@@ -129,7 +129,7 @@ def lines(shown: Shown) -> Iterator[str]:
 
 def report_lines(report: RequeueReport) -> Iterator[str]:
     """Yield what became of messages that were sent through again."""
-    yield f"{report.landed:,} of {report.selected:,} messages landed, {report.waiting:,} wait on"
+    yield f"{report.landed:,} of {counted(report.selected, 'message')} landed, {report.waiting:,} wait on"
     for entry, reason in report.still[:SHOWN]:
         yield f"{entry.id}  {entry.place}  {printable(reason)}{_advice(entry, reason)}"
     if len(report.still) > SHOWN:

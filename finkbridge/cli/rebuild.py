@@ -11,7 +11,7 @@ from finkbridge import later
 from finkbridge.cli import output
 from finkbridge.cli.options import App, json_option, lake_option, pass_app, workers_option
 from finkbridge.errors import SettingsError
-from finkbridge.text import printable
+from finkbridge.text import counted, printable
 
 if TYPE_CHECKING:  # --help is quick without them
     from finkbridge.rebuild import LedgerReport, RebuildReport
@@ -83,7 +83,7 @@ def ledger_lines(report: LedgerReport) -> Iterator[str]:
         yield "nothing was replaced: the ledger that was there has its place again"
         return
     yield (
-        f"the ledger is new: {report.plans:,} plans, {report.messages:,} messages, "
+        f"the ledger is new: {counted(report.plans, 'plan')}, {counted(report.messages, 'message')}, "
         f"{report.quarantined:,} of them went to quarantine"
     )
     yield summary(report.tables)
@@ -103,7 +103,7 @@ def summary(report: RebuildReport) -> str:
     """Return what a rebuild did, in one line."""
     rate = report.bytes / max(report.seconds, 1e-3)
     done = (
-        f"{report.rows:,} rows made again from {report.archives:,} archive files "
+        f"{counted(report.rows, 'row')} made again from {counted(report.archives, 'archive file')} "
         f"({output.human_bytes(report.bytes)}) in {output.human_duration(report.seconds)}, "
         f"{output.human_bytes(rate)}/s"
     )

@@ -14,6 +14,7 @@ from finkbridge.republish.proof import Report
 from finkbridge.republish.request import Request
 from finkbridge.republish.run import republish
 from finkbridge.settings import ClusterSettings, Settings
+from finkbridge.text import counted
 
 TELL_EVERY_S = 2.0
 
@@ -62,8 +63,8 @@ def _tell(app: App, report: Report, *, as_json: bool, stopped: bool) -> None:
         click.echo(f"{sent:,} of {report.selected:,} messages are in {report.target}; run again to go on")
     elif report.succeeded:
         click.echo(
-            f"{report.topic}: {report.selected:,} messages = {report.found:,} in {report.target}, byte for "
-            f"byte ({report.sent:,} sent now; xxh3 {report.hash})"
+            f"{report.topic}: {counted(report.selected, 'message')} = {report.found:,} in {report.target}, "
+            f"byte for byte ({report.sent:,} sent now; xxh3 {report.hash})"
         )
     if report.undated:
         click.echo(

@@ -18,6 +18,7 @@ from finkbridge.settings import ClusterSettings
 from finkbridge.simulator import DEFAULT_START
 from finkbridge.simulator.feed import Feed, Sent, prepare, send
 from finkbridge.simulator.stream import alerts
+from finkbridge.text import counted
 
 
 def run(app: App, survey: str, topics: tuple[str, ...], options: Mapping[str, Any], *, as_json: bool) -> None:
@@ -39,7 +40,10 @@ def run(app: App, survey: str, topics: tuple[str, ...], options: Mapping[str, An
 def _cluster(app: App, survey: str, servers: str | None) -> ClusterSettings:
     """Return the survey's cluster, or the named servers without any credentials."""
     if servers is None:
-        return app.settings().cluster(survey)
+        settings = app.settings()
+        if survey not in settings.clusters:
+            raise SettingsError(f"no cluster {survey!r} is set: name a broker with --servers HOST:PORT")
+        return settings.cluster(survey)
     try:
         return ClusterSettings(servers=servers)
     except ValidationError:
@@ -52,6 +56,6 @@ def _report(sent: Sent, topics: tuple[str, ...], as_json: bool) -> None:
         emit_json(dataclasses.asdict(sent) | {"topics": topics, "alerts_per_second": rate})
         return
     click.echo(
-        f"{sent.alerts:,} alerts as {sent.messages:,} messages to {', '.join(topics)}: "
+        f"{counted(sent.alerts, 'alert')} as {counted(sent.messages, 'message')} to {', '.join(topics)}: "
         f"{sent.value_bytes / 1e6:.1f} MB, {rate:.0f} alerts/s"
     )

@@ -14,6 +14,7 @@ from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.errors import LakeAccessError
 from finkbridge.execution import Landed, Listener
 from finkbridge.settings import Settings
+from finkbridge.text import counted
 from finkbridge.transfer.engine import Result
 from finkbridge.transfer.look import dump_schemas
 from finkbridge.transfer.request import Request
@@ -95,8 +96,9 @@ def proven(result: Result) -> Iterator[str]:
             yield f"{proof.topic} has no messages: the query found nothing, or its results are still to come"
             continue
         sign = "=" if proof.counted.rows == a.messages else "but"
-        files = f"{proof.counted.files:,} files ({output.human_bytes(proof.counted.bytes)})"
-        line = f"{proof.topic}: {a.messages:,} messages {sign} {proof.counted.rows:,} rows in {files}"
+        files = f"{counted(proof.counted.files, 'file')} ({output.human_bytes(proof.counted.bytes)})"
+        rows = counted(proof.counted.rows, "row")
+        line = f"{proof.topic}: {counted(a.messages, 'message')} {sign} {rows} in {files}"
         if proof.limit is not None and proof.waiting:
             line += f"; -limit leaves {proof.waiting:,} at the broker"
         yield line

@@ -13,7 +13,7 @@ import click
 from finkbridge import later
 from finkbridge.cli.options import App
 from finkbridge.cli.output import emit_json, human_bytes, human_duration
-from finkbridge.text import LONGEST_LINE, printable
+from finkbridge.text import LONGEST_LINE, counted, printable
 from finkbridge.verify import Options, Report, Scope, Watcher, verify
 from finkbridge.verify.report import Unwatched
 from finkbridge.verify.sample import Sample
@@ -48,11 +48,10 @@ def lines(report: Report, lake: Path) -> Iterator[str]:
     if report.deep:
         yield _comparison(report)
     speed = human_bytes(report.bytes / max(report.seconds, 1e-3))
-    count = len(report.findings)
-    verdict = "all holds" if report.holds else f"{count:,} finding{'s' * (count > 1)}"
+    verdict = "all holds" if report.holds else counted(len(report.findings), "finding")
     yield (
-        f"{lake}: {verdict}: {report.files:,} files, {human_bytes(report.bytes)}, {report.rows:,} rows in "
-        f"{human_duration(report.seconds)} ({speed}/s)"
+        f"{lake}: {verdict}: {counted(report.files, 'file')}, {human_bytes(report.bytes)}, "
+        f"{counted(report.rows, 'row')} in {human_duration(report.seconds)} ({speed}/s)"
     )
     if not report.scope.is_all:
         yield f"only this was verified, beside the ledger: {report.scope}"

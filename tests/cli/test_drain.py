@@ -202,6 +202,14 @@ def test_no_match_is_no_failure(command: Command) -> None:
     assert command.run("drain", "fink_nowhere_*").stdout == "no topic matches: nothing to drain\n"
 
 
+@pytest.mark.kafka
+def test_a_pattern_without_a_match_beside_others_is_named(command: Command, topic: str) -> None:
+    done = command.run("drain", topic, "fink_nowhere_*")
+    assert "planned 20 offsets = 20 rows" in done.stdout
+    assert "finkbridge: warning: no topic matches fink_nowhere_*;" in done.stderr
+    assert "no topic matches" not in command.run("drain", f"{topic[:-1]}*").stderr
+
+
 def snapshot(lake: Path) -> dict[str, Any]:
     """Return what must not change: data files, offsets, commits."""
     files = {p.as_posix(): p.stat().st_size for p in lake.rglob("*") if p.suffix in (".avro", ".parquet")}

@@ -135,7 +135,7 @@ def test_a_place_in_two_clusters_is_accepted_by_number_alone(
     assert main_code == ""
     listed = run_json(capsys, "quarantine", "list")["messages"]
     (number,) = [str(m["id"]) for m in listed if (m["cluster"], m["offset"]) == ("lsst", 4)]
-    assert run(capsys, "quarantine", "accept", number) == "accepted: 1 messages\n"
+    assert run(capsys, "quarantine", "accept", number) == "accepted: 1 message\n"
     (left,) = [m for m in run_json(capsys, "quarantine", "list")["messages"] if m["offset"] == 4]
     assert left["cluster"] == "ztf"
 
@@ -157,12 +157,12 @@ def test_requeue_and_accept(lake: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_rebuild(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in lake.rglob("*.parquet"):
         path.unlink()
-    assert run(capsys, "rebuild").startswith("1 rows made again from 1 archive files")
+    assert run(capsys, "rebuild").startswith("1 row made again from 1 archive file")
     run(capsys, "rebuild", "--ledger", code=2)
     run(capsys, "rebuild", "--replace", code=2)
     said = run(capsys, "rebuild", "--ledger", "--replace")
     assert "the old ledger is ledger.db.2" in said
-    assert "the ledger is new: 1 plans, 5 messages, 4 of them went to quarantine" in said
+    assert "the ledger is new: 1 plan, 5 messages, 4 of them went to quarantine" in said
     assert "only the old ledger knew: reasons of gaps" in said
     next(lake.rglob("archive/**/*.avro")).write_bytes(b"gone bad")
     report = run_json(capsys, "rebuild", code=1)

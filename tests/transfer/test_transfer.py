@@ -122,7 +122,7 @@ def test_what_is_not_decoded_is_named_and_kept(
     topic = kafka.topic("ftransfer_ztf", config=KEPT)
     kafka.produce(topic, [*real_ztf.records[:3], (real_ztf.key, b"garbage")])
     said = command.run("transfer", "-topic", topic, "-outdir", "out", code=1)
-    assert f"{topic}: 4 messages but 3 rows in 1 files" in said.stdout
+    assert f"{topic}: 4 messages but 3 rows in 1 file" in said.stdout
     assert f"problem: 1 of 4 messages of {topic} cannot be decoded" in said.stderr
     assert "begin anew with --restart_from_beginning" in said.stderr
     (kept,) = (tmp_path / ".out.finkbridge" / topic).rglob("quarantine/**/*.avro")
