@@ -14,7 +14,8 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
     not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
                   nobody saw may have some
     lost          a gap. Live: between Kafka's times of its neighbours in the lake. Else: until it surely was
-                  sent
+                  sent. What was there before the lake began with a topic that is live, or of which nothing
+                  is in the lake: from when it began, as nights that were over by then have none of it
     waiting       a quarantined message. Live: at Kafka's time of it; at any time if it has none. Else: until
                   it surely was sent
 
@@ -26,10 +27,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
+from finkbridge.broker.names import is_pattern, select
 from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting
 from finkbridge.ledger.kafka_times import DISORDER_S
 from finkbridge.settings import Settings
@@ -59,19 +60,23 @@ class Rules:
         named = {name: cluster.topics for name, cluster in settings.clusters.items()}
         return cls(settings.certificate.late_hours * HOUR_S, named if any(named.values()) else None)
 
-    def is_drained(self, source: TopicGeneration) -> bool:
-        """Whether a topic is among those that are drained still."""
+    def drained(self, sources: Collection[TopicGeneration]) -> set[TopicGeneration]:
+        """Return those of all topics of the lake that are drained still."""
         if self.topics is None:
-            return True
-        return any(fnmatchcase(source.topic, name) for name in self.topics.get(source.cluster, ()))
+            return set(sources)
+        there: dict[str, set[str]] = {}
+        for source in sources:
+            there.setdefault(source.cluster, set()).add(source.topic)
+        mine = {cluster: set(select(self.topics.get(cluster, ()), names)) for cluster, names in there.items()}
+        return {source for source in sources if source.topic in mine[source.cluster]}
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield cluster and topic of those that are named in full: a pattern need not match any."""
-        yield from ((cluster, name) for cluster, name in self._entries() if not set("*?[") & set(name))
+        yield from ((cluster, name) for cluster, name in self._entries() if not is_pattern(name))
 
     def patterns(self) -> Iterator[tuple[str, str]]:
         """Yield cluster and pattern of those that are none in full."""
-        yield from ((cluster, name) for cluster, name in self._entries() if set("*?[") & set(name))
+        yield from ((cluster, name) for cluster, name in self._entries() if is_pattern(name))
 
     def _entries(self) -> Iterator[tuple[str, str]]:
         for cluster, names in (self.topics or {}).items():
@@ -117,8 +122,9 @@ class Blocker:
 def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     """Return all that keeps some night from being complete, in order of time."""
     doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
+    drained = rules.drained(coverage.sources.keys())
     reaches = (reach for reach in coverage.reaches if not reach.is_followed)
-    found = [_not_seen(reach, doubts[reach.source], rules) for reach in reaches]
+    found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
     found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
     found += [_lost(lost, doubts[lost.source]) for lost in coverage.lost]
@@ -166,7 +172,7 @@ def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
     return EARLY if delays.after_start_s < 0 else ""
 
 
-def _not_seen(reach: Reach, doubt: str, rules: Rules) -> Blocker:
+def _not_seen(reach: Reach, doubt: str, *, is_drained: bool) -> Blocker:
     unread = 0 if reach.seen_end is None else max(0, reach.seen_end - reach.next_offset)
     looked, told = _or(reach.reached_at, NEVER), NEVER if doubt else _or(reach.passed_at, NEVER)
     seen = max(looked, told)
@@ -176,7 +182,7 @@ def _not_seen(reach: Reach, doubt: str, rules: Rules) -> Blocker:
     if reach.ended_at is not None:
         until, todo = reach.ended_at, "what it got between is lost"
         why = f"{why}, and {'cut by' if reach.is_cut else 'gone'} {utc(reach.ended_at)}"
-    elif not rules.is_drained(reach.source):
+    elif not is_drained:
         until = max(seen, _or(reach.seen_at, NEVER))
         until, todo = math.inf if until == NEVER else until, f"finkbridge drain {reach.source.topic}"
         why = f"{why}, and not drained since, as the settings do not name it"
@@ -221,11 +227,13 @@ def _last_seen(reach: Reach, seen: float) -> str:
 def _lost(lost: Lost, doubt: str) -> Blocker:
     span, todo = lost.range, "they cannot be had any more"
     why = f"{_where(lost.source, span.partition)}: offsets [{span.start:,}, {span.end:,}) {lost.reason}"
-    if doubt:
+    begun = lost.begun if doubt in {"", NOTHING_TELLS} else NEVER
+    if doubt and begun == NEVER:
         why = f"{why}, which may be of any night: {doubt}"
         since, until = NEVER, _or(lost.known_at, math.inf)
     else:
-        since, until = _or(lost.after, NEVER) - DISORDER_S, _or(lost.before, math.inf) + DISORDER_S
+        since = max(begun, _or(lost.after, NEVER)) - DISORDER_S
+        until = _or(lost.before, math.inf) + DISORDER_S
     return Blocker(lost.source, span.partition, min(since, until), until, why, todo, lost=1)
 
 

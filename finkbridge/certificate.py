@@ -110,23 +110,26 @@ class Certificate:
         return sum(p.night.late for p in self.partitions if p.night)
 
 
-def summaries(settings: Settings, wanted: Sequence[tuple[str, int]] | None = None) -> list[Summary]:
-    """Return one line a night.
+def summaries(settings: Settings, survey: str | None = None) -> list[Summary]:
+    """Return one line for each night that is known.
 
     Parameters
     ----------
     settings
         Lake, and what they say of nights.
-    wanted
-        Surveys and nights; None: all that are known.
+    survey
+        None: all that the lake has.
 
     Raises
     ------
     LakeError
-        There is no lake, or it cannot be read.
+        There is no lake, nothing in it, or it cannot be read.
+    SettingsError
+        The lake has nothing of that survey.
     """
     with open_known(settings.lake, settings.ledger_url) as ledger:
-        return _summaries(ledger, settings, wanted)
+        mine = _surveys(read_coverage(ledger), survey)
+        return [line for line in _summaries(ledger, settings, None) if line.verdict.night.survey in mine]
 
 
 def certificates(settings: Settings, night: int, survey: str | None = None) -> list[Certificate]:

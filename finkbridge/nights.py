@@ -2,7 +2,9 @@
 
 A night is complete once it is over, and no blocker (`finkbridge.blockers`) of the clusters that send its
 survey's alerts touches the time from its begin until it closes. Of a topic that has nothing in the lake
-yet nobody knows whose alerts it sends: what is known to be there, and is not in the lake, counts for all.
+yet nobody knows whose alerts it sends: what is known to be there, and is not in the lake, counts for all;
+what is lost of it, for the survey that its cluster is named as, if it is. A cluster that is named as none,
+and that sent nothing yet, may send any.
 
 Known nights are those with rows, and those of which something was received or lost and nothing landed.
 """
@@ -123,7 +125,12 @@ def _known(coverage: Coverage, rules: Rules, found: _Blockers) -> list[tuple[str
     """Return all nights of which something is known, in order."""
     pairs = set(coverage.nights)
     for survey in known_surveys(coverage):
-        mine = [night_of(name, night, rules) for name, night in coverage.nights if name == survey]
+        mine = [
+            night_of(name, night, rules)
+            for name, night in coverage.nights
+            if name == survey
+            and night != UNDATED_NIGHT  # which tells of nothing that is in quarantine or lost
+        ]
         pairs |= {(survey, night) for night in found.told(survey, mine, rules)}
     return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
 
@@ -178,11 +185,22 @@ class _Blockers:
         return survey in known if known else self._concerns(blocker, survey)
 
     def _concerns(self, blocker: Blocker, survey: str) -> bool:
+        """Whether a blocker can be of a survey's alerts.
+
+        It is where its cluster has sent some. Of another cluster, what is known to wait of a topic that has
+        sent nothing yet can be; what is not known of it, and what is lost for ever, only where the cluster
+        is not named as another survey, and for what is not known, has sent nothing at all.
+        """
         source, mine = blocker.source, self._clusters.get(survey)
         if source is None or mine is None or source.cluster in mine:
             return True
-        is_known = (source.cluster, source.topic) in self._known
-        return not is_known and bool(blocker.unread or blocker.quarantined or blocker.lost)
+        if (source.cluster, source.topic) in self._known:
+            return False
+        if blocker.unread or blocker.quarantined:
+            return True
+        if source.cluster in surveys.SURVEYS:
+            return source.cluster == survey
+        return bool(blocker.lost) or not any(source.cluster in theirs for theirs in self._clusters.values())
 
 
 def _past(coverage: Coverage, now: float) -> Coverage:

@@ -70,8 +70,9 @@ class Planner:
             try:
                 generation, left = self.settler.settle(seen, pending.get(key, []))
                 kept += left
+                behind = self._waiting(seen, generation, left)  # of all: what is not asked for is told, too
                 if key in wanted:
-                    waiting[generation.source] = self._waiting(seen, generation, left)
+                    waiting[generation.source] = behind
             except LakeError:
                 raise
             except FinkbridgeError as error:  # of this topic or cluster alone

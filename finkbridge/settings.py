@@ -10,13 +10,11 @@ Relative paths are relative to the working folder.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote
 
 from pydantic import (
     BaseModel,
@@ -49,6 +47,7 @@ from finkbridge.setting_types import (
     Start,
     Url,
 )
+from finkbridge.spellings import passwords_in, spellings
 
 COORDINATOR_BYTES = 200_000_000
 """Set aside for the coordinating process and the fork server: an estimate, on the safe side. With two workers
@@ -407,9 +406,11 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
         found += [secret for secret in (cluster.password, cluster.schema_registry_auth) if secret]
         found += [value for value in cluster.kafka.values() if isinstance(value, SecretStr)]
     texts = {secret.get_secret_value() for secret in found}
-    in_urls = {part for text in texts for part in re.findall(r"://[^:/@]*:([^@]+)@", text)}
+    for text in tuple(texts):
+        texts |= passwords_in(text)
     texts |= {text.partition(":")[2] for text in _registry_passwords(settings)}
-    texts |= in_urls | {unquote(part) for part in in_urls}
+    for secret in settings.bot.secrets:
+        texts |= spellings(secret.get_secret_value())
     return tuple(sorted(texts - {""}, key=len, reverse=True))
 
 

@@ -217,6 +217,9 @@ def test_what_waits_on_a_cluster_that_has_delivered_nothing_counts_for_every_sur
         mine.drain(5)
         other = coordinator.add_generation("replays", "fink_b", None)
         coordinator.start_partitions(other, {0: 0})
+        assert "fink_b partition 0: never seen at its end" in str(judged(coordinator, LATER)[NIGHTS[0]].why)
+        with coordinator.writing() as connection:
+            seen.note_looks(connection, {(other.row_id, 0): 0}, LATER)
         assert judged(coordinator, LATER)[NIGHTS[0]].complete
         with coordinator.writing() as connection:
             seen.note_looks(connection, {(other.row_id, 0): 1}, LATER)

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from finkbridge import catalog
 from finkbridge.blockers import Blocker, Night, Rules
 from finkbridge.certificate import certificates, summaries
-from finkbridge.errors import LakeError
+from finkbridge.errors import LakeError, SettingsError
 from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
 from finkbridge.ledger.quarantined import Selection, accept, find
 from finkbridge.nights import Verdict, verdicts
 from finkbridge.settings import Settings
-from finkbridge.values import Message, OffsetRange
+from finkbridge.values import UNDATED_NIGHT, Message, OffsetRange
+from pipelines.checks import nights_complete
 from tests.support.lake import POINT, encode, points, real_alerts
 from tests.support.offline import POINT_KEY, Given, fill, generation_of, messages_of, plan_of
 
@@ -187,10 +188,15 @@ def test_gaps_block_the_nights_between_their_neighbours(world: World) -> None:
     assert found.why == "fink_a partition 0: offsets [52, 60) expired: they cannot be had any more"
 
 
-def test_what_was_there_before_the_lake_began_blocks_nights_before_its_first_message(world: World) -> None:
+def test_what_was_there_before_the_lake_began_blocks_the_night_of_its_first_message(world: World) -> None:
     world.drain([message(100, START + HOUR)])
     world.look(CLOSES, {0: 101})
     assert "offsets [0, 100) sent before the lake began with it" in world.why()
+    world.drain([message(10, START - 5 * 24 * HOUR), message(11, END + HOUR)], "fink_b")
+    world.look(CLOSES, {0: 12}, "fink_b")
+    late, over = verdicts(world.ledger, Rules(), [("other", NIGHT - 1), ("other", NIGHT - 2)], CLOSES + HOUR)
+    assert "fink_a" in str(late.why), "its last alerts may be among them"
+    assert over.complete, "it was over by then: the lake has nothing of it"
     early = generation_of(world.coordinator, "fink_early")
     world.coordinator.start_partitions(early, {0: 70})
     world.look(START - 40 * HOUR, {0: 70}, "fink_early")
@@ -558,8 +564,98 @@ def test_a_survey_that_has_nothing_of_a_night_and_lacks_nothing_is_left_out(
 
 
 def test_a_lake_of_no_topic_has_no_certificate(world: World) -> None:
-    with pytest.raises(LakeError, match="nothing of any topic yet: run finkbridge drain"):
-        certificates(Settings(lake=world.ledger.lake), NIGHT)
+    settings = Settings(lake=world.ledger.lake)
+    for asked in (lambda: certificates(settings, NIGHT), lambda: summaries(settings)):
+        with pytest.raises(LakeError, match="nothing of any topic yet: run finkbridge drain"):
+            asked()
+
+
+def test_a_survey_of_which_nothing_landed_has_none(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    settings = Settings(lake=world.ledger.lake)
+    for asked in (lambda: certificates(settings, NIGHT, "lsst"), lambda: summaries(settings, "lsst")):
+        with pytest.raises(SettingsError, match="the lake has no alerts of lsst: it has other"):
+            asked()
+    assert len(summaries(settings, "other")) == 1
+
+
+def test_rows_without_a_time_hide_no_quarantine_and_no_gap(world: World) -> None:
+    """Their night, which never closes, tells of neither."""
+    world.drain([Message(0, 0, None, 0, *points(1)[0])])
+    world.look(CLOSES + HOUR, {0: 1})
+    world.drain([message(0, START + HOUR, value=GARBAGE)], "fink_b")
+    world.look(CLOSES + HOUR, {0: 1}, "fink_b")
+    settings = Settings(lake=world.ledger.lake)
+    assert [v.quarantined for v in verdicts(world.ledger, Rules()) if v.night.night != UNDATED_NIGHT] == [1]
+    assert not nights_complete(settings).passed
+    accept(world.coordinator, find(world.ledger, Selection()))
+    found = [v for v in verdicts(world.ledger, Rules()) if v.night.night != UNDATED_NIGHT]
+    assert [(v.accepted, v.quarantined) for v in found] == [(1, 0)], "it is listed still"
+    assert {c.summary.verdict.accepted for c in certificates(settings, NIGHT)} == {1}
+
+
+def test_what_is_lost_on_a_cluster_named_as_another_survey_is_of_that(world: World) -> None:
+    """A topic of it that is begun late, and of which nothing landed yet, changes no night of others."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    for cluster, is_complete in (("lsst", True), ("mirror", False)):
+        new = world.coordinator.add_generation(cluster, "fink_new", None)
+        world.coordinator.start_partitions(new, {0: 0})
+        world.coordinator.commit_gap(new, OffsetRange(0, 0, 5000), "expired")
+        with world.coordinator.writing() as connection:
+            seen.note_looks(connection, {(new.row_id, 0): 5000}, CLOSES + 100 * HOUR)
+        assert world.verdict().complete == is_complete
+    assert "offsets [0, 5,000) expired, which may be of any night" in world.why()
+
+
+def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World) -> None:
+    """All that it had has expired, as of any topic that is older than the broker keeps."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    new = generation_of(world.coordinator, "fink_new")
+    world.coordinator.start_partitions(new, {0: 5000})
+    begun = CLOSES + 50 * HOUR
+    world.look(begun, {0: 5000}, "fink_new")
+    assert world.verdict().complete
+    world.drain([message(5000, begun + 30 * HOUR)], "fink_new")
+    world.look(begun + 40 * HOUR, {0: 5001}, "fink_new")
+    assert world.verdict().complete
+    (then,) = verdicts(world.ledger, Rules(), [("other", NIGHT + 3)], CLOSES + 100 * HOUR)
+    assert "fink_new partition 0: offsets [0, 5,000) sent before the lake began with it" in str(then.why)
+
+
+def test_a_cluster_that_nobody_reached_may_send_any_survey(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    for cluster, is_complete in (("lsst", True), ("mirror", False)):
+        named = Rules(topics={"ztf": ("fink_a",), cluster: ("fink_b", "fink_*")})
+        assert world.verdict(named).complete == is_complete
+    assert "fink_b: never drained, and the settings name it" in world.why(named)
+
+
+def test_partitions_that_begin_later_than_others_block_since_the_first(world: World) -> None:
+    """The topic's alerts of the nights between are in the lake in part."""
+    world.drain([message(100, START - 3 * 24 * HOUR, 0), message(50, CLOSES + HOUR, 1)])
+    world.look(CLOSES + 2 * HOUR, {0: 101, 1: 51})
+    assert "partition 1: offsets [0, 50) sent before the lake began" in world.why()
+    early = NIGHT - 3, NIGHT - 5
+    first, before = verdicts(world.ledger, Rules(), [("other", n) for n in early], CLOSES + 9 * HOUR)
+    assert [b.partition for b in first.blockers] == [0, 1]
+    assert before.blockers == ()
+
+
+def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:
+    """It was drained by its name, once: no later drain looks at it, and so it counts only until then."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    for topic in ("fink_ztf_20260320", "fink_a_schema"):
+        world.drain([message(0, START - 40 * HOUR)], topic)
+        world.look(START - 30 * HOUR, {0: 1}, topic)
+    rules = Rules(topics={"ztf": ("fink_*",)})
+    world.search(CLOSES, "fink_*")
+    assert world.verdict(rules).complete
+    by_name = Rules(topics={"ztf": ("fink_*", "fink_ztf_20260320")})
+    assert world.why(by_name).startswith("fink_ztf_20260320 partition 0: last seen at its end")
 
 
 def test_drained_ranges_are_one_but_for_gaps(world: World) -> None:

@@ -11,16 +11,19 @@ import pytest
 from confluent_kafka.admin import NewPartitions, NewTopic
 
 from finkbridge import sightings
+from finkbridge.blockers import Rules
 from finkbridge.broker import Broker
 from finkbridge.drain import drain, open_bridge
 from finkbridge.errors import BrokerError, CommitConflictError
 from finkbridge.execution import Execution
 from finkbridge.ledger import Coordinator, Ledger, coordinate, schema, seen
+from finkbridge.nights import verdicts
 from finkbridge.report import TopicReport
 from finkbridge.settings import Settings
 from finkbridge.settling import DELETED, EXPIRED, RECREATED
 from tests.support.kafka import Kafka
 from tests.support.lake import (
+    KEPT,
     assert_consistent,
     data_files,
     drained,
@@ -34,6 +37,7 @@ from tests.support.lake import (
 )
 
 pytestmark = pytest.mark.kafka
+MARCH_MS = 1_774_050_000_000  # 2026-03-20T23:40 UTC
 
 
 class Died(BaseException):
@@ -534,11 +538,11 @@ def test_pending_plans_are_finished_first_though_the_topic_is_not_asked_for(
     kafka.produce(old, points(*range(4)))
     kafka.produce(new, points(7))
     die_before(monkeypatch, Coordinator, "commit_segment", make_settings(lake, kafka.bootstrap, old))
-    kafka.produce(old, points(4))
+    kafka.produce(old, points(4))  # waits, and is told
     report = drain(make_settings(lake, kafka.bootstrap, drain={"max_messages": 1}), [new])
     assert report.succeeded, report.problems
     assert {t.topic: (t.planned, t.rows, t.lag) for t in report.topics.values()} == {
-        old: (4, 4, 0),
+        old: (4, 4, 1),
         new: (1, 1, 0),
     }
     assert_consistent(lake)
@@ -553,6 +557,31 @@ def test_partitions_that_are_added_are_drained_whole(kafka: Kafka, lake: Path) -
     kafka.produce(topic, points(1, 2), partition=2)
     drained(settings)
     assert offsets(lake) == [(1, 0, 0), (1, 2, 0), (1, 2, 1)]
+
+
+def test_partitions_that_are_added_are_known_though_the_topic_is_not_asked_for(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plans are finished, and what waits beside them is told: no night is complete without it."""
+    topic, other = kafka.topic("grows", config=KEPT), kafka.topic("other", config=KEPT)
+    settings = make_settings(lake, kafka.bootstrap, topic, other)
+    kafka.produce(topic, points(0), timestamps=[MARCH_MS])
+    with monkeypatch.context() as patch:
+        die_before(patch, Coordinator, "commit_segment", settings)
+    grow(kafka, topic, 2)
+    kafka.begin_anew()
+    kafka.produce(topic, points(1, 2, 3), partition=1, timestamps=[MARCH_MS] * 3)
+    report = drain(settings, [other])
+    assert report.succeeded
+    assert {t.topic: (t.rows, t.lag) for t in report.topics.values()} == {topic: (1, 3), other: (0, 0)}
+    with Ledger(lake) as ledger:
+        (night,) = verdicts(ledger, Rules.of(settings))
+        assert "grows" in str(night.why)
+        assert "3 offsets wait" in str(night.why)
+    assert drained(settings).total("rows") == 3
+    with Ledger(lake) as ledger:
+        assert [night.complete for night in verdicts(ledger, Rules.of(settings))] == [True]
+    assert_consistent(lake)
 
 
 def grow(kafka: Kafka, topic: str, partitions: int) -> None:

@@ -2,9 +2,9 @@
 
 An address may be a secret (Telegram has its token in it), so errors name the service and never the address.
 
-What is tried again: a connection that could not be made; 429, after the time that the service asks for; 500,
+What is tried again: what failed before the body was sent; 429, after the time that the service asks for; 500,
 502 and 503, by which it says that it did not do it. Where the whole request went out and no answer came, or
-504, nobody knows: only what does no harm twice is tried again.
+another 5xx such as 504, nobody knows: only what does no harm twice is tried again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,7 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout, make_headers, parse_url
 
 from finkbridge import __version__
@@ -51,11 +45,11 @@ QUOTED = 200
 """Characters of an answer that an error quotes."""
 
 TOO_MANY = 429
-NOT_DONE = frozenset({TOO_MANY, 500, 502, 503})
-UNKNOWN = frozenset({504})
+NOT_DONE = frozenset({408, TOO_MANY, 500, 502, 503, 521, 522, 523, 525, 526})
+"""From 520 on they are Cloudflare's, which many webhooks are behind: these never got to the service."""
+SERVER_ERROR = 500
 REFUSED = frozenset({400, 413, 415, 422})
 
-_BEFORE_SENDING = (NewConnectionError, ConnectTimeoutError, SSLError, ProxyError)
 _SERVER_LOG = logging.getLogger("urllib3.connectionpool")
 
 Wait = Callable[[float], bool]
@@ -175,9 +169,9 @@ class Http:
                 "POST", url, body=sending, headers=sent, redirect=False, retries=False, preload_content=False,
                 timeout=Timeout(connect=CONNECT_S, read=READ_S),
             )) as response:  # fmt: skip
-                data = response.read(MOST_BYTES)
+                data = _body(response)
         except (HTTPError, OSError) as error:
-            if isinstance(error, _BEFORE_SENDING) and not sending.has_begun:
+            if not sending.has_begun:
                 raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
             raise self._unanswered(_kind(error), repeatable=repeatable) from None
         return self._judged(Answer(response.status, dict(response.headers), data), repeatable=repeatable)
@@ -190,7 +184,7 @@ class Http:
         line = f"{self.service} answered {status}{f': {said}' if said else ''}"
         if status in NOT_DONE:
             raise ChannelDownError(line, answer.wait_s)
-        if status in UNKNOWN:
+        if status >= SERVER_ERROR:
             raise self._unanswered(f"status {status}", repeatable=repeatable)
         if status in REFUSED:
             raise MessageRefusedError(line)
@@ -211,8 +205,18 @@ class Http:
         return True
 
 
+def _body(response: urllib3.BaseHTTPResponse) -> bytes:
+    """Return the body of an answer; nothing where it is cut and the status tells enough."""
+    try:
+        return response.read(MOST_BYTES)
+    except HTTPError:
+        if response.status in NOT_DONE:
+            return b""
+        raise
+
+
 class _Sending:
-    """A body that notes when it is sent: a TLS failure (SSLError) may come before that or after it."""
+    """A body that notes when it is sent: the same errors come before that, as in a handshake, and after."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

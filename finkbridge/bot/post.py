@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +24,9 @@ _OTHER: dict[str, tuple[str, ...]] = {
     "alert": ("candid", "diaSourceId", "diaSource.diaSourceId", "alertId"),
 }
 """Fields of alerts of other surveys, of which ``deliveries`` knows nothing; dots part nested names."""
+_IDENTITY = ("alert", "trigger", "observatory")
 
-LONGEST_NAME, LONGEST_TOPICS = 80, 300
+LONGEST_NAME, LONGEST_TOPICS, LONGEST_URL = 80, 300, 300
 """Characters: all together stays below Telegram's 1,024 of a caption."""
 
 
@@ -33,7 +35,8 @@ class Alert:
     """An alert, by the messages that brought it now."""
 
     key: str
-    """Tells it from any other: survey and number; of what has no number, its message's place in Kafka."""
+    """Tells it from any other: survey and number; of another survey its object, number and trigger; of what
+    has no number, its message's place in Kafka."""
     row: Row
     """Columns of ``deliveries`` of the first message."""
     topics: tuple[str, ...]
@@ -61,11 +64,12 @@ class Post:
         return "\n".join(line for line in said if line)
 
 
-def alerts_of(rows: Sequence[Row]) -> list[Alert]:
-    """Return the alerts of deliveries, in the same order."""
+def alerts_of(rows: Sequence[Row], record_of: Callable[[Row], Mapping[str, Any] | None]) -> list[Alert]:
+    """Return the alerts of deliveries, in the same order; `record_of` reads one of another survey."""
     by_key: dict[str, list[Row]] = {}
     for row in rows:
-        by_key.setdefault(_key(row), []).append(row)
+        key = _key(row) if row["survey"] != "other" else _key_of_other(row, record_of(row) or {})
+        by_key.setdefault(key, []).append(row)
     return [Alert(key, mine[0], tuple(sorted({r["topic"] for r in mine}))) for key, mine in by_key.items()]
 
 
@@ -100,14 +104,26 @@ def _key(row: Row) -> str:
     return " ".join(["message", *(str(row[name]) for name in place)])
 
 
+def _key_of_other(row: Row, record: Mapping[str, Any]) -> str:
+    """Return what a multi-messenger alert is known by: one comes by several topics."""
+    if not _said(record, "alert"):
+        return _key(row)
+    return json.dumps(["other", object_of(record), *(_said(record, what) for what in _IDENTITY)])
+
+
 def _own(record: Mapping[str, Any], what: str) -> str:
+    """Return what a record of another survey says, made short."""
+    return short(_said(record, what), LONGEST_NAME)
+
+
+def _said(record: Mapping[str, Any], what: str) -> str:
     """Return what a record of another survey says, by the first of its fields that says anything."""
     for path in _OTHER[what]:
         value: Any = record
         for name in path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str | int) and is_given(value):
-            return short(str(value), LONGEST_NAME)
+            return str(value)
     return ""
 
 
@@ -138,7 +154,8 @@ def _url(row: Row, settings: BotSettings) -> str | None:
     name = row.get("object_id")
     if portal is None or not name or len(name) > LONGEST_NAME or set(name) <= {"."}:
         return None
-    return f"{portal}/{quote(name, safe='', errors='replace')}"
+    url = f"{portal}/{quote(name, safe='', errors='replace')}"
+    return url if len(url) <= LONGEST_URL else None
 
 
 def _fields(row: Row) -> Row:

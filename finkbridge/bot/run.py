@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -46,6 +47,8 @@ from finkbridge.settings import BotSettings
 HOUR_S = 3600.0
 DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
 """Seconds between two looks at a service that is down: at first, and at most."""
+UNANSWERED = 2
+"""Posts without an answer, one after the other, by which a service is taken to be down."""
 LEFT_OUT = "an alert could not be posted here: what the bot prints says which, and why"
 """In its place. Nothing that the alert says: that may be what is refused, or become a link."""
 
@@ -99,6 +102,8 @@ class Bot:
     wait: Callable[[float], bool]
     counts: Counts = field(default_factory=Counts)
     _next_at: float = 0.0
+    _unanswered: int = 0
+    """Posts in a row that got no answer."""
 
     def begin(self) -> None:
         """Do what is done once; `once` and `forever` do so themselves.
@@ -117,7 +122,13 @@ class Bot:
                     "posted before drain or follow bring it (finkbridge status lists what is there)"
                 )
             if self.options.since is not None:
-                self.state.go_back(self.options.job, _since(ledger, self.options.since))
+                self._go_back(ledger, _since(ledger, self.options.since))
+
+    def _go_back(self, ledger: Ledger, since: Position) -> None:
+        """Go on after a commit, but not where that passes over what nobody has looked at."""
+        noted = self.state.position(self.options.job)
+        if noted is None or since.number < noted.number or not tail.knows(ledger, noted):
+            self.state.go_back(self.options.job, since)
 
     def once(self) -> Counts:
         """Post what is new now, and return what was done.
@@ -156,7 +167,11 @@ class Bot:
     def _look(self) -> None:
         """Do steps 1 to 5 for all that is new; the ledger may be another one than at the last look."""
         if unsettled := self.state.give_up_unsettled():
-            self.listener.problem(f"alerts that a bot was about to post when it died: {unsettled}; not again")
+            self.counts.unknown += len(unsettled)
+            self.listener.problem(
+                f"alerts that a bot was about to post when it died: {', '.join(unsettled)}; they may be "
+                "there, and are not posted again"
+            )
         with self.open_ledger() as ledger:
             end: _End = "moved"
             while end == "moved":
@@ -188,8 +203,8 @@ class Bot:
         is_whole = True
         with Filter(self.options.filter) as wanted:
             for batch in tail.batches(ledger, at):
-                alerts = alerts_of(wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist())
-                looked = self._post_all(alerts)
+                rows = wanted.wanted(_of_topics(batch.rows, self.options.topics)).to_pylist()
+                looked = self._post_all(alerts_of(rows, self._readable))
                 if looked is None:
                     return "stopped"
                 is_whole = is_whole and looked.is_whole
@@ -226,6 +241,9 @@ class Bot:
             self.state.settle(post.key, "unknown")
             self.counts.unknown += 1
             self.listener.problem(f"{post.title}: {error}; it may be there, and is not posted again")
+            self._unanswered += 1
+            if self._unanswered >= UNANSWERED:  # an outage is not to cost all that waits
+                raise ChannelDownError(f"{error}, {self._unanswered} times in a row") from None
         except MessageRefusedError as error:
             self.state.withdraw(post.key)
             return self._leave_out(post, error)
@@ -234,6 +252,7 @@ class Bot:
             raise
         else:
             self.state.settle(post.key, "sent")
+            self._unanswered = 0
             self.counts.posted += 1
             self.listener.posted(post)
         return True
@@ -253,7 +272,8 @@ class Bot:
                 return False
         except MessageRefusedError:
             raise ChannelError(
-                f"{refusal}; and it takes no line of text either: correct its address or channel"
+                f"{post.title} (alert {post.key}): {refusal}; and it takes no line of text either: correct "
+                "its address or channel, or leave this alert out by the filter"
             ) from None
         except NoAnswerError as error:  # a line may come twice
             raise ChannelDownError(str(error)) from None
@@ -276,10 +296,19 @@ class Bot:
         )
         return post_of(alert, self.settings, picture)
 
+    def _readable(self, row: Row) -> dict[str, Any] | None:
+        """Return the alert as it was received; None where it cannot be read, which its post tells."""
+        with suppress(DecodeError):
+            return self._read(row)
+        return None
+
+    def _read(self, row: Row) -> dict[str, Any]:
+        return read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"]).record()
+
     def _record(self, row: Row, without: str) -> dict[str, Any] | None:
         """Return the alert as it was received, or None and a word about what goes without it."""
         try:
-            return read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"]).record()
+            return self._read(row)
         except DecodeError as error:
             self.listener.problem(f"{without}: {error}")
             return None

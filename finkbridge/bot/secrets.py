@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from finkbridge.errors import SettingsError
 from finkbridge.layers import variable_name
 from finkbridge.settings import Loaded
+from finkbridge.spellings import spellings
 
 FILE = "file:"
 LONGEST = 4096
@@ -51,8 +52,9 @@ def require_secret(loaded: Loaded, key: str) -> str:
 
 
 def all_secrets(loaded: Loaded) -> list[str]:
-    """Return every secret that is set, to be masked wherever it might be printed."""
-    return [text for key in _KEYS if (text := read_secret(loaded, key))]
+    """Return every secret that is set, as others may spell it, to be masked wherever it might be printed."""
+    found = [text for key in _KEYS if (text := read_secret(loaded, key))]
+    return sorted({spelled for text in found for spelled in spellings(text)})
 
 
 def _path(text: str) -> Path:

@@ -26,6 +26,8 @@ _ADVICE = {
     "is_archived": "name another channel",
 }
 _BUSY = frozenset({"ratelimited", "rate_limited", "service_unavailable"})
+_UNKNOWN = frozenset({"fatal_error", "internal_error"})
+"""Slack: some of it may have been done before the error."""
 _OF_THE_MESSAGE = frozenset({"invalid_blocks", "msg_too_long", "no_text", "invalid_arguments"})
 
 
@@ -93,6 +95,8 @@ class Slack:
         line = f"slack refuses {method}: {self._http.quoted(said)}"
         if said in _BUSY:
             return ChannelDownError(line)
+        if said in _UNKNOWN:
+            return NoAnswerError(f"slack got the message and says {said}")
         if said in _OF_THE_MESSAGE:
             return MessageRefusedError(line)
         return ChannelError(f"{line}: {_ADVICE.get(said, 'look the word up in the manual of its web API')}")

@@ -158,17 +158,23 @@ class State:
         query = "UPDATE posts SET state = ?4 WHERE channel = ?1 AND alert = ?2 AND state = ?3"
         self._ask(query, self._mine, old, new)
 
-    def give_up_unsettled(self) -> int:
-        """Note posts of dead bots as unknown, but for those surely not made; return how many there were."""
-        query = "SELECT DISTINCT bot FROM posts WHERE channel = ? AND state IN ('sending', 'waiting')"
-        given_up = 0
-        for (bot,) in self._ask(query).fetchall():
-            with self._translated():
-                if self._alive.has(bot):
-                    continue
-            self._ask("DELETE FROM posts WHERE channel = ? AND state = 'waiting' AND bot = ?", bot)
-            query = "UPDATE posts SET state = 'unknown' WHERE channel = ? AND state = 'sending' AND bot = ?"
-            given_up += self._ask(query, bot).rowcount
+    def give_up_unsettled(self) -> list[str]:
+        """Note posts of dead bots as unknown, but for those surely not made; return those alerts."""
+        query = "SELECT bot, alert FROM posts WHERE channel = ? AND state IN ('sending', 'waiting')"
+        found = self._ask(query).fetchall()
+        with self._translated():
+            dead = {bot for bot in {bot for bot, _ in found} if not self._alive.has(bot)}
+        given_up = []
+        for bot, alert in found:
+            if bot not in dead:
+                continue
+            query = "DELETE FROM posts WHERE channel = ? AND alert = ? AND bot = ? AND state = 'waiting'"
+            self._ask(query, alert, bot)
+            query = (
+                "UPDATE posts SET state = 'unknown' "
+                "WHERE channel = ? AND alert = ? AND bot = ? AND state = 'sending'"
+            )
+            given_up += [alert] * self._ask(query, alert, bot).rowcount
         return given_up
 
     def posted_since(self, moment: float) -> int:

@@ -71,7 +71,7 @@ def connect(
     named = bookkeeping.NAMES if query is None else bookkeeping.named_in(query)
     for problem in _define(connection, ledger, named):
         log.warning("%s", problem)
-    nights.define(connection, ledger, Rules.of(settings), filled=query is None or "nights" in query.lower())
+    nights.define(connection, ledger, Rules.of(settings), filled=query is None or "night" in query.lower())
     return connection
 
 

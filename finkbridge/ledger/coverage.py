@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -65,6 +66,9 @@ class Lost:
     before: float | None
     known_at: float | None
     """When they surely had been sent, whatever Kafka's times say; None: not known."""
+    begun: float = -math.inf
+    """When the lake began with the topic, by Kafka's time of its first message: nights that were over by then
+    have none of it. Of what was lost later, no such time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,21 +304,40 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
     """Return what was there before the lake began with a partition: not what an older life has."""
     reached = {(r.source, r.partition): r.reached_at for r in reaches}
     older_has = {(r.source, r.partition) for r in reaches if r.followed_at is not None}
+    pairs = list(zip(partitions, reaches, strict=True))
+    late = {reach.source for row, reach in pairs if row.first_offset}
     found = []
-    for row, reach in zip(partitions, reaches, strict=True):
+    for row, reach in (pair for pair in pairs if pair[1].source in late):
         life = reach.source
         older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
-        if not row.first_offset or (older, row.partition) in older_has:
+        if (older, row.partition) in older_has:
             continue
-        first_ms = row.first_ms
-        if first_ms is None and row.next_offset > row.first_offset:
-            first_ms = kafka_times.first_ms(connection, (row.generation_id, row.partition))
-        span = OffsetRange(row.partition, 0, row.first_offset)
         after = reached.get((older, row.partition))
         after_ms = None if after is None else int(after * 1000)
-        before = sent_by(first_ms, after_ms, row.first_at)
+        before = sent_by(_first_ms(connection, row), after_ms, row.first_at)
+        span = OffsetRange(row.partition, 0, row.first_offset)
         found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at))
-    return found
+    return _as_begun(found)
+
+
+def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
+    """Return the time of a partition's first messages in the lake."""
+    noted: int | None = row.first_ms
+    if noted is not None or row.next_offset <= row.first_offset:
+        return noted
+    return kafka_times.first_ms(connection, (row.generation_id, row.partition))
+
+
+def _as_begun(never_had: Sequence[Lost]) -> list[Lost]:
+    """Say when the lake began with their topics, and leave out partitions that had nothing.
+
+    Not of a later life: what was there of it came while the lake had the topic.
+    """
+    begun: dict[TopicGeneration, float] = {}
+    for lost in never_had:
+        at = -math.inf if lost.before is None or lost.source.generation > 1 else lost.before
+        begun[lost.source] = min(begun.get(lost.source, math.inf), at)
+    return [replace(lost, begun=begun[lost.source]) for lost in never_had if lost.range.offsets]
 
 
 def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> list[Lost]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import traceback
@@ -73,7 +75,7 @@ def test_an_answer_is_given_back(http: Http, chat: Chat) -> None:
     assert (got.body, got.headers["Authorization"], got.headers["X-A"]) == (b"body", "Bearer t", "b")
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 521])
 def test_what_was_not_done_is_tried_again(http: Http, chat: Chat, clock: Clock, status: int) -> None:
     chat.say("send", Reply(status), Reply(status), Reply(200, b"done"))
     assert post(http, chat) == b"done"
@@ -93,6 +95,14 @@ def test_it_waits_as_long_as_it_is_asked_to(http: Http, chat: Chat, clock: Clock
     chat.say("send", reply)
     post(http, chat)
     assert clock.waits == [7]
+
+
+def test_an_answer_that_is_cut_counts_by_its_status(http: Http, chat: Chat) -> None:
+    cut = {"Content-Length": "1000"}
+    chat.say("send", Reply(429, b"no", cut), Reply(200, b"do", cut))
+    with pytest.raises(NoAnswerError):
+        post(http, chat)
+    assert len(chat.got) == 2
 
 
 @pytest.mark.parametrize("said", ["Wed, 21 Oct 2026 07:28:00 GMT", "-5", "nan", "1e99", "", "9" * 40])
@@ -135,7 +145,7 @@ def test_a_connection_that_is_refused_is_tried_again(http: Http, clock: Clock) -
     assert len(clock.waits) == ATTEMPTS - 1
 
 
-@pytest.mark.parametrize("reply", [Reply(0), Reply(504)])
+@pytest.mark.parametrize("reply", [Reply(0), Reply(504), Reply(524), Reply(599)])
 def test_without_an_answer_it_is_not_posted_twice(http: Http, chat: Chat, clock: Clock, reply: Reply) -> None:
     chat.say("send", reply)
     with pytest.raises(NoAnswerError, match="got the message and did not answer"):
@@ -279,6 +289,39 @@ def test_tls_that_fails_after_the_post_is_no_answer(
         with pytest.raises(NoAnswerError, match=r"did not answer \(ssl\)"):
             http.post(box.url, b"the alert", "text/plain")
         assert box.posts == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python leaves one open
+@pytest.mark.parametrize("ending", ["reset", "silence"])
+def test_a_handshake_that_fails_is_tried_again(
+    http: Http, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a load balancer that begins again: nothing of the post went out."""
+    monkeypatch.setattr(module, "CONNECT_S", 0.2)
+    connections = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            if ending == "reset":
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(ChannelDownError, match="telegram cannot be reached") as caught:
+            http.post(url, b"the alert", "text/plain")
+        listener.shutdown(socket.SHUT_RDWR)
+    del caught
+    gc.collect()  # what was left open is told in this test
+    for connection in connections:
+        connection.close()
+    assert len(connections) == ATTEMPTS
 
 
 def test_each_post_has_a_connection_of_its_own(http: Http) -> None:

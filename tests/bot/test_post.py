@@ -36,8 +36,12 @@ HOSTILE = (
 )
 
 
+def no_record(row: dict[str, Any]) -> None:
+    """Stand for an archive that cannot be read."""
+
+
 def post(**changes: Any):
-    (alert,) = alerts_of([ROW | changes])
+    (alert,) = alerts_of([ROW | changes], no_record)
     return post_of(alert, BotSettings())
 
 
@@ -81,13 +85,7 @@ def test_what_is_null_is_left_out() -> None:
     ("record", "said"),
     [
         (
-            {
-                "objectId": "ZTF21abc",
-                "candid": 17,
-                "fink_class": "SN",
-                "observatory": "Fermi",
-                "triggerId": "68",
-            },
+            GRB,
             ["ZTF21abc", "class: SN", "trigger: 68", "observatory: Fermi", "alert: 17"],
         ),
         ({"alertId": 1, "diaSource": {"diaSourceId": 5, "diaObjectId": 747}}, ["747", "alert: 5"]),
@@ -97,7 +95,7 @@ def test_what_is_null_is_left_out() -> None:
 )
 def test_alerts_of_other_kinds_are_named_by_their_records(record: dict[str, Any], said: list[str]) -> None:
     nothing = dict.fromkeys(ROW) | {"survey": "other", "cluster": "ztf", "topic": "fink_grb"}
-    (alert,) = alerts_of([nothing])
+    (alert,) = alerts_of([nothing], no_record)
     text = post_of(alert, BotSettings(), record=record).text
     assert text.splitlines() == [*said, "topics: fink_grb"]
 
@@ -105,7 +103,7 @@ def test_alerts_of_other_kinds_are_named_by_their_records(record: dict[str, Any]
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_names_of_other_kinds_are_short_and_plain(hostile: str) -> None:
     names = ("objectId", "candid", "fink_class", "observatory", "triggerId")
-    (alert,) = alerts_of([dict.fromkeys(ROW) | {"survey": "other", "topic": "t"}])
+    (alert,) = alerts_of([dict.fromkeys(ROW) | {"survey": "other", "topic": "t"}], no_record)
     said = post_of(alert, BotSettings(), record=dict.fromkeys(names, hostile))
     assert re.fullmatch(r"[ -~\n]*", said.text)
     assert len(said.text) < 1024
@@ -114,14 +112,36 @@ def test_names_of_other_kinds_are_short_and_plain(hostile: str) -> None:
 
 def test_messages_of_one_alert_are_one_post() -> None:
     rows = [ROW, ROW | {"source_id": 1}, ROW | {"topic": "fink_b_ztf"}, ROW | {"survey": "lsst"}]
-    alerts = alerts_of(rows)
+    alerts = alerts_of(rows, no_record)
     assert [(a.key, a.topics) for a in alerts] == [
         ("ztf 3367463101415010117", ("fink_a_ztf", "fink_b_ztf")),
         ("ztf 1", ("fink_a_ztf",)),
         ("lsst 3367463101415010117", ("fink_a_ztf",)),
     ]
     unnumbered = [ROW | {"source_id": None}, ROW | {"source_id": None, "kafka_offset": 8}]
-    assert len(alerts_of(unnumbered)) == 2
+    assert len(alerts_of(unnumbered, no_record)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "posts"),
+    [
+        ({}, 1),
+        ({"rate": 0.3}, 1),
+        ({"candid": 18}, 2),
+        ({"triggerId": "69"}, 2),
+        ({"observatory": "Swift"}, 2),
+        ({"objectId": "ZTF21abd"}, 2),
+        ({"candid": None}, 2),
+    ],
+)
+def test_an_alert_of_another_kind_is_known_by_what_its_record_says(
+    changes: dict[str, Any], posts: int
+) -> None:
+    records = {"a": GRB, "b": GRB | changes}
+    rows = [ROW | {"survey": "other", "source_id": None, "topic": topic} for topic in records]
+    alerts = alerts_of(rows, lambda row: records[row["topic"]])
+    assert len(alerts) == posts
+    assert sorted({topic for alert in alerts for topic in alert.topics}) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_nobody_gives_up_what_a_living_bot_is_at(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as one, State(tmp_path / "bot.db", "c") as two:
 
         def looked_at(seconds: float) -> bool:
-            assert two.give_up_unsettled() == 0
+            assert two.give_up_unsettled() == []
             assert two.noted("a") == "open"
             assert not two.note("a")
             return seconds > 5
@@ -80,15 +80,15 @@ def test_what_a_dead_bot_was_at_is_given_up_unless_it_surely_was_not_made(tmp_pa
 
         with pytest.raises(KeyboardInterrupt):
             dead[1].between_tries(die)(1.0)
-        assert state.give_up_unsettled() == 0
+        assert state.give_up_unsettled() == []
         for bot in dead:
             bot.__exit__()
-        assert state.give_up_unsettled() == 1
+        assert state.give_up_unsettled() == ["a0"]
         assert [state.noted(f"a{number}") for number in range(2)] == ["settled", None]
-        assert state.give_up_unsettled() == 0
+        assert state.give_up_unsettled() == []
         with State(path, "other") as other:
             assert other.noted("a2") == "open"
-            assert other.give_up_unsettled() == 1
+            assert other.give_up_unsettled() == ["a2"]
     assert list((tmp_path / "bot.db.alive").iterdir()) == []
 
 
@@ -102,7 +102,7 @@ def test_a_bot_that_was_killed_is_dead(tmp_path: Path) -> None:
     assert len(list((tmp_path / "bot.db.alive").iterdir())) == 1
     with State(path, "c") as state:
         assert len(list((tmp_path / "bot.db.alive").iterdir())) == 1, "its own"
-        assert state.give_up_unsettled() == 1
+        assert state.give_up_unsettled() == ["a"]
 
 
 def test_one_file_by_two_names_is_one(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_one_file_by_two_names_is_one(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as one:
         one.note("a")
         with State(tmp_path / "sub" / "link.db", "c") as other:
-            assert other.give_up_unsettled() == 0
+            assert other.give_up_unsettled() == []
             assert other.noted("a") == "open"
 
 
@@ -119,9 +119,9 @@ def test_a_dry_run_sees_who_lives(tmp_path: Path) -> None:
     with State(tmp_path / "bot.db", "c") as one:
         one.note("a")
         with State(tmp_path / "bot.db", "c", only_try=True) as other:
-            assert other.give_up_unsettled() == 0
+            assert other.give_up_unsettled() == []
     with State(tmp_path / "bot.db", "c", only_try=True) as other:
-        assert other.give_up_unsettled() == 1
+        assert other.give_up_unsettled() == ["a"]
 
 
 def test_notes_of_an_older_version_are_kept(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_notes_of_an_older_version_are_kept(tmp_path: Path) -> None:
             "PRAGMA user_version = 1;"
         )
     with State(path, "c") as state:
-        assert state.give_up_unsettled() == 1
+        assert state.give_up_unsettled() == ["b"]
         assert [state.noted(alert) for alert in "abc"] == ["settled", "settled", None]
         assert state.note("c")
 
@@ -187,7 +187,7 @@ def test_the_hour_counts_what_may_have_been_posted(tmp_path: Path) -> None:
                 state.settle(f"a {number}", outcome)  # type: ignore[arg-type]
         assert state.posted_since(began) == 3
         assert state.posted_since(time.time() + 1) == 0
-        assert state.give_up_unsettled() == 0, "it lives"
+        assert state.give_up_unsettled() == [], "it lives"
 
 
 def test_trying_writes_nothing(tmp_path: Path) -> None:

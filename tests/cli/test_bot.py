@@ -64,9 +64,9 @@ def test_a_kill_while_it_posts_never_posts_twice(command: Command, chat: Chat) -
         chat.await_requests(1)
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait()
-    again = command.run(*TELEGRAM, "--once")
-    assert "alerts that a bot was about to post when it died: 1" in again.stderr
-    assert "alerts posted: 1\n" in again.stderr
+    again = command.run(*TELEGRAM, "--once", code=1)
+    assert "when it died: message ztf t 1 0 0; they may be there, and are not posted again" in again.stderr
+    assert "alerts posted: 1, without an answer, so they may be there: 1\n" in again.stderr
     assert len(chat.got) == 2
     assert command.run("verify").returncode == 0
 

@@ -125,6 +125,10 @@ class Kafka:
         assert self._producer.flush(ANSWER_S) == 0, "the broker did not take all messages"
         assert not any(failures), failures
 
+    def begin_anew(self) -> None:
+        """Let the producer forget what it knows of topics: it learns of a new partition only by and by."""
+        self._producer = Producer(self._common)
+
     def _send(self, topic: str, key: bytes | None, value: bytes | None, parts: dict[str, Any]) -> None:
         while True:
             try:
