@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Drained:
         self.coordinator, self.topic, self.sent = coordinator, topic, sent
         self.known = generation_of(coordinator, topic)
         coordinator.start_partitions(self.known, {0: first})
+        self.first, self.begun = first, math.inf
         self.next, self.seen, self.landed = first, 0, set[int]()
 
     def look(self, at: float) -> None:
@@ -82,6 +84,7 @@ class Drained:
         end = sum(s.at <= at for s in self.sent)
         with self.coordinator.writing() as connection:
             seen.note_looks(connection, {(self.known.row_id, 0): end}, at)
+        self.begun = min(self.begun, at)
         self.seen = max(self.seen, end)
 
     def drain(self, many: int) -> None:
@@ -104,8 +107,17 @@ class Drained:
 
     @property
     def missing(self) -> list[Sent]:
-        """Messages that are known and not in the lake."""
-        return [s for i, s in enumerate(self.sent[: self.seen]) if i not in self.landed]
+        """Messages that are known and not in the lake, but for nights that were over when it began."""
+        known = list(enumerate(self.sent[: self.seen]))
+        return [s for i, s in known if i not in self.landed and not (i < self.first and self._was_over(s))]
+
+    def _was_over(self, one: Sent) -> bool:
+        """Whether the lake has nothing of a message's night of this topic, as it began with it later."""
+        if self.landed and not self.is_taken_for_live:
+            return False
+        told = self.sent[self.first].kafka_time if self.next > self.first else None
+        begun = self.begun if told is None else min(self.begun, told)
+        return night_of("ztf", one.night, RULES).closes_at <= begun
 
     @property
     def is_taken_for_live(self) -> bool:
@@ -199,6 +211,18 @@ def test_quarantine_and_gaps_of_a_replay_may_be_of_any_night_before() -> None:
         assert not any(blocker.lost for blocker in later.blockers)  # it was seen before that night began
 
 
+def test_a_replay_that_had_more_before_the_lake_began_blocks_every_night() -> None:
+    """Of a live topic it is of no night that was over by then."""
+    for after_h, are_complete in ((9.0, True), (60.0, False)):
+        with lake() as coordinator:
+            topic = Drained(coordinator, "fink_a", live(NIGHTS, after_h), first=3)
+            topic.look(LATER)
+            topic.drain(5)
+            found = judged(coordinator, LATER)
+            assert all(found[night].complete == are_complete for night in NIGHTS[:2])
+            assert not found[NIGHTS[3]].complete
+
+
 def test_a_clock_that_is_a_day_slow_makes_unread_messages_of_any_night() -> None:
     early = [Sent(s.night, s.at, s.at - 24 * HOUR_S) for s in live(NIGHTS)]
     with lake() as coordinator:
@@ -279,7 +303,7 @@ def test_no_known_message_of_a_complete_night_is_missing(data: Any, topics: list
         drained, now = [], BEGIN
         for number, sent in enumerate(topics):
             topic = Drained(coordinator, f"fink_{number}", sent, data.draw(st.sampled_from([0, 0, 1])))
-            at = BEGIN
+            at = sent[topic.first - 1].at if topic.first else BEGIN
             for hours, step, many in data.draw(STEPS):
                 at += hours * HOUR_S
                 topic.look(at)

@@ -621,7 +621,7 @@ def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World)
     world.look(begun + 40 * HOUR, {0: 5001}, "fink_new")
     assert world.verdict().complete
     (then,) = verdicts(world.ledger, Rules(), [("other", NIGHT + 3)], CLOSES + 100 * HOUR)
-    assert "fink_new partition 0: offsets [0, 5,000) sent before the lake began with it" in str(then.why)
+    assert "fink_new partition 0: offsets [0, 5,000) sent before the lake began" in str(then.blockers)
 
 
 def test_a_cluster_that_nobody_reached_may_send_any_survey(world: World) -> None:
