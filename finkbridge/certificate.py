@@ -177,8 +177,7 @@ def _surveys(coverage: Coverage, survey: str | None) -> list[str]:
 
 def _with_news(lines: Sequence[Summary]) -> Sequence[Summary]:
     """Leave out surveys that have and lack nothing of a night, where others tell more of it."""
-    told = [(line, line.verdict) for line in lines]
-    return [line for line, v in told if v.rows or v.accepted or not v.complete] or lines
+    return [x for x in lines if (v := x.verdict).rows or v.accepted or not v.complete] or lines
 
 
 def _summaries(ledger: Ledger, settings: Settings, wanted: Sequence[tuple[str, int]] | None) -> list[Summary]:

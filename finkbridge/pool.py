@@ -114,7 +114,7 @@ class ProcessExecutor(Executor):
         """End all processes now, whatever they are doing; calls that wait are not made."""
         with self._lock:
             self._is_stopped = True
-            workers = list(self._workers)
+            workers, self._workers = self._workers, set()  # each is closed once
         self._threads.shutdown(wait=False, cancel_futures=True)  # before a thread takes one
         for worker in workers:
             worker.kill()

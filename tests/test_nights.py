@@ -715,3 +715,11 @@ def test_a_blocker_blocks_what_it_touches(since: float, length: float, start: fl
     night = Night("ztf", 1, start, start + lasts / 2, start + lasts)
     touches = not (blocker.until < night.start or blocker.since >= night.closes_at)
     assert blocker.blocks(night) == touches
+
+
+@pytest.mark.parametrize("query", ["FROM nights", "FROM night_facts", None])
+def test_the_views_of_nights_are_filled_where_they_are_asked_for(world: World, query: str | None) -> None:
+    world.drain([message(0, START + HOUR)])
+    with catalog.connect(world.ledger, query) as connection:
+        for name in ("nights", "night_facts"):
+            assert connection.execute(f"SELECT night FROM {name}").fetchall() == [(NIGHT,)]

@@ -49,6 +49,11 @@ DOWN_S, LONGEST_DOWN_S = 15.0, 300.0
 """Seconds between two looks at a service that is down: at first, and at most."""
 UNANSWERED = 2
 """Posts without an answer, one after the other, by which a service is taken to be down."""
+BEGINS = "begins with what comes from now on: --since TIME for what is there"
+BEGINS_ANEW = (
+    "the ledger was made again or put back since the last look: goes on with what comes from now on; --since "
+    "TIME for what came meanwhile"
+)
 LEFT_OUT = "an alert could not be posted here: what the bot prints says which, and why"
 """In its place. Nothing that the alert says: that may be what is refused, or become a link."""
 
@@ -187,16 +192,9 @@ class Bot:
             if noted is not None and tail.knows(ledger, noted):
                 return noted
             end = tail.end_of(ledger)
-            if not self.state.advance(self.options.job, noted, end):
-                continue  # another bot was quicker: see what it wrote
-            if noted is None:
-                self.listener.problem("begins with what comes from now on: --since TIME for what is there")
-            else:
-                self.listener.problem(
-                    "the ledger was made again or put back since the last look: goes on with what comes from "
-                    "now on; --since TIME for what came meanwhile"
-                )
-            return end
+            if self.state.advance(self.options.job, noted, end):  # else another bot was quicker
+                self.listener.problem(BEGINS if noted is None else BEGINS_ANEW)
+                return end
 
     def _catch_up(self, ledger: Ledger, at: Position) -> _End:
         """Post what is new, up to the newest commit."""
@@ -225,7 +223,7 @@ class Bot:
             if self._is_full():
                 left_out += 1
                 continue
-            if self.wait(self._pause_s()):
+            if self._is_stopped():
                 return None
             post = self._post_of(alert)
             if not self.state.note(alert.key) or not self._post(post):
@@ -234,7 +232,6 @@ class Bot:
 
     def _post(self, post: Post) -> bool:
         """Post an alert that is noted; return False if nobody knows yet what becomes of it."""
-        self._next_at = time.monotonic() + 60.0 / self.options.rate
         try:
             self._send(post)
         except NoAnswerError as error:
@@ -245,7 +242,6 @@ class Bot:
             if self._unanswered >= UNANSWERED:  # an outage is not to cost all that waits
                 raise ChannelDownError(f"{error}, {self._unanswered} times in a row") from None
         except MessageRefusedError as error:
-            self.state.withdraw(post.key)
             return self._leave_out(post, error)
         except ChannelError:
             self.state.withdraw(post.key)
@@ -268,20 +264,23 @@ class Bot:
     def _leave_out(self, post: Post, refusal: MessageRefusedError) -> bool:
         """Leave a refused alert out for good if the channel takes a line of text: else that is at fault."""
         try:
-            if not self._say(LEFT_OUT):
-                return False
-        except MessageRefusedError:
+            is_told = self._say(LEFT_OUT)
+        except NoAnswerError:  # the line may be there
+            is_told = True
+        except ChannelError as error:
+            self.state.withdraw(post.key)
+            if not isinstance(error, MessageRefusedError):
+                raise
             raise ChannelError(
-                f"{post.title} (alert {post.key}): {refusal}; and it takes no line of text either: correct "
-                "its address or channel, or leave this alert out by the filter"
+                f"{post.title} (alert {post.key}): {refusal}; and it takes no line of text either ({error}): "
+                "correct its address or channel, or leave this alert out by the filter"
             ) from None
-        except NoAnswerError as error:  # a line may come twice
-            raise ChannelDownError(str(error)) from None
+        if not is_told:
+            self.state.withdraw(post.key)
+            return False
+        self.state.settle(post.key, "refused")
         self.counts.refused += 1
         self.listener.problem(f"{post.title} (alert {post.key}) is left out: {refusal}")
-        if not self.state.note(post.key):
-            return False  # another bot is at it by now
-        self.state.settle(post.key, "refused")
         return True
 
     def _post_of(self, alert: Alert) -> Post:
@@ -317,13 +316,10 @@ class Bot:
         limit = self.options.limit
         return limit > 0 and self.state.posted_since(time.time() - HOUR_S) >= limit
 
-    def _pause_s(self) -> float:
-        return max(0.0, self._next_at - time.monotonic())
-
     def _tell_left_out(self) -> None:
         """Say in the channel how many were left out, once an hour."""
         told_before = time.time() - HOUR_S
-        if not self.state.has_left_out(told_before) or self.wait(self._pause_s()):
+        if not self.state.has_left_out(told_before) or self._is_stopped():
             return
         number = self.state.take_left_out(told_before)
         if not number:  # another bot was quicker
@@ -331,17 +327,23 @@ class Bot:
         line = f"alerts left out: {number:,} (the limit is {self.options.limit} an hour)"
         self.listener.problem(line)
         try:
-            self._say(line)
+            self.channel.say(line)
         except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
             self.listener.problem(f"the channel was not told: {error}")
 
     def _say(self, line: str) -> bool:
         """Post a line, at the rate; return False when told to stop before."""
-        if self.wait(self._pause_s()):
+        if self._is_stopped():
             return False
-        self._next_at = time.monotonic() + 60.0 / self.options.rate
         self.channel.say(line)
         return True
+
+    def _is_stopped(self) -> bool:
+        """Wait for the turn of the next post, and take it; return True when told to stop before."""
+        if self.wait(max(0.0, self._next_at - time.monotonic())):
+            return True
+        self._next_at = time.monotonic() + 60.0 / self.options.rate
+        return False
 
 
 def _since(ledger: Ledger, since: Since) -> Position:

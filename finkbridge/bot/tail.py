@@ -25,16 +25,17 @@ from finkbridge.ledger import schema as s
 from finkbridge.ledger.rows import chunks
 from finkbridge.quiet import open_duckdb
 
-KINDS = ("drain", "requeue")
-"""Commits that bring messages which the lake did not have."""
+ADOPT = "adopt"
+KINDS = ("drain", "requeue", ADOPT)
+"""Commits that bring messages which the ledger did not have; one that was made again adopted all."""
 
 MOST_ROWS = 20_000
 """Of a batch, but for the last of its commits: what is held in memory at once."""
 FILES_AT_ONCE = 500
 
 
-Archive = Row[Any, Any, Any, Any]
-"""Path, rows, commit and its time."""
+Archive = Row[Any, Any, Any, Any, Any]
+"""Path, rows, commit, its time and kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,7 @@ def _last(ledger: Ledger, *conditions: Any) -> Position:
 def _archives(ledger: Ledger, position: Position, end: Position) -> Sequence[Archive]:
     f, c = s.files.c, s.commits.c
     query = (
-        select(f.path, f.rows, f.added, c.committed_at)
+        select(f.path, f.rows, f.added, c.committed_at, c.kind)
         .join(s.commits, f.added == c.number)
         .where(f.table == "archive", f.rows > 0, f.added > position.number, f.added <= end.number)
         .where(c.kind.in_(KINDS))
@@ -125,14 +126,21 @@ def _batch(ledger: Ledger, archives: Sequence[Archive], end: Position) -> Batch:
         except duckdb.Error as error:
             said = str(error).splitlines()[0]
             raise DecodeError(f"a data file of the lake cannot be read ({said}): finkbridge verify") from None
-    return Batch(pa.concat_tables(found), end)
+    rows = pa.concat_tables(found)
+    if (missing := sum(file.rows for file in archives) - rows.num_rows) > 0:
+        raise DecodeError(
+            f"the tables lack {missing:,} rows of what is new, as of a rebuild that is not done: finkbridge "
+            "rebuild"
+        )
+    return Batch(rows, end)
 
 
 def _nights(ledger: Ledger, archives: Sequence[Archive]) -> list[int]:
     """Return the nights that commits have rows of: files of no other need be opened."""
     f = s.files.c
-    first, last = archives[0].added, archives[-1].added
-    query = select(f.night).where(f.table == "deliveries", f.added >= first, f.added <= last).distinct()
+    query = select(f.night).where(f.table == "deliveries").distinct()
+    if all(file.kind != ADOPT for file in archives):  # whose tables were made by a later commit
+        query = query.where(f.added >= archives[0].added, f.added <= archives[-1].added)
     with ledger.reading() as connection:
         return [int(night) for night in connection.scalars(query)]
 

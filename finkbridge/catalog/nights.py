@@ -77,12 +77,13 @@ def define(connection: duckdb.DuckDBPyConnection, ledger: Ledger, rules: Rules, 
     """Make the view, over the view ``deliveries``; not `filled`, it is empty."""
     found = verdicts(ledger, rules) if filled else []
     known = valid({_key(v): v.rows for v in found}, read_counts(ledger)) if filled else {}
-    rows = [_fact(v, known.get(_key(v)) if v.rows else _NONE) for v in found]
+    known |= {_key(v): _NONE for v in found if not v.rows}
+    rows = [_fact(v, known.get(_key(v))) for v in found]
     columns = list(zip(*rows, strict=True)) or [()] * len(_FACTS)
     connection.register("copied", pa.table(list(map(pa.array, columns, _FACTS.types)), schema=_FACTS))
     connection.execute("CREATE TABLE night_facts AS FROM copied")
     connection.unregister("copied")
-    open_nights = [v.night.night for v in found if v.rows and _key(v) not in known]
+    open_nights = [v.night.night for v in found if _key(v) not in known]
     connection.execute(_VIEW.format(counting=_counting(open_nights)))
 
 

@@ -88,11 +88,11 @@ def open_sqlite(lake: Path, *, create: bool) -> Engine:
     if path.exists() and not path.is_file():
         raise LakeAccessError(f"{path} is no file, where the ledger is to be: move it away, then look again")
     if (lake / layout.LAKE_ID).is_file():  # of what a file knows here, the database may know more by now
-        replace = " --replace" if path.is_file() else ""
+        older = f", move the older {layout.LEDGER} away" if path.is_file() else ""
         raise LakeAccessError(
             f"the ledger of {lake} is in a database, as its {layout.LAKE_ID} tells: set `ledger` "
-            f"(FINKBRIDGE_LEDGER) to its URL; if it is lost, remove {layout.LAKE_ID} and run "
-            f"finkbridge rebuild --ledger{replace}"
+            f"(FINKBRIDGE_LEDGER) to its URL; if it is lost{older}, remove {layout.LAKE_ID} and run "
+            "finkbridge rebuild --ledger"
         )
     if not create and not path.is_file():
         raise no_lake(lake)

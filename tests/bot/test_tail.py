@@ -16,6 +16,8 @@ from finkbridge.ledger.quarantined import Selection
 from finkbridge.merge import merge_crowds
 from finkbridge.quarantine.requeue import requeue
 from finkbridge.rebuild import rebuild
+from finkbridge.rebuild.ledger import rebuild_ledger
+from finkbridge.rebuild.tables import RebuildReport
 from finkbridge.tables import empty_deliveries
 from tests.support.offline import POINT_KEY, fill, messages_of, point, settings_of
 
@@ -87,6 +89,18 @@ def test_merging_and_rebuilding_bring_nothing_new(ledger: Ledger, lake: Path) ->
     rebuild(settings_of(lake))
     assert [batch.rows.num_rows for batch in tail.batches(ledger, end)] == [0]
     assert sorted(new(ledger, START)[0]) == ALL
+
+
+def test_all_that_a_new_ledger_adopted_is_new_to_it(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("finkbridge.rebuild.ledger._make_tables", lambda *_: RebuildReport())
+        rebuild_ledger(settings_of(lake), replace_old=True)
+    with Ledger(lake) as ledger, pytest.raises(DecodeError, match=r"lack 12 rows .*: finkbridge rebuild"):
+        new(ledger, START)
+    rebuild(settings_of(lake))
+    with Ledger(lake) as ledger:
+        assert sorted(row for batch in new(ledger, START) for row in batch) == ALL
+        assert new(ledger, tail.end_of(ledger)) == []
 
 
 def test_what_was_requeued_is_new(ledger: Ledger, lake: Path) -> None:
