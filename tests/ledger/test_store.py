@@ -147,5 +147,7 @@ def test_a_file_that_was_the_ledger_before_a_database_is_not_used(tmp_path: Path
     Ledger(tmp_path, create=True).close()
     (tmp_path / layout.LAKE_ID).touch()
     for create in (True, False):
-        with pytest.raises(LakeAccessError, match=r"move the older ledger\.db away, remove lake\.id and run .* --ledger$"):
+        with pytest.raises(
+            LakeAccessError, match=r"move the older ledger\.db away, remove lake\.id and run .* --ledger$"
+        ):
             Ledger(tmp_path, create=create)
