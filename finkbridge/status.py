@@ -177,6 +177,7 @@ class _Measuring:
             for name in clusters
         }
         if not names and not known and not any(wanted.values()):
+            self._settings.require_clusters()
             raise SettingsError(
                 "no topics to look at: name some (patterns such as 'fink_*_ztf' work), or set topics under "
                 "[clusters.<name>] in finkbridge.toml"

@@ -250,5 +250,5 @@ def _unused_process_id() -> int:
 def test_without_topics_or_clusters(lake: Path) -> None:
     with pytest.raises(SettingsError, match="no topics to look at: name some"):
         measure_status(make_settings(lake, "127.0.0.1:1"))
-    with pytest.raises(SettingsError, match="no topics to look at"):
+    with pytest.raises(SettingsError, match="no cluster is set"):
         measure_status(Settings(lake=lake))

@@ -26,7 +26,7 @@ _OTHER: dict[str, tuple[str, ...]] = {
 """Fields of alerts of other surveys, of which ``deliveries`` knows nothing; dots part nested names."""
 _IDENTITY = ("alert", "trigger", "observatory")
 
-LONGEST_NAME, LONGEST_TOPICS, LONGEST_URL = 80, 300, 300
+LONGEST_NAME, LONGEST_TOPICS, LONGEST_URL = 80, 300, 250
 """Characters: all together stays below Telegram's 1,024 of a caption."""
 
 

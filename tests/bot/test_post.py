@@ -181,6 +181,8 @@ class _Tags(HTMLParser):
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
 @example(*["</code>"] * 3)
+@example(*["\U0001f52d" * 20] * 3)  # its address is twelve times as long
+@example(*["\U0001f52d" * 80] * 3)
 def test_no_text_is_a_command(name: str, kind: str, topic: str) -> None:
     check(name, kind, topic)
 
