@@ -644,6 +644,17 @@ def test_partitions_that_begin_later_than_others_block_since_the_first(world: Wo
     assert before.blockers == ()
 
 
+def test_first_messages_without_a_time_do_not_tell_when_the_lake_began(world: World) -> None:
+    """Those of the next range do not either: what is between may be in the lake in part."""
+    first = [message(100, 1e-3, value=GARBAGE), message(101, START + HOUR)]
+    world.drain([*first, message(102, START + 3 * 24 * HOUR)])
+    world.drain([message(103, START + 4 * 24 * HOUR)])
+    world.look(CLOSES + 5 * 24 * HOUR, {0: 104})
+    accept(world.coordinator, find(world.ledger, Selection()))
+    (found,) = verdicts(world.ledger, Rules(), [("other", NIGHT)])
+    assert "offsets [0, 100) sent before the lake began with it" in str(found.why)
+
+
 def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:
     """It was drained by its name, once: no later drain looks at it, and so it counts only until then."""
     world.drain([message(0, START + HOUR)])

@@ -67,8 +67,8 @@ class Lost:
     known_at: float | None
     """When they surely had been sent, whatever Kafka's times say; None: not known."""
     begun: float = -math.inf
-    """When the lake began with the topic, by Kafka's time of its first message: nights that were over by then
-    have none of it. Of what was lost later, no such time."""
+    """When the lake began with the topic, at the earliest: nights that were over by then have none of it. Of
+    what was lost later, no such time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +241,9 @@ def _partitions(connection: Connection) -> list[Row[Any]]:
     p, x = s.partitions.c, s.looks.c
     both = and_(p.generation_id == x.generation_id, p.partition == x.partition)
     looks = (x.first_at, x.first_ms, x.seen_at, x.seen_end, x.reached_at, x.gone_at)
-    query = select(p.generation_id, p.partition, p.first_offset, p.next_offset, *looks)
-    query = query.select_from(s.partitions.outerjoin(s.looks, both))
+    first_seen = s.generations.c.first_seen
+    query = select(p.generation_id, p.partition, p.first_offset, p.next_offset, first_seen, *looks)
+    query = query.select_from(s.partitions.join(s.generations).outerjoin(s.looks, both))
     found: list[Row[Any]] = []
     found += connection.execute(query.order_by(p.generation_id, p.partition))
     return found
@@ -306,7 +307,7 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
     older_has = {(r.source, r.partition) for r in reaches if r.followed_at is not None}
     pairs = list(zip(partitions, reaches, strict=True))
     late = {reach.source for row, reach in pairs if row.first_offset}
-    found = []
+    found, begun = [], dict[TopicGeneration, float]()
     for row, reach in (pair for pair in pairs if pair[1].source in late):
         life = reach.source
         older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
@@ -316,8 +317,12 @@ def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequ
         after_ms = None if after is None else int(after * 1000)
         before = sent_by(_first_ms(connection, row), after_ms, row.first_at)
         span = OffsetRange(row.partition, 0, row.first_offset)
+        # what was there of a later life came while the lake had the topic
+        begun[life] = min(
+            begun.get(life, math.inf), _begun(connection, row) if life.generation == 1 else -math.inf
+        )
         found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at))
-    return _as_begun(found)
+    return [replace(lost, begun=begun[lost.source]) for lost in found if lost.range.offsets]
 
 
 def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
@@ -328,16 +333,13 @@ def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
     return kafka_times.first_ms(connection, (row.generation_id, row.partition))
 
 
-def _as_begun(never_had: Sequence[Lost]) -> list[Lost]:
-    """Say when the lake began with their topics, and leave out partitions that had nothing.
-
-    Not of a later life: what was there of it came while the lake had the topic.
-    """
-    begun: dict[TopicGeneration, float] = {}
-    for lost in never_had:
-        at = -math.inf if lost.before is None or lost.source.generation > 1 else lost.before
-        begun[lost.source] = min(begun.get(lost.source, math.inf), at)
-    return [replace(lost, begun=begun[lost.source]) for lost in never_had if lost.range.offsets]
+def _begun(connection: Connection, row: Row[Any]) -> float:
+    """Return from when on the lake has messages of a partition, at the earliest."""
+    looked = min(math.inf if row.first_at is None else row.first_at, row.first_seen)
+    if row.next_offset == row.first_offset:
+        return float(looked)
+    told = kafka_times.begin_ms(connection, (row.generation_id, row.partition))
+    return -math.inf if told is None else min(told / 1000, looked)
 
 
 def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> list[Lost]:

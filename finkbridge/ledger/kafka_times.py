@@ -35,6 +35,12 @@ def first_ms(connection: Connection, key: Key) -> int | None:
     return _ask(connection, _AFTER, key, 0)
 
 
+def begin_ms(connection: Connection, key: Key) -> int | None:
+    """Return the time of the very first range of a partition; None where it has none that can be true."""
+    row = connection.execute(_AFTER, {"g": key[0], "p": key[1], "offset": 0}).first()
+    return None if row is None else _believed(*row)
+
+
 def newest_ms(connection: Connection, key: Key) -> int | None:
     """Return the time that the newest part of a partition begins at: all before it is drained."""
     return _ask(connection, _NEWEST, key, 0)
