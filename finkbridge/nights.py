@@ -198,7 +198,7 @@ class _Blockers:
             return False
         if blocker.unread or blocker.quarantined:
             return True
-        if source.cluster in surveys.SURVEYS:
+        if source.cluster in {"ztf", "lsst"}:
             return source.cluster == survey
         return bool(blocker.lost) or not any(source.cluster in theirs for theirs in self._clusters.values())
 

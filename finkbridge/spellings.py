@@ -5,13 +5,17 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
+SHORT = 4
+"""Characters from which on a part of an address is hidden in what a service says of it."""
 LONG_PATH, LONG_PART = 8, 12
-"""Characters from which on a path, or a part of one, tells something, and is no common word."""
+"""The same for all other output, where shorter ones are common words."""
 
 _PASSWORD = re.compile(r"://[^:/@]*:([^@]+)@")
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*([^#]*)")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(/))")
+MOST_LAYERS = 4
 
 
 def passwords_in(text: str) -> set[str]:
@@ -21,22 +25,32 @@ def passwords_in(text: str) -> set[str]:
 
 
 def spellings(secret: str) -> set[str]:
-    """Return a token, or an address that is secret, and what gives it away, as services quote it."""
-    parts = {secret, *_parts(secret)}
-    return {spelled for part in parts for spelled in _spelled(part)} - {""}
+    """Return a token, or an address that is secret, and what gives it away in any output."""
+    parts = _parts(secret, LONG_PATH, LONG_PART)
+    return {spelled for part in (secret, *parts) for spelled in (part, bare(part))} - {""}
 
 
-def _parts(address: str) -> Iterator[str]:
-    """Yield the path of an address, with and without its query, and what is long of them."""
+def all_parts(secret: str) -> set[str]:
+    """Return what gives a secret away in what a service says: `bare` has to be taken of that first."""
+    return {bare(part) for part in (secret, *_parts(secret, SHORT, SHORT))} - {""}
+
+
+def bare(text: str) -> str:
+    """Return a text without the escapes of addresses, HTML and JSON, one within the other too."""
+    for _ in range(MOST_LAYERS):
+        before, text = text, _ESCAPE.sub(_meant, html.unescape(unquote(text)))
+        if text == before:
+            break
+    return text
+
+
+def _meant(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else "/"
+
+
+def _parts(address: str, path: int, part: int) -> Iterator[str]:
+    """Yield the path of an address, with and without its query, and the parts of both, from a length on."""
     found = _TARGET.fullmatch(address.partition("#")[0])
     target = found[1] if found else ""
-    yield from (path for path in (target, target.partition("?")[0]) if len(path) >= LONG_PATH)
-    yield from (part for part in re.split(r"[/?&=;]", target) if len(part) >= LONG_PART)
-
-
-def _spelled(text: str) -> Iterator[str]:
-    yield text
-    yield unquote(text)
-    yield quote(text, safe="")
-    yield text.replace("/", r"\/")
-    yield html.escape(text)
+    yield from (text for text in (target, target.partition("?")[0]) if len(text) >= path)
+    yield from (text for text in re.split(r"[/?&=;]", target) if len(text) >= part)

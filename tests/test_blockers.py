@@ -78,6 +78,8 @@ class Drained:
         coordinator.start_partitions(self.known, {0: first})
         self.first, self.begun = first, math.inf
         self.next, self.seen, self.landed = first, 0, set[int]()
+        self.front, self.has_any = first, False
+        """Where the first message is that is in the lake, whole or in quarantine."""
 
     def look(self, at: float) -> None:
         """See its end."""
@@ -96,6 +98,7 @@ class Drained:
             self.coordinator.commit_segment(
                 plan, Lander(self.coordinator.ledger.lake, Given(given)).land(plan)
             )
+            self.has_any = True
             self.landed |= {i for i in range(span.start, span.end) if self.sent[i].good}
             self.next = span.end
 
@@ -104,18 +107,20 @@ class Drained:
         if (many := min(many, self.seen - self.next)) > 0:
             self.coordinator.commit_gap(self.known, OffsetRange(0, self.next, self.next + many), "expired")
             self.next += many
+            if not self.has_any:
+                self.front = self.next
 
     @property
     def missing(self) -> list[Sent]:
         """Messages that are known and not in the lake, but for nights that were over when it began."""
         known = list(enumerate(self.sent[: self.seen]))
-        return [s for i, s in known if i not in self.landed and not (i < self.first and self._was_over(s))]
+        return [s for i, s in known if i not in self.landed and not (i < self.front and self._was_over(s))]
 
     def _was_over(self, one: Sent) -> bool:
         """Whether the lake has nothing of a message's night of this topic, as it began with it later."""
         if self.landed and not self.is_taken_for_live:
             return False
-        told = self.sent[self.first].kafka_time if self.next > self.first else None
+        told = self.sent[self.front].kafka_time if self.has_any else None
         begun = self.begun if told is None else min(self.begun, told)
         return night_of("ztf", one.night, RULES).closes_at <= begun
 

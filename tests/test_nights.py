@@ -601,11 +601,13 @@ def test_what_is_lost_on_a_cluster_named_as_another_survey_is_of_that(world: Wor
     for cluster, is_complete in (("lsst", True), ("mirror", False)):
         new = world.coordinator.add_generation(cluster, "fink_new", None)
         world.coordinator.start_partitions(new, {0: 0})
+        with world.coordinator.writing() as connection:
+            seen.note_looks(connection, {(new.row_id, 0): 5000}, START + HOUR)
         world.coordinator.commit_gap(new, OffsetRange(0, 0, 5000), "expired")
         with world.coordinator.writing() as connection:
             seen.note_looks(connection, {(new.row_id, 0): 5000}, CLOSES + 100 * HOUR)
         assert world.verdict().complete == is_complete
-    assert "offsets [0, 5,000) expired, which may be of any night" in world.why()
+    assert "mirror: fink_new partition 0: offsets [0, 5,000) expired" in world.why()
 
 
 def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World) -> None:
@@ -627,10 +629,39 @@ def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World)
 def test_a_cluster_that_nobody_reached_may_send_any_survey(world: World) -> None:
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
-    for cluster, is_complete in (("lsst", True), ("mirror", False)):
+    for cluster, is_complete in (("lsst", True), ("mirror", False), ("other", False)):
         named = Rules(topics={"ztf": ("fink_a",), cluster: ("fink_b", "fink_*")})
         assert world.verdict(named).complete == is_complete
     assert "fink_b: never drained, and the settings name it" in world.why(named)
+
+
+def test_what_is_lost_before_anything_landed_is_of_no_night_that_was_over(world: World) -> None:
+    """As where retention passes between the first plan of a topic and its fetch."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    new, begun = generation_of(world.coordinator, "fink_new"), CLOSES + 20 * HOUR
+    world.coordinator.start_partitions(new, {0: 5000})
+    world.look(begun, {0: 6000}, "fink_new")
+    world.coordinator.commit_gap(new, OffsetRange(0, 5000, 6000), "expired")
+    world.drain([message(6000, begun + 30 * HOUR)], "fink_new")
+    world.look(begun + 70 * HOUR, {0: 6001}, "fink_new")
+    assert world.verdict().complete
+    (then,) = verdicts(world.ledger, Rules(), [("other", NIGHT + 2)], CLOSES + 99 * HOUR)
+    assert "offsets [5,000, 6,000) expired" in str(then.blockers)
+
+
+def test_an_older_life_bounds_what_a_recreated_topic_had_before(world: World) -> None:
+    """By Kafka's time of its last message, where nobody saw its end."""
+    world.drain([message(0, START - 4 * 24 * HOUR), message(1, START - 2 * 24 * HOUR + HOUR)], "fink_new")
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    new = world.coordinator.add_generation("ztf", "fink_new", "id-2")
+    world.coordinator.start_partitions(new, {0: 50})
+    world.drain([message(50, START + 2 * HOUR)], "fink_new")
+    world.look(CLOSES, {0: 51}, "fink_new")
+    assert "(generation 2) partition 0: offsets [0, 50)" in str(world.verdict().blockers)
+    (before,) = verdicts(world.ledger, Rules(), [("other", NIGHT - 4)], CLOSES + 99 * HOUR)
+    assert "(generation 2)" not in str(before.blockers)
 
 
 def test_partitions_that_begin_later_than_others_block_since_the_first(world: World) -> None:

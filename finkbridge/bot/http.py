@@ -31,6 +31,7 @@ from finkbridge.errors import (
     NoAnswerError,
     SettingsError,
 )
+from finkbridge.spellings import all_parts, bare
 from finkbridge.text import short
 
 CONNECT_S, READ_S = 10.0, 30.0
@@ -47,7 +48,7 @@ QUOTED = 200
 TOO_MANY = 429
 NOT_DONE = frozenset({408, TOO_MANY, 500, 502, 503, 521, 522, 523, 525, 526})
 """From 520 on they are Cloudflare's, which many webhooks are behind: these never got to the service."""
-SERVER_ERROR = 500
+MULTIPLE_CHOICES, SERVER_ERROR = 300, 500
 REFUSED = frozenset({400, 413, 415, 422})
 
 _SERVER_LOG = logging.getLogger("urllib3.connectionpool")
@@ -99,7 +100,7 @@ class Http:
         self, service: str, secrets: Iterable[str], wait: Wait, first_wait_s: float = FIRST_WAIT_S
     ) -> None:
         self.service = service
-        self._secrets = sorted(set(secrets), key=len, reverse=True)
+        self._secrets = set(secrets)
         self._wait = wait
         self._first_wait_s = first_wait_s
         _SERVER_LOG.addFilter(self._mask_record)
@@ -155,9 +156,9 @@ class Http:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def quoted(self, answer: str) -> str:
-        """Return what a service said, safe to print: short, in ASCII, without our secrets."""
-        return short(self._masked(" ".join(answer.split())), QUOTED)
+    def quoted(self, answer: str, url: str = "") -> str:
+        """Return what a service said, safe to print: short, in ASCII, without our secrets and its address."""
+        return short(self._masked(" ".join(bare(answer).split()), url), QUOTED)
 
     def _once(self, url: str, body: bytes, headers: dict[str, str], *, repeatable: bool) -> Answer:
         sent = headers | {"Content-Length": str(len(body))}  # else what is iterated is sent in chunks
@@ -174,13 +175,14 @@ class Http:
             if not sending.has_begun:
                 raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
             raise self._unanswered(_kind(error), repeatable=repeatable) from None
-        return self._judged(Answer(response.status, dict(response.headers), data), repeatable=repeatable)
+        answer = Answer(response.status, dict(response.headers), data)
+        return self._judged(answer, url, repeatable=repeatable)
 
-    def _judged(self, answer: Answer, *, repeatable: bool) -> Answer:
+    def _judged(self, answer: Answer, url: str, *, repeatable: bool) -> Answer:
         status = answer.status
         if 200 <= status < 300:
             return answer
-        said = self.quoted(answer.body.decode(errors="replace"))
+        said = self.quoted(answer.body.decode(errors="replace"), url)
         line = f"{self.service} answered {status}{f': {said}' if said else ''}"
         if status in NOT_DONE:
             raise ChannelDownError(line, answer.wait_s)
@@ -195,24 +197,25 @@ class Http:
             return ChannelDownError(f"{self.service} does not answer ({why})")
         return NoAnswerError(f"{self.service} got the message and did not answer ({why})")
 
-    def _masked(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "********")
+    def _masked(self, text: str, url: str = "") -> str:
+        hidden = {part for secret in (*self._secrets, url) for part in all_parts(secret)}
+        for part in sorted(hidden, key=len, reverse=True):
+            text = text.replace(part, "********")
         return text
 
     def _mask_record(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._masked(record.getMessage()), ()
+        record.msg, record.args = self._masked(bare(record.getMessage())), ()
         return True
 
 
 def _body(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Return the body of an answer; nothing where it is cut and the status tells enough."""
+    """Return the body of an answer; nothing where it is cut and the status tells all that was done."""
     try:
         return response.read(MOST_BYTES)
     except HTTPError:
-        if response.status in NOT_DONE:
-            return b""
-        raise
+        if response.status < MULTIPLE_CHOICES:
+            raise
+        return b""
 
 
 class _Sending:

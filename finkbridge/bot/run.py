@@ -165,7 +165,7 @@ class Bot:
                 pause = max(error.wait_s, down_s)
                 down_s = min(2 * down_s, LONGEST_DOWN_S)
                 if not self.wait(0):
-                    self.listener.problem(f"{error}; next try in {pause:.0f} s, nothing is lost")
+                    self.listener.problem(f"{error}; next try in {pause:.0f} s: what is not posted yet waits")
             if self.wait(pause):
                 return self.counts
 
@@ -242,6 +242,7 @@ class Bot:
             if self._unanswered >= UNANSWERED:  # an outage is not to cost all that waits
                 raise ChannelDownError(f"{error}, {self._unanswered} times in a row") from None
         except MessageRefusedError as error:
+            self._unanswered = 0
             return self._leave_out(post, error)
         except ChannelError:
             self.state.withdraw(post.key)

@@ -20,6 +20,7 @@ from finkbridge.ledger.succession import followed, successions
 from finkbridge.values import OffsetRange, TopicGeneration
 
 HOUR_MS = 3_600_000
+NEVER = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,8 @@ class Lost:
     before: float | None
     known_at: float | None
     """When they surely had been sent, whatever Kafka's times say; None: not known."""
-    begun: float = -math.inf
-    """When the lake began with the topic, at the earliest: nights that were over by then have none of it. Of
-    what was lost later, no such time."""
+    begun: float
+    """When the lake began with the topic, at the earliest: nights that were over by then have none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
         sources = _sources(connection)
         partitions, ended = _partitions(connection), successions(connection)
         same_log, unseen = followed(connection), gone_unseen(connection)
+        begins = _begins(connection, partitions, sources)
         reaches = tuple(
             replace(
                 _reach(connection, row, sources, ended, unseen.get(row.generation_id)),
@@ -155,7 +156,10 @@ def read_coverage(ledger: Ledger) -> Coverage:
             surveys=_surveys(connection, sources),
             delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
-            lost=(*_never_had(connection, partitions, reaches), *_gaps(connection, sources)),
+            lost=(
+                *_never_had(connection, partitions, reaches, begins),
+                *_gaps(connection, sources, begins),
+            ),
             waiting=_quarantined(connection, sources, "waiting"),
             accepted=_quarantined(connection, sources, "accepted"),
             searched=searched(connection),
@@ -301,28 +305,32 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _never_had(connection: Connection, partitions: list[Row[Any]], reaches: Sequence[Reach]) -> list[Lost]:
+def _never_had(
+    connection: Connection, partitions: list[Row[Any]], reaches: Sequence[Reach], begins: Mapping[int, float]
+) -> list[Lost]:
     """Return what was there before the lake began with a partition: not what an older life has."""
-    reached = {(r.source, r.partition): r.reached_at for r in reaches}
     older_has = {(r.source, r.partition) for r in reaches if r.followed_at is not None}
     pairs = list(zip(partitions, reaches, strict=True))
-    late = {reach.source for row, reach in pairs if row.first_offset}
-    found, begun = [], dict[TopicGeneration, float]()
-    for row, reach in (pair for pair in pairs if pair[1].source in late):
+    by_place = {(reach.source, row.partition): (row, reach) for row, reach in pairs}
+    found = []
+    for row, reach in pairs:
         life = reach.source
-        older = TopicGeneration(life.cluster, life.topic, life.generation - 1)
-        if (older, row.partition) in older_has:
+        older = TopicGeneration(life.cluster, life.topic, life.generation - 1), row.partition
+        if not row.first_offset or older in older_has:
             continue
-        after = reached.get((older, row.partition))
+        after = _left(connection, *by_place[older]) if older in by_place else None
         after_ms = None if after is None else int(after * 1000)
         before = sent_by(_first_ms(connection, row), after_ms, row.first_at)
-        span = OffsetRange(row.partition, 0, row.first_offset)
-        # what was there of a later life came while the lake had the topic
-        begun[life] = min(
-            begun.get(life, math.inf), _begun(connection, row) if life.generation == 1 else -math.inf
-        )
-        found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at))
-    return [replace(lost, begun=begun[lost.source]) for lost in found if lost.range.offsets]
+        span, begun = OffsetRange(row.partition, 0, row.first_offset), begins.get(row.generation_id, NEVER)
+        found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at, begun))
+    return found
+
+
+def _left(connection: Connection, row: Row[Any], reach: Reach) -> float | None:
+    """Return when an older life of a partition was drained to its end, or when its last messages came."""
+    if reach.reached_at is not None:
+        return reach.reached_at
+    return _seconds(kafka_times.before_ms(connection, (row.generation_id, row.partition), row.next_offset))
 
 
 def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
@@ -333,16 +341,25 @@ def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
     return kafka_times.first_ms(connection, (row.generation_id, row.partition))
 
 
-def _begun(connection: Connection, row: Row[Any]) -> float:
-    """Return from when on the lake has messages of a partition, at the earliest."""
-    looked = min(math.inf if row.first_at is None else row.first_at, row.first_seen)
-    if row.next_offset == row.first_offset:
-        return float(looked)
-    told = kafka_times.begin_ms(connection, (row.generation_id, row.partition))
-    return -math.inf if told is None else min(told / 1000, looked)
+def _begins(
+    connection: Connection, partitions: Iterable[Row[Any]], sources: Mapping[int, TopicGeneration]
+) -> dict[int, float]:
+    """Return when the lake began with topics, at the earliest: the first look, or the first message's time.
+
+    By the generation's row id. Not of later lives: what was there of them came while the lake had the topic.
+    """
+    found: dict[int, float] = {}
+    for row in partitions:
+        if sources[row.generation_id].generation == 1:
+            looked = row.first_seen if row.first_at is None else min(row.first_at, row.first_seen)
+            told = kafka_times.begins(connection, (row.generation_id, row.partition))
+            found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, told)
+    return found
 
 
-def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> list[Lost]:
+def _gaps(
+    connection: Connection, sources: Mapping[int, TopicGeneration], begins: Mapping[int, float]
+) -> list[Lost]:
     x = s.looks.c
     mine = and_(x.generation_id == s.gaps.c.generation_id, x.partition == s.gaps.c.partition)
     query = select(s.gaps, s.commits.c.committed_at, x.seen_at, x.seen_end)
@@ -355,8 +372,8 @@ def _gaps(connection: Connection, sources: Mapping[int, TopicGeneration]) -> lis
         known_at = min(row.committed_at, row.seen_at) if was_seen else row.committed_at
         until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, known_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
-        since = _seconds(since_ms)
-        found.append(Lost(sources[row.generation_id], span, row.reason, since, until, known_at))
+        source, begun = sources[row.generation_id], begins.get(row.generation_id, NEVER)
+        found.append(Lost(source, span, row.reason, _seconds(since_ms), until, known_at, begun))
     return found
 
 

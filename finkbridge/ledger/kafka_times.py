@@ -6,6 +6,7 @@ later than the plan that the message was fetched by: a message cannot tell of a 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, bindparam, or_, select
@@ -35,10 +36,16 @@ def first_ms(connection: Connection, key: Key) -> int | None:
     return _ask(connection, _AFTER, key, 0)
 
 
-def begin_ms(connection: Connection, key: Key) -> int | None:
-    """Return the time of the very first range of a partition; None where it has none that can be true."""
+def begins(connection: Connection, key: Key) -> float:
+    """Return the time of the very first range of a partition, Unix seconds UTC.
+
+    Infinity where nothing is in the lake, minus infinity where its time cannot be true.
+    """
     row = connection.execute(_AFTER, {"g": key[0], "p": key[1], "offset": 0}).first()
-    return None if row is None else _believed(*row)
+    if row is None:
+        return math.inf
+    told = _believed(*row)
+    return -math.inf if told is None else told / 1000
 
 
 def newest_ms(connection: Connection, key: Key) -> int | None:

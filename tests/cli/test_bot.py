@@ -52,7 +52,7 @@ def test_it_goes_on_until_told_to_stop(command: Command, chat: Chat) -> None:
         running.await_text("", count=0)
         chat.say("sendMessage", *[Reply(503, headers={"Retry-After": "900"})] * 9)
         fill(command.lake, {"u": messages_of([point(4.0)], first=1)})
-        running.await_text("next try in 900 s, nothing is lost")
+        running.await_text("next try in 900 s: what is not posted yet waits")
         assert running.end(signal.SIGTERM) == 143
     chat.next.clear()
     assert "alerts posted: 1\n" in command.run(*TELEGRAM, "--once").stderr
