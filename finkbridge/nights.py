@@ -199,7 +199,7 @@ class _Blockers:
         if blocker.unread or blocker.quarantined:
             return True
         if source.cluster in {"ztf", "lsst"}:
-            return source.cluster == survey
+            return survey == source.cluster or (survey == "other" and bool(blocker.lost))
         return bool(blocker.lost) or not any(source.cluster in theirs for theirs in self._clusters.values())
 
 

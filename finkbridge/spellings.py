@@ -26,13 +26,14 @@ def passwords_in(text: str) -> set[str]:
 
 def spellings(secret: str) -> set[str]:
     """Return a token, or an address that is secret, and what gives it away in any output."""
-    parts = _parts(secret, LONG_PATH, LONG_PART)
+    parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret)
     return {spelled for part in (secret, *parts) for spelled in (part, bare(part))} - {""}
 
 
 def all_parts(secret: str) -> set[str]:
     """Return what gives a secret away in what a service says: `bare` has to be taken of that first."""
-    return {bare(part) for part in (secret, *_parts(secret, SHORT, SHORT))} - {""}
+    parts = *_parts(secret, SHORT, SHORT), *passwords_in(secret)
+    return {bare(part) for part in (secret, *parts)} - {""}
 
 
 def bare(text: str) -> str:

@@ -20,6 +20,7 @@ from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
 from finkbridge.ledger.quarantined import Selection, accept, find
 from finkbridge.nights import Verdict, verdicts
+from finkbridge.rebuild.ledger import rebuild_ledger
 from finkbridge.settings import Settings
 from finkbridge.values import UNDATED_NIGHT, Message, OffsetRange
 from pipelines.checks import nights_complete
@@ -595,10 +596,17 @@ def test_rows_without_a_time_hide_no_quarantine_and_no_gap(world: World) -> None
 
 
 def test_what_is_lost_on_a_cluster_named_as_another_survey_is_of_that(world: World) -> None:
-    """A topic of it that is begun late, and of which nothing landed yet, changes no night of others."""
+    """Or of those that are neither ZTF's nor LSST's, which each of them sends."""
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
-    for cluster, is_complete in (("lsst", True), ("mirror", False)):
+    with world.coordinator.writing() as connection:
+        seen.note_surveys(connection, generation_of(world.coordinator, "fink_a").row_id, ["ztf"])
+
+    def is_complete(survey: str) -> bool:
+        (found,) = verdicts(world.ledger, Rules(), [(survey, NIGHT)], CLOSES + 101 * HOUR)
+        return found.complete
+
+    for cluster, zs, others in (("lsst", True, False), ("mirror", False, False)):
         new = world.coordinator.add_generation(cluster, "fink_new", None)
         world.coordinator.start_partitions(new, {0: 0})
         with world.coordinator.writing() as connection:
@@ -606,8 +614,8 @@ def test_what_is_lost_on_a_cluster_named_as_another_survey_is_of_that(world: Wor
         world.coordinator.commit_gap(new, OffsetRange(0, 0, 5000), "expired")
         with world.coordinator.writing() as connection:
             seen.note_looks(connection, {(new.row_id, 0): 5000}, CLOSES + 100 * HOUR)
-        assert world.verdict().complete == is_complete
-    assert "mirror: fink_new partition 0: offsets [0, 5,000) expired" in world.why()
+        assert (is_complete("ztf"), is_complete("other")) == (zs, others)
+    assert "mirror: fink_new partition 0: offsets [0, 5,000) expired" in str(world.verdict().blockers)
 
 
 def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World) -> None:
@@ -684,6 +692,25 @@ def test_first_messages_without_a_time_do_not_tell_when_the_lake_began(world: Wo
     accept(world.coordinator, find(world.ledger, Selection()))
     (found,) = verdicts(world.ledger, Rules(), [("other", NIGHT)])
     assert "offsets [0, 100) sent before the lake began with it" in str(found.why)
+
+
+def test_a_ledger_that_was_made_again_does_not_know_when_the_lake_began(tmp_path: Path) -> None:
+    """Its first file may be gone, with rows of any night."""
+    with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
+        world = World(coordinator)
+        world.drain([message(100, START + HOUR)])
+        world.look(CLOSES, {0: 101})
+        (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
+        assert before.complete
+    rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
+    with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
+        anew = World(coordinator)
+        anew.look(CLOSES + HOUR, {0: 101})
+        anew.drain([message(10, CLOSES + 8 * 24 * HOUR)], "fink_begun")
+        anew.look(CLOSES + 8 * 24 * HOUR, {0: 11}, "fink_begun")
+        (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
+        assert [b.source.topic for b in before.blockers if b.source] == ["fink_a"]
+        assert "offsets [0, 100) sent before the lake began with it" in str(before.why)
 
 
 def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:

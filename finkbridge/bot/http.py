@@ -126,7 +126,7 @@ class Http:
         url
             Maybe a secret.
         token
-            For ``Authorization: Bearer``.
+            For ``Authorization: Bearer``; None: the user and password of the address, if it has some.
         repeatable
             Whether it does no harm that the service gets it twice.
         headers
@@ -147,6 +147,8 @@ class Http:
         sent |= headers or {}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
+        elif auth := _user_of(url):
+            sent |= make_headers(basic_auth=auth)
         for attempt in range(ATTEMPTS):
             try:
                 return self._once(url, body, sent, repeatable=repeatable)
@@ -233,6 +235,15 @@ class _Sending:
 def multipart(fields: Mapping[str, str | tuple[str, bytes, str]]) -> tuple[bytes, str]:
     """Return a form as body and content type; a file is its name, bytes and type."""
     return urllib3.encode_multipart_formdata(fields)
+
+
+def _user_of(url: str) -> str | None:
+    """Return the user and password that an address has."""
+    try:
+        auth = parse_url(url).auth
+    except HTTPError:
+        return None  # which `_pool` tells
+    return unquote(auth) if auth else None
 
 
 def _pool(service: str, url: str) -> urllib3.PoolManager:

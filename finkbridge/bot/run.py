@@ -132,8 +132,11 @@ class Bot:
     def _go_back(self, ledger: Ledger, since: Position) -> None:
         """Go on after a commit, but not where that passes over what nobody has looked at."""
         noted = self.state.position(self.options.job)
-        if noted is None or since.number < noted.number or not tail.knows(ledger, noted):
-            self.state.go_back(self.options.job, since)
+        if noted is not None:  # one that the ledger does not know is told when it is looked at
+            here = noted if tail.knows(ledger, noted) else tail.end_of(ledger)
+            if since.number >= here.number:
+                return
+        self.state.go_back(self.options.job, since)
 
     def once(self) -> Counts:
         """Post what is new now, and return what was done.

@@ -14,8 +14,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Row, select
 
+from finkbridge.avro import predictions
+from finkbridge.avro.schemas import fingerprint_of
 from finkbridge.bot.state import Position
 from finkbridge.catalog.sql import literal
 from finkbridge.catalog.views import deliveries_select
@@ -32,6 +35,8 @@ KINDS = ("drain", "requeue", ADOPT)
 MOST_ROWS = 20_000
 """Of a batch, but for the last of its commits: what is held in memory at once."""
 FILES_AT_ONCE = 500
+PREDICTION = fingerprint_of(predictions.SCHEMA)
+"""Schema of what an AI says of alerts: it is none itself, and not posted."""
 
 
 Archive = Row[Any, Any, Any, Any, Any]
@@ -132,7 +137,7 @@ def _batch(ledger: Ledger, archives: Sequence[Archive], end: Position) -> Batch:
             f"the tables lack {missing:,} rows of what is new, as of a rebuild that is not done: finkbridge "
             "rebuild"
         )
-    return Batch(rows, end)
+    return Batch(rows.filter(pc.not_equal(rows.column("schema_id"), PREDICTION)), end)
 
 
 def _nights(ledger: Ledger, archives: Sequence[Archive]) -> list[int]:

@@ -71,7 +71,8 @@ def connect(
     named = bookkeeping.NAMES if query is None else bookkeeping.named_in(query)
     for problem in _define(connection, ledger, named):
         log.warning("%s", problem)
-    nights.define(connection, ledger, Rules.of(settings), filled=query is None or "night" in query.lower())
+    is_asked = query is None or any(name in query.lower() for name in nights.NAMES)
+    nights.define(connection, ledger, Rules.of(settings), filled=is_asked)
     return connection
 
 

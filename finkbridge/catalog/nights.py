@@ -70,6 +70,8 @@ _VIEW = (
 )
 
 
+NAMES = ("nights", "night_facts")
+"""What `define` makes."""
 _NONE = Counts(0, 0, 0, None, None)
 
 

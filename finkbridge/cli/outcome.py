@@ -14,7 +14,7 @@ from finkbridge.cli.stopping import stopping_in_order
 from finkbridge.drain import open_bridge
 from finkbridge.report import DrainReport
 from finkbridge.settings import Settings
-from finkbridge.text import printable
+from finkbridge.text import counted, printable
 
 COLUMNS = ("cluster", "topic", "messages", "rows", "quarantined", "holes", "lost", "lag", "MB")
 
@@ -26,7 +26,7 @@ def run(app: App, settings: Settings, topics: Sequence[str], *, as_json: bool) -
         with progress.watching(quiet=as_json) as listener:
             report = bridge.run(topics, listener)
         _tell(app, report, as_json=as_json)
-        if report.topics:  # else it is told already
+        if report.topics and not report.problems:  # else it is told already, or nobody could look
             _warn_of_vain(topics, report)
         return stop.exit_code if stop.signal else int(not report.succeeded)
     return stop.exit_code
@@ -73,7 +73,8 @@ def proof(report: DrainReport) -> str:
 def complaints(report: DrainReport, *, problems: bool = True) -> Iterator[str]:
     """Yield what a user should know beyond the counts, one line each."""
     if bad := report.total("quarantined"):
-        bad_ones = f"{bad:,} messages could not be decoded and wait in quarantine, whole"
+        verb = "waits" if bad == 1 else "wait"
+        bad_ones = f"{counted(bad, 'message')} could not be decoded and {verb} in quarantine, whole"
         yield f"warning: {bad_ones}: finkbridge quarantine list"
     if kept := report.total("salvaged"):
         came = "were taken from files that a dead run had landed, as the broker no longer has them"

@@ -347,14 +347,24 @@ def _begins(
     """Return when the lake began with topics, at the earliest: the first look, or the first message's time.
 
     By the generation's row id. Not of later lives: what was there of them came while the lake had the topic.
+    Nor of those that a ledger which was made again adopted: it does not know what the lake had before.
     """
     found: dict[int, float] = {}
+    adopted_by = _adopted_by(connection)
     for row in partitions:
-        if sources[row.generation_id].generation == 1:
+        if sources[row.generation_id].generation == 1 and row.first_seen > adopted_by:
             looked = row.first_seen if row.first_at is None else min(row.first_at, row.first_seen)
             told = kafka_times.begins(connection, (row.generation_id, row.partition))
             found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, told)
     return found
+
+
+def _adopted_by(connection: Connection) -> float:
+    """Return when a ledger that was made again had adopted what it found; minus infinity of any other."""
+    c = s.commits.c
+    if connection.scalar(select(c.kind).order_by(c.number).limit(1)) != "adopt":
+        return NEVER
+    return float(connection.execute(select(func.max(c.committed_at)).where(c.kind == "adopt")).scalar_one())
 
 
 def _gaps(

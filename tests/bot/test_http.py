@@ -214,6 +214,15 @@ def test_no_error_and_no_log_has_the_secret(http: Http, chat: Chat, caplog: pyte
     assert SECRET not in caplog.text
 
 
+def test_the_user_of_an_address_is_sent_and_hidden(http: Http, chat: Chat) -> None:
+    chat.say("send", Reply(401, b"no pw1, no pw%31"))
+    with pytest.raises(ChannelError, match="answered 401") as caught:
+        http.post(chat.url.replace("//", "//me:pw1@") + "/send", b"x", "text/plain")
+    assert "pw" not in str(caught.value)
+    (got,) = chat.got
+    assert got.headers["Authorization"] == "Basic bWU6cHcx"
+
+
 def test_a_proxy_is_used(http: Http, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", chat.url.replace("//", "//me:pw%40@"))
     monkeypatch.setenv("no_proxy", "")

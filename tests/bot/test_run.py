@@ -25,6 +25,7 @@ from finkbridge.bot.state import Position, State
 from finkbridge.errors import ChannelDownError, ChannelError, SettingsError
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.merge import merge_crowds
+from finkbridge.rebuild.ledger import rebuild_ledger
 from finkbridge.settings import load_settings
 from tests.consumer.samples import ELASTICC, MULTI_MESSENGER, record
 from tests.support.chat import Chat, Reply
@@ -542,13 +543,31 @@ def test_a_dry_run_posts_and_notes_nothing(world: World) -> None:
     assert world.run(dry_run=True).posted == 0
 
 
-def test_a_ledger_that_was_made_again_is_noticed(world: World) -> None:
+@pytest.mark.parametrize("since", [None, "latest"])
+def test_a_ledger_that_was_made_again_is_noticed(world: World, since: str | None) -> None:
     world.fill(t=[1.0])
     assert world.run().posted == 1
     with State(world.lake / layout.BOT, _channel(world)) as state:
         state.go_back(OPTIONS.job, Position(1, 12.5))
-    assert world.run(since=None).posted == 0
+    assert world.run(since=since).posted == 0
     assert any("the ledger was made again" in line for line in world.listener.said)
+
+
+def test_it_goes_back_in_a_ledger_that_was_made_again(world: World) -> None:
+    world.fill(t=[1.0])
+    assert world.run() == Counts(posted=1)
+    world.fill(t=[2.0])
+    rebuild_ledger(load_settings(environ=world.environ).settings, replace_old=True)
+    assert world.run() == Counts(posted=1)
+    assert world.ids == [message("t", 0), message("t", 1)]
+
+
+def test_what_an_ai_says_of_alerts_is_no_alert(world: World) -> None:
+    said = json.dumps({"source": {"candid": 7}, "predictions": {"m": {"prediction": 0.5}}}).encode()
+    fill(world.lake, {"fink_ai_2026": messages_of([(None, said)]), "t": messages_of([point(1.0)])})
+    assert sql(world.lake, "SELECT count(*) FROM deliveries") == [(2,)]
+    assert world.run() == Counts(posted=1)
+    assert world.ids == [message("t", 0)]
 
 
 def test_two_at_once_post_each_alert_once(world: World) -> None:

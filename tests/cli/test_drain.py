@@ -183,7 +183,7 @@ def test_quarantine_is_a_warning_and_a_success(kafka: Kafka, command: Command, t
     kafka.produce(topic, [(b"{}", b"garbage")], partition=0)
     done = command.run("drain", topic)
     assert "planned 21 offsets = 20 rows + 1 quarantined + 0 holes" in done.stdout
-    assert "finkbridge: warning: 1 messages could not be decoded and wait in quarantine" in done.stderr
+    assert "finkbridge: warning: 1 message could not be decoded and waits in quarantine" in done.stderr
     assert "garbage" not in done.stderr
     assert topic in command.run("sql", "SELECT topic FROM quarantine").stdout
 
