@@ -371,6 +371,11 @@ def test_neighbours_of_a_gap_are_found_by_an_index(world: World) -> None:
             plan = [row[3] for row in told]
             assert "SEARCH segment_ranges USING INDEX segment_ranges_in_order" in plan[0]
             assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan)
+        first = kafka_times._FIRST.compile(connection, compile_kwargs={"literal_binds": True})
+        told = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {first}")
+        scanned = [row[3] for row in told if "SCAN" in row[3] and "CONSTANT" not in row[3]]
+        assert len(scanned) == 1
+        assert scanned[0].startswith("SCAN partitions")
 
 
 def test_a_recreated_topic_blocks_the_nights_in_which_it_was_not_seen(world: World) -> None:

@@ -350,12 +350,12 @@ def _begins(
     Nor of those that a ledger which was made again adopted: it does not know what the lake had before.
     """
     found: dict[int, float] = {}
-    adopted_by = _adopted_by(connection)
+    adopted_by, told = _adopted_by(connection), kafka_times.begins(connection)
     for row in partitions:
         if sources[row.generation_id].generation == 1 and row.first_seen > adopted_by:
             looked = row.first_seen if row.first_at is None else min(row.first_at, row.first_seen)
-            told = kafka_times.begins(connection, (row.generation_id, row.partition))
-            found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, told)
+            first = told.get((row.generation_id, row.partition), math.inf)
+            found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, first)
     return found
 
 

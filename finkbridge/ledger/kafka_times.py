@@ -36,16 +36,17 @@ def first_ms(connection: Connection, key: Key) -> int | None:
     return _ask(connection, _AFTER, key, 0)
 
 
-def begins(connection: Connection, key: Key) -> float:
-    """Return the time of the very first range of a partition, Unix seconds UTC.
+def begins(connection: Connection) -> dict[Key, float]:
+    """Return the time of the very first range of each partition that has any in the lake.
 
-    Infinity where nothing is in the lake, minus infinity where its time cannot be true.
+    Unix seconds UTC; minus infinity where it cannot be true.
     """
-    row = connection.execute(_AFTER, {"g": key[0], "p": key[1], "offset": 0}).first()
-    if row is None:
-        return math.inf
-    told = _believed(*row)
-    return -math.inf if told is None else told / 1000
+    found: dict[Key, float] = {}
+    for generation, partition, time_ms, planned_at in connection.execute(_FIRST):
+        if planned_at is not None:
+            told = _believed(time_ms, planned_at)
+            found[generation, partition] = -math.inf if told is None else told / 1000
+    return found
 
 
 def newest_ms(connection: Connection, key: Key) -> int | None:
@@ -100,6 +101,25 @@ def _nearest(time: Column[Any], beside: ColumnElement[bool], order: ColumnElemen
     return select(time, _p.planned_at).select_from(ranges).where(mine).order_by(order).limit(RANGES_ASKED)
 
 
+def _first() -> Select[Any]:
+    """Return the first range of each partition: one statement, as there may be thousands of them.
+
+    By values alone, not joined: else SQLite would go through all ranges.
+    """
+    mine, here = s.partitions.c, s.segment_ranges.alias().c
+
+    def of_first(column: ColumnElement[Any]) -> Select[Any]:
+        same = here.generation_id == mine.generation_id, here.partition == mine.partition
+        return select(column).where(*same).order_by(here.start_offset).limit(1).correlate(s.partitions)
+
+    segment = of_first(here.segment_id).scalar_subquery()
+    plan = select(s.segments.c.plan).where(s.segments.c.id == segment).scalar_subquery()
+    planned = select(_p.planned_at).where(_p.number == plan).scalar_subquery()
+    time_ms = of_first(here.first_timestamp_ms).scalar_subquery()
+    return select(mine.generation_id, mine.partition, time_ms, planned)
+
+
+_FIRST = _first()
 _OFFSET: Any = bindparam("offset")
 _BEFORE = _nearest(_r.last_timestamp_ms, _r.start_offset < _OFFSET, _r.start_offset.desc())
 _AFTER = _nearest(_r.first_timestamp_ms, _r.start_offset >= _OFFSET, _r.start_offset.asc())
