@@ -31,7 +31,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from finkbridge.broker.names import is_pattern, select
-from finkbridge.ledger.coverage import Coverage, Lost, Reach, Waiting
+from finkbridge.ledger.coverage import NEVER_HAD, Coverage, Lost, Reach, Waiting
 from finkbridge.ledger.kafka_times import DISORDER_S
 from finkbridge.settings import Settings
 from finkbridge.values import TopicGeneration
@@ -227,7 +227,8 @@ def _last_seen(reach: Reach, seen: float) -> str:
 def _lost(lost: Lost, doubt: str) -> Blocker:
     span, todo = lost.range, "they cannot be had any more"
     why = f"{_where(lost.source, span.partition)}: offsets [{span.start:,}, {span.end:,}) {lost.reason}"
-    begun = lost.begun if doubt in {"", NOTHING_TELLS} else NEVER
+    is_new = doubt == NOTHING_TELLS and lost.reason == NEVER_HAD
+    begun = NEVER if doubt and not is_new else lost.begun
     if doubt and begun == NEVER:
         why = f"{why}, which may be of any night: {doubt}"
         since, until = NEVER, _or(lost.known_at, math.inf)

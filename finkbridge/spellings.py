@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 SHORT = 4
-"""Characters from which on a part of an address is hidden in what a service says of it."""
+"""Characters from which on a part of an address gives it away, in what its own service says."""
 LONG_PATH, LONG_PART = 8, 12
-"""The same for all other output, where shorter ones are common words."""
+"""The same in all other output, where shorter ones are common words."""
 
 _PASSWORD = re.compile(r"://[^:/@]*:([^@]+)@")
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*([^#]*)")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(/))")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(/))")
 MOST_LAYERS = 4
 
 
@@ -30,10 +30,14 @@ def spellings(secret: str) -> set[str]:
     return {spelled for part in (secret, *parts) for spelled in (part, bare(part))} - {""}
 
 
-def all_parts(secret: str) -> set[str]:
-    """Return what gives a secret away in what a service says: `bare` has to be taken of that first."""
-    parts = *_parts(secret, SHORT, SHORT), *passwords_in(secret)
-    return {bare(part) for part in (secret, *parts)} - {""}
+def quotes(answer: str, address: str) -> bool:
+    """Whether what a service says has a part of the address that it was asked at, however it is spelled."""
+    said = _folded(answer)
+    return any(_folded(part) in said for part in (address, *_parts(address, SHORT, SHORT)))
+
+
+def _folded(text: str) -> str:
+    return bare(text).replace("+", " ").casefold()
 
 
 def bare(text: str) -> str:
@@ -46,12 +50,14 @@ def bare(text: str) -> str:
 
 
 def _meant(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16)) if escape[1] else "/"
+    return "/" if escape[3] else chr(int(escape[1] or escape[2], 16))
 
 
 def _parts(address: str, path: int, part: int) -> Iterator[str]:
     """Yield the path of an address, with and without its query, and the parts of both, from a length on."""
     found = _TARGET.fullmatch(address.partition("#")[0])
     target = found[1] if found else ""
-    yield from (text for text in (target, target.partition("?")[0]) if len(text) >= path)
-    yield from (text for text in re.split(r"[/?&=;]", target) if len(text) >= part)
+    way, _, query = target.partition("?")
+    yield from (text for text in (target, way) if len(text) >= path)
+    values = (pair.partition("=")[2] or pair for pair in re.split("[&;]", query))
+    yield from (text for text in (*way.split("/"), *values) if len(text) >= part)

@@ -114,11 +114,13 @@ class Drained:
     def missing(self) -> list[Sent]:
         """Messages that are known and not in the lake, but for nights that were over when it began."""
         known = list(enumerate(self.sent[: self.seen]))
-        return [s for i, s in known if i not in self.landed and not (i < self.front and self._was_over(s))]
+        return [s for i, s in known if i not in self.landed and not self._was_over(i, s)]
 
-    def _was_over(self, one: Sent) -> bool:
+    def _was_over(self, index: int, one: Sent) -> bool:
         """Whether the lake has nothing of a message's night of this topic, as it began with it later."""
         if self.landed and not self.is_taken_for_live:
+            return False
+        if index >= (self.front if self.landed else self.first):
             return False
         told = self.sent[self.front].kafka_time if self.has_any else None
         begun = self.begun if told is None else min(self.begun, told)

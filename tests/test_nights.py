@@ -555,6 +555,7 @@ def test_a_survey_that_lacks_all_of_a_night_is_told_of(tmp_path: Path, shared_da
     assert (lines["lsst"].rows, lines["lsst"].complete) == (0, False)
     (only,) = certificates(settings, night, "ztf")
     assert only.summary.verdict == lines["ztf"]
+    assert {line.verdict.night.survey for line in summaries(settings, "ztf")} == {"ztf"}
 
 
 def test_a_survey_that_has_nothing_of_a_night_and_lacks_nothing_is_left_out(
@@ -623,6 +624,23 @@ def test_what_is_lost_on_a_cluster_named_as_another_survey_is_of_that(world: Wor
     assert "mirror: fink_new partition 0: offsets [0, 5,000) expired" in str(world.verdict().blockers)
 
 
+def test_a_cluster_that_sent_another_survey_counts_by_what_is_known_of_it(world: World) -> None:
+    """Whatever its name says: of a topic that sent nothing yet nobody knows whose alerts it sends."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    mirror = world.coordinator.add_generation("mirror", "fink_lsst", None)
+    with world.coordinator.writing() as connection:
+        seen.note_surveys(connection, mirror.row_id, ["lsst"])
+    named = Rules(topics={"ztf": ("fink_a",), "mirror": ("fink_lsst", "fink_b", "fink_*")})
+    assert world.verdict(named).complete
+    new = world.coordinator.add_generation("mirror", "fink_b", None)
+    world.coordinator.start_partitions(new, {0: 0})
+    with world.coordinator.writing() as connection:
+        seen.note_looks(connection, {(new.row_id, 0): 50}, START + HOUR)
+    world.coordinator.commit_gap(new, OffsetRange(0, 0, 50), "expired")
+    assert "mirror: fink_b partition 0: offsets [0, 50) expired" in str(world.verdict(named).blockers)
+
+
 def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World) -> None:
     """All that it had has expired, as of any topic that is older than the broker keeps."""
     world.drain([message(0, START + HOUR)])
@@ -677,6 +695,18 @@ def test_an_older_life_bounds_what_a_recreated_topic_had_before(world: World) ->
     assert "(generation 2)" not in str(before.blockers)
 
 
+def test_an_older_life_that_claims_to_be_later_bounds_nothing(world: World) -> None:
+    world.drain([message(0, START - 4 * 24 * HOUR)], "fink_new")
+    world.drain([message(1, START + 20 * 24 * HOUR, value=GARBAGE)], "fink_new")
+    new = world.coordinator.add_generation("ztf", "fink_new", "id-2")
+    world.coordinator.start_partitions(new, {0: 50})
+    world.drain([message(50, START + 2 * HOUR)], "fink_new")
+    accept(world.coordinator, find(world.ledger, Selection()))
+    world.look(CLOSES + 30 * 24 * HOUR, {0: 51}, "fink_new")
+    (found,) = verdicts(world.ledger, Rules(), [("other", NIGHT)])
+    assert "(generation 2) partition 0: offsets [0, 50)" in str(found.blockers)
+
+
 def test_partitions_that_begin_later_than_others_block_since_the_first(world: World) -> None:
     """The topic's alerts of the nights between are in the lake in part."""
     world.drain([message(100, START - 3 * 24 * HOUR, 0), message(50, CLOSES + HOUR, 1)])
@@ -684,6 +714,11 @@ def test_partitions_that_begin_later_than_others_block_since_the_first(world: Wo
     assert "partition 1: offsets [0, 50) sent before the lake began" in world.why()
     early = NIGHT - 3, NIGHT - 5
     first, before = verdicts(world.ledger, Rules(), [("other", n) for n in early], CLOSES + 9 * HOUR)
+    # one that had nothing before counts as well
+    world.drain([message(0, START - 6 * 24 * HOUR, 2)], start=0)
+    world.look(CLOSES + 2 * HOUR, {0: 101, 1: 51, 2: 1})
+    (earlier,) = verdicts(world.ledger, Rules(), [("other", NIGHT - 5)], CLOSES + 9 * HOUR)
+    assert [b.partition for b in earlier.blockers] == [0, 1]
     assert [b.partition for b in first.blockers] == [0, 1]
     assert before.blockers == ()
 
@@ -714,7 +749,7 @@ def test_a_ledger_that_was_made_again_does_not_know_when_the_lake_began(tmp_path
         anew.drain([message(10, CLOSES + 8 * 24 * HOUR)], "fink_begun")
         anew.look(CLOSES + 8 * 24 * HOUR, {0: 11}, "fink_begun")
         (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
-        assert [b.source.topic for b in before.blockers if b.source] == ["fink_a"]
+        assert [b.source.topic for b in before.blockers if b.source] == ["fink_a", "fink_begun"]
         assert "offsets [0, 100) sent before the lake began with it" in str(before.why)
 
 

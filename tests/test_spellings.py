@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from finkbridge.spellings import all_parts, bare, passwords_in, spellings
+from finkbridge.spellings import bare, passwords_in, quotes, spellings
 
 HOOK = "https://hooks.example/services/T0001/B0001/x1Y2z3A4b5C6d7E8?thread=a%2Fb&sig=0123456789ab%2Bcdef%2F"
 SECRET = "x1Y2z3A4b5C6d7E8"
@@ -18,11 +18,6 @@ def masked(text: str, parts: set[str]) -> str:
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "*")
     return text
-
-
-def said(answer: str, secret: str = HOOK) -> str:
-    """Return what is quoted of a service's answer."""
-    return masked(bare(answer), all_parts(secret))
 
 
 TARGET = HOOK.removeprefix("https://hooks.example")
@@ -46,27 +41,35 @@ TARGET = HOOK.removeprefix("https://hooks.example")
         unquote(TARGET),
     ],
 )
-def test_no_quotation_of_a_service_shows_it(answer: str) -> None:
-    quoted = said(answer)
-    assert SECRET not in quoted
-    assert "0123456789ab" not in quoted
-    assert "*" in quoted
+def test_a_quotation_of_a_secret_address_is_noticed(answer: str) -> None:
+    assert quotes(answer, HOOK)
+    assert quotes(answer.upper(), HOOK) or "%" in answer or "&" in answer or "\\" in answer
 
 
 @pytest.mark.parametrize(
-    "answer", ["key=pAssw0rd1", '{"key": "pAssw0rd1"}', "no S3cr3t?key=pAssw0rd1", "/S3cr3t"]
+    "answer",
+    ["key=pAssw0rd1", '{"key": "pAssw0rd1"}', "no S3cr3t?key=pAssw0rd1", "/S3cr3t", "s3cr3t", r"\x2FS3cr3t"],
 )
-def test_short_parts_are_hidden_in_what_a_service_says(answer: str) -> None:
-    quoted = said(answer, "http://host/h/S3cr3t?key=pAssw0rd1")
-    assert "S3cr3t" not in quoted
-    assert "pAssw0rd1" not in quoted
+def test_short_parts_are_noticed(answer: str) -> None:
+    assert quotes(answer, "http://host/h/S3cr3t?key=pAssw0rd1")
+
+
+def test_a_blank_is_noticed_as_it_is_decoded() -> None:
+    assert quotes('{"sig": "S3cr tKeyA"}', "http://host/?sig=S3cr+tKeyA")
+    assert quotes("sig=my+secret", "http://host/?sig=my%20secret")
+
+
+@pytest.mark.parametrize("answer", ["", "no_service", "channel not found: token and code are missing", "h"])
+def test_what_quotes_nothing_may_be_shown(answer: str) -> None:
+    assert not quotes(answer, "http://host/h/S3cr3t?token=pAssw0rd1&code=12345")
 
 
 @pytest.mark.parametrize(
-    "spelled", ["123:abc", "123%3Aabc", "123%3aabc", r"123\u003Aabc", "123&#58;abc", "123%253Aabc"]
+    "spelled",
+    ["123:abc", "123%3Aabc", "123%3aabc", r"123\u003Aabc", r"123\x3Aabc", "123&#58;abc", "123%253Aabc"],
 )
-def test_a_token_is_hidden_however_it_is_spelled(spelled: str) -> None:
-    assert said(f"POST /bot{spelled}/send", "123:abc") == "POST /bot*/send"
+def test_a_token_is_bare_however_it_is_spelled(spelled: str) -> None:
+    assert bare(f"POST /bot{spelled}/send") == "POST /bot123:abc/send"
 
 
 def test_all_other_output_keeps_common_words() -> None:

@@ -96,9 +96,10 @@ def _webhook(loaded: Loaded, service: Service, channel: str | None, *, pictures:
         host = parse_url(address).host
     except HTTPError:
         host = None
-    if not host or not address.startswith(("https://", "http://")):
+    if not host or not address.startswith(("https://", "http://")) or parse_url(address).auth:
         raise SettingsError(
-            f"the address in {key} is no address of a webhook: it begins with https:// and a host"
+            f"the address in {key} is no address of a webhook: it begins with https:// and a host, without a "
+            "user (bot.webhook.token is sent as a Bearer token)"
         )
     mark = hashlib.sha256(address.encode()).hexdigest()[:16]
     return Target(service, f"{service} {host} {mark}", None, address, pictures)

@@ -3,8 +3,8 @@
 An address may be a secret (Telegram has its token in it), so errors name the service and never the address.
 
 What is tried again: what failed before the body was sent; 429, after the time that the service asks for; 500,
-502 and 503, by which it says that it did not do it. Where the whole request went out and no answer came, or
-another 5xx such as 504, nobody knows: only what does no harm twice is tried again.
+502, 503 and their like, by which it says that it did not do it. Where the whole request went out and no
+answer came, or another 5xx such as 504, nobody knows: only what does no harm twice is tried again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from finkbridge.errors import (
     NoAnswerError,
     SettingsError,
 )
-from finkbridge.spellings import all_parts, bare
+from finkbridge.spellings import bare, quotes
 from finkbridge.text import short
 
 CONNECT_S, READ_S = 10.0, 30.0
@@ -42,6 +42,7 @@ LONGEST_WAIT_S = 60.0
 """A service that asks for more is down: whoever posts decides what to do meanwhile."""
 MOST_BYTES = 1 << 20
 """Of an answer."""
+HIDDEN = "(what it says quotes the address, which is secret)"
 QUOTED = 200
 """Characters of an answer that an error quotes."""
 
@@ -100,7 +101,8 @@ class Http:
         self, service: str, secrets: Iterable[str], wait: Wait, first_wait_s: float = FIRST_WAIT_S
     ) -> None:
         self.service = service
-        self._secrets = set(secrets)
+        self._secrets = sorted(map(bare, secrets), key=len, reverse=True)
+        self._hidden: set[str] = set()
         self._wait = wait
         self._first_wait_s = first_wait_s
         _SERVER_LOG.addFilter(self._mask_record)
@@ -115,6 +117,10 @@ class Http:
         """Mask no more of what urllib3 logs."""
         _SERVER_LOG.removeFilter(self._mask_record)
 
+    def hide(self, url: str) -> None:
+        """Take an address for a secret: what it answers is not quoted where it has a part of it."""
+        self._hidden.add(url)
+
     def post(
         self, url: str, body: bytes, content_type: str, *, token: str | None = None, repeatable: bool = False,
         headers: Mapping[str, str] | None = None,
@@ -126,7 +132,7 @@ class Http:
         url
             Maybe a secret.
         token
-            For ``Authorization: Bearer``; None: the user and password of the address, if it has some.
+            For ``Authorization: Bearer``.
         repeatable
             Whether it does no harm that the service gets it twice.
         headers
@@ -147,8 +153,6 @@ class Http:
         sent |= headers or {}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        elif auth := _user_of(url):
-            sent |= make_headers(basic_auth=auth)
         for attempt in range(ATTEMPTS):
             try:
                 return self._once(url, body, sent, repeatable=repeatable)
@@ -158,9 +162,9 @@ class Http:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def quoted(self, answer: str, url: str = "") -> str:
-        """Return what a service said, safe to print: short, in ASCII, without our secrets and its address."""
-        return short(self._masked(" ".join(bare(answer).split()), url), QUOTED)
+    def quoted(self, answer: str) -> str:
+        """Return what a service said, safe to print: short, in ASCII, without our secrets."""
+        return short(self._masked(" ".join(bare(answer).split())), QUOTED)
 
     def _once(self, url: str, body: bytes, headers: dict[str, str], *, repeatable: bool) -> Answer:
         sent = headers | {"Content-Length": str(len(body))}  # else what is iterated is sent in chunks
@@ -184,7 +188,8 @@ class Http:
         status = answer.status
         if 200 <= status < 300:
             return answer
-        said = self.quoted(answer.body.decode(errors="replace"), url)
+        body = answer.body.decode(errors="replace")
+        said = HIDDEN if url in self._hidden and quotes(body, url) else self.quoted(body)
         line = f"{self.service} answered {status}{f': {said}' if said else ''}"
         if status in NOT_DONE:
             raise ChannelDownError(line, answer.wait_s)
@@ -199,10 +204,9 @@ class Http:
             return ChannelDownError(f"{self.service} does not answer ({why})")
         return NoAnswerError(f"{self.service} got the message and did not answer ({why})")
 
-    def _masked(self, text: str, url: str = "") -> str:
-        hidden = {part for secret in (*self._secrets, url) for part in all_parts(secret)}
-        for part in sorted(hidden, key=len, reverse=True):
-            text = text.replace(part, "********")
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = re.sub(re.escape(secret), "********", text, flags=re.IGNORECASE)
         return text
 
     def _mask_record(self, record: logging.LogRecord) -> bool:
@@ -235,15 +239,6 @@ class _Sending:
 def multipart(fields: Mapping[str, str | tuple[str, bytes, str]]) -> tuple[bytes, str]:
     """Return a form as body and content type; a file is its name, bytes and type."""
     return urllib3.encode_multipart_formdata(fields)
-
-
-def _user_of(url: str) -> str | None:
-    """Return the user and password that an address has."""
-    try:
-        auth = parse_url(url).auth
-    except HTTPError:
-        return None  # which `_pool` tells
-    return unquote(auth) if auth else None
 
 
 def _pool(service: str, url: str) -> urllib3.PoolManager:

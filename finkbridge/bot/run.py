@@ -277,7 +277,8 @@ class Bot:
                 raise
             raise ChannelError(
                 f"{post.title} (alert {post.key}): {refusal}; and it takes no line of text either ({error}): "
-                "correct its address or channel, or leave this alert out by the filter"
+                "correct its address or channel, or leave this alert out by a filter, with --since (another "
+                "filter is another bot)"
             ) from None
         if not is_told:
             self.state.withdraw(post.key)

@@ -80,6 +80,7 @@ class Slack:
         url, file_id = place.get("upload_url"), place.get("file_id")
         if not isinstance(url, str) or not isinstance(file_id, str):
             raise ChannelDownError("slack gave no place for the picture")
+        self._http.hide(url)
         self._http.post(url, picture, "application/octet-stream", repeatable=True)  # never with the token
         return file_id
 
@@ -107,6 +108,7 @@ class SlackWebhook:
 
     def __init__(self, http: Http, url: str) -> None:
         self._http, self._url = http, url
+        http.hide(url)
 
     def send(self, post: Post) -> None:
         """Post an alert, without its picture."""

@@ -26,6 +26,7 @@ class Webhook:
 
     def __init__(self, http: Http, url: str, token: str | None = None) -> None:
         self._http, self._url, self._token = http, url, token
+        http.hide(url)
 
     def send(self, post: Post) -> None:
         """Post an alert; the header Idempotency-Key is its own, for receivers that want to know."""

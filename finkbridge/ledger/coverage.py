@@ -318,19 +318,26 @@ def _never_had(
         older = TopicGeneration(life.cluster, life.topic, life.generation - 1), row.partition
         if not row.first_offset or older in older_has:
             continue
-        after = _left(connection, *by_place[older]) if older in by_place else None
+        first_ms = _first_ms(connection, row)
+        after = _left(connection, *by_place[older], first_ms) if older in by_place else None
         after_ms = None if after is None else int(after * 1000)
-        before = sent_by(_first_ms(connection, row), after_ms, row.first_at)
+        before = sent_by(first_ms, after_ms, row.first_at)
         span, begun = OffsetRange(row.partition, 0, row.first_offset), begins.get(row.generation_id, NEVER)
         found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at, begun))
     return found
 
 
-def _left(connection: Connection, row: Row[Any], reach: Reach) -> float | None:
-    """Return when an older life of a partition was drained to its end, or when its last messages came."""
+def _left(connection: Connection, row: Row[Any], reach: Reach, next_ms: int | None) -> float | None:
+    """Return when an older life of a partition was drained to its end, or when its last messages came.
+
+    None where these claim to be later than those of the next life.
+    """
     if reach.reached_at is not None:
         return reach.reached_at
-    return _seconds(kafka_times.before_ms(connection, (row.generation_id, row.partition), row.next_offset))
+    last_ms = kafka_times.before_ms(connection, (row.generation_id, row.partition), row.next_offset)
+    if last_ms is None or next_ms is None:
+        return _seconds(last_ms)
+    return None if last_ms > next_ms + kafka_times.DISORDER_S * 1000 else last_ms / 1000
 
 
 def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
@@ -347,24 +354,24 @@ def _begins(
     """Return when the lake began with topics, at the earliest: the first look, or the first message's time.
 
     By the generation's row id. Not of later lives: what was there of them came while the lake had the topic.
-    Nor of those that a ledger which was made again adopted: it does not know what the lake had before.
+    Nor in a ledger that was made again, which does not know what the lake had before.
     """
     found: dict[int, float] = {}
-    adopted_by, told = _adopted_by(connection), kafka_times.begins(connection)
+    if _was_made_again(connection):
+        return found
+    told = kafka_times.begins(connection)
     for row in partitions:
-        if sources[row.generation_id].generation == 1 and row.first_seen > adopted_by:
+        if sources[row.generation_id].generation == 1:
             looked = row.first_seen if row.first_at is None else min(row.first_at, row.first_seen)
             first = told.get((row.generation_id, row.partition), math.inf)
             found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, first)
     return found
 
 
-def _adopted_by(connection: Connection) -> float:
-    """Return when a ledger that was made again had adopted what it found; minus infinity of any other."""
+def _was_made_again(connection: Connection) -> bool:
+    """Whether the ledger was lost, and made again from the archive: it began with what it found there."""
     c = s.commits.c
-    if connection.scalar(select(c.kind).order_by(c.number).limit(1)) != "adopt":
-        return NEVER
-    return float(connection.execute(select(func.max(c.committed_at)).where(c.kind == "adopt")).scalar_one())
+    return connection.scalar(select(c.kind).order_by(c.number).limit(1)) == "adopt"
 
 
 def _gaps(

@@ -420,6 +420,20 @@ def test_a_line_without_an_answer_may_be_there(world: World) -> None:
     assert world.run() == Counts()
 
 
+def test_a_service_that_is_down_at_the_line_is_down(world: World) -> None:
+    world.fill(t=[1.0])
+    world.chat.say("hook", Reply(422), *[Reply(503)] * 5)
+    with pytest.raises(ChannelDownError, match="503"):
+        world.run()
+    assert world.run(since=None) == Counts(posted=1)
+
+
+def test_an_answered_post_ends_a_row_of_unanswered_ones(world: World) -> None:
+    world.fill(t=[1.0, 2.0, 3.0, 4.0])
+    world.chat.say("hook", Reply(0), Reply(422), Reply(), Reply(0), Reply())
+    assert world.run() == Counts(posted=1, unknown=2, refused=1)
+
+
 @pytest.mark.parametrize(
     ("reply", "said"), [(Reply(400, b"no id"), "(alert message ztf t 1 0 0)"), (Reply(401), "401")]
 )
@@ -524,6 +538,31 @@ def test_a_channel_that_takes_nothing_ends_it(
     with pytest.raises(ChannelError, match=said):
         world.run(service, channel)
     assert world.run(service, channel, since=None).posted == 1
+
+
+@pytest.mark.parametrize("error", ["fatal_error", "internal_error"])
+def test_slack_that_may_have_done_it_is_not_asked_again(world: World, error: str) -> None:
+    world.fill(t=[1.0])
+    world.chat.say("chat.postMessage", Reply(body=json.dumps({"ok": False, "error": error}).encode()))
+    assert world.run("slack", "#x") == Counts(unknown=1)
+    assert world.run("slack", "#x") == Counts()
+    assert any(f"slack got the message and says {error}" in line for line in world.listener.said)
+
+
+def test_no_error_shows_the_path_that_a_server_quotes(world: World) -> None:
+    world.fill(t=[1.0])
+    world.chat.say("hook", Reply(404, b"<pre>Cannot POST /Secret-Path/hook</pre>"))
+    with pytest.raises(ChannelError, match=r"webhook answered 404: .*quotes the address") as caught:
+        world.run()
+    assert "secret-path" not in str(caught.value).lower()
+
+
+def test_a_user_in_the_address_is_refused(world: World) -> None:
+    world.fill(t=[1.0])
+    world.environ["FINKBRIDGE_BOT__WEBHOOK__URL"] = "https://me:pw1@host/x"
+    with pytest.raises(SettingsError, match="without a user") as caught:
+        world.run()
+    assert "pw1" not in str(caught.value)
 
 
 def test_slack_that_is_busy_is_down(world: World) -> None:

@@ -34,6 +34,13 @@ def test_from_the_environment() -> None:
         require_secret(load(None), KEY)
 
 
+def test_what_gives_an_address_away_is_a_secret() -> None:
+    url = "https://host/services/T0001/x1Y2z3A4b5C6"
+    loaded = load_settings(environ={"FINKBRIDGE_BOT__WEBHOOK__URL": url, "HOME": "/nonexistent"})
+    for found in (all_secrets(loaded), secret_values(loaded.settings)):
+        assert {url, "/services/T0001/x1Y2z3A4b5C6", "x1Y2z3A4b5C6"} <= set(found)
+
+
 def test_from_a_file_of_its_own(home: Path) -> None:
     file = home / "token"
     file.write_text(f"{TOKEN}\n")
