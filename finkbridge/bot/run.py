@@ -54,6 +54,10 @@ BEGINS_ANEW = (
     "the ledger was made again or put back since the last look: goes on with what comes from now on; --since "
     "TIME for what came meanwhile"
 )
+GOES_BACK_ANEW = (
+    "the ledger was made again or put back since the last look: goes on with what came to it since the time of "
+    "--since; --since earliest for all of it"
+)
 LEFT_OUT = "an alert could not be posted here: what the bot prints says which, and why"
 """In its place. Nothing that the alert says: that may be what is refused, or become a link."""
 
@@ -132,11 +136,12 @@ class Bot:
     def _go_back(self, ledger: Ledger, since: Position) -> None:
         """Go on after a commit, but not where that passes over what nobody has looked at."""
         noted = self.state.position(self.options.job)
-        if noted is not None:  # one that the ledger does not know is told when it is looked at
-            here = noted if tail.knows(ledger, noted) else tail.end_of(ledger)
-            if since.number >= here.number:
-                return
-        self.state.go_back(self.options.job, since)
+        if noted is None or not tail.knows(ledger, noted):
+            if noted is not None:
+                self.listener.problem(GOES_BACK_ANEW)
+            self.state.go_back(self.options.job, since)
+        elif since.number < noted.number:
+            self.state.go_back(self.options.job, since)
 
     def once(self) -> Counts:
         """Post what is new now, and return what was done.

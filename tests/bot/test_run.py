@@ -589,7 +589,9 @@ def test_a_ledger_that_was_made_again_is_noticed(world: World, since: str | None
     with State(world.lake / layout.BOT, _channel(world)) as state:
         state.go_back(OPTIONS.job, Position(1, 12.5))
     assert world.run(since=since).posted == 0
-    assert any("the ledger was made again" in line for line in world.listener.said)
+    assert sum("the ledger was made again" in line for line in world.listener.said) == 1
+    assert world.run(since=None) == Counts()
+    assert sum("the ledger was made again" in line for line in world.listener.said) == 1
 
 
 def test_it_goes_back_in_a_ledger_that_was_made_again(world: World) -> None:
