@@ -55,8 +55,8 @@ BEGINS_ANEW = (
     "TIME for what came meanwhile"
 )
 GOES_BACK_ANEW = (
-    "the ledger was made again or put back since the last look: goes on with what came to it since the time of "
-    "--since; --since earliest for all of it"
+    "the ledger was made again or put back since the last look: goes on with what came to it since the time "
+    "that is given; --since earliest for all of it"
 )
 LEFT_OUT = "an alert could not be posted here: what the bot prints says which, and why"
 """In its place. Nothing that the alert says: that may be what is refused, or become a link."""
