@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 SHORT = 4
@@ -12,7 +12,8 @@ SHORT = 4
 LONG_PATH, LONG_PART = 8, 12
 """The same in all other output, where shorter ones are common words."""
 
-_PASSWORD = re.compile(r"://[^:/@]*:([^@]+)@")
+_PASSWORD = re.compile(r"://[^:/@]*:([^/?#]+)@")
+_WORD = re.compile(r"[a-z]+")
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*([^#]*)")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(/))")
 MOST_LAYERS = 4
@@ -31,9 +32,17 @@ def spellings(secret: str) -> set[str]:
 
 
 def quotes(answer: str, address: str) -> bool:
-    """Whether what a service says has a part of the address that it was asked at, however it is spelled."""
+    """Whether what a service says has a part of the address that it was asked at, however it is spelled.
+
+    What may be a common word counts as part of a path alone: ``/message``.
+    """
     said = _folded(answer)
-    return any(_folded(part) in said for part in (address, *_parts(address, SHORT, SHORT)))
+    return any(_telling(_folded(part), address) in said for part in (address, *_parts(address, SHORT, SHORT)))
+
+
+def _telling(part: str, address: str) -> str:
+    is_word = len(part) < LONG_PART and _WORD.fullmatch(part) and f"/{part}" in _folded(address)
+    return f"/{part}" if is_word else part
 
 
 def _folded(text: str) -> str:
@@ -54,10 +63,24 @@ def _meant(escape: re.Match[str]) -> str:
 
 
 def _parts(address: str, path: int, part: int) -> Iterator[str]:
-    """Yield the path of an address, with and without its query, and the parts of both, from a length on."""
+    """Yield the path of an address, with and without its query, and the parts of both, from a length on.
+
+    Not the names of what is in the query: they are words.
+    """
     found = _TARGET.fullmatch(address.partition("#")[0])
     target = found[1] if found else ""
     way, _, query = target.partition("?")
+    values = [_value(pair) for pair in re.split("[&;]", query)]
+    texts = (way, unquote(way), *values, *map(unquote, values))
     yield from (text for text in (target, way) if len(text) >= path)
-    values = (pair.partition("=")[2] or pair for pair in re.split("[&;]", query))
-    yield from (text for text in (*way.split("/"), *values) if len(text) >= part)
+    yield from (text for text in (*values, *_pieces(texts)) if len(text) >= part)
+
+
+def _value(pair: str) -> str:
+    name, _, value = pair.partition("=")
+    return value if value.strip("=") else name
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        yield from re.split("[/&=;:.,]", text)

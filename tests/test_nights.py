@@ -695,6 +695,19 @@ def test_an_older_life_bounds_what_a_recreated_topic_had_before(world: World) ->
     assert "(generation 2)" not in str(before.blockers)
 
 
+def test_an_older_life_bounds_what_a_recreated_topic_lost_first(world: World) -> None:
+    """As where retention passes between the plan of the new life and its fetch."""
+    world.drain([message(0, START - 2 * 24 * HOUR + HOUR)], "fink_new")
+    new = world.coordinator.add_generation("ztf", "fink_new", "id-2")
+    world.coordinator.start_partitions(new, {0: 0})
+    world.coordinator.commit_gap(new, OffsetRange(0, 0, 50), "expired")
+    world.drain([message(50, START + 2 * HOUR)], "fink_new")
+    world.look(CLOSES, {0: 51}, "fink_new")
+    assert "(generation 2) partition 0: offsets [0, 50) expired" in str(world.verdict().blockers)
+    (before,) = verdicts(world.ledger, Rules(), [("other", NIGHT - 4)], CLOSES + 99 * HOUR)
+    assert before.complete
+
+
 def test_an_older_life_that_claims_to_be_later_bounds_nothing(world: World) -> None:
     world.drain([message(0, START - 4 * 24 * HOUR)], "fink_new")
     world.drain([message(1, START + 20 * 24 * HOUR, value=GARBAGE)], "fink_new")
@@ -751,6 +764,26 @@ def test_a_ledger_that_was_made_again_does_not_know_when_the_lake_began(tmp_path
         (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
         assert [b.source.topic for b in before.blockers if b.source] == ["fink_a", "fink_begun"]
         assert "offsets [0, 100) sent before the lake began with it" in str(before.why)
+
+
+def test_a_life_that_a_ledger_made_again_does_not_know_may_have_had_any_night(tmp_path: Path) -> None:
+    """It landed nothing, or its files are gone."""
+    with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
+        world = World(coordinator)
+        first = generation_of(coordinator, "fink_a")
+        coordinator.start_partitions(first, {0: 0})
+        world.look(START + HOUR, {0: 2})
+        coordinator.commit_gap(first, OffsetRange(0, 0, 2), "expired")
+        second = coordinator.add_generation("ztf", "fink_a", "id-2")
+        coordinator.start_partitions(second, {0: 0})
+        world.drain([message(0, START + 5 * HOUR)])
+        world.look(CLOSES, {0: 1})
+        assert not world.verdict().complete
+    rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
+    with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
+        anew = World(coordinator)
+        anew.look(CLOSES, {0: 1})
+        assert "of which the ledger that was made again knows nothing" in anew.why()
 
 
 def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:

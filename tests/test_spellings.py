@@ -54,9 +54,35 @@ def test_short_parts_are_noticed(answer: str) -> None:
     assert quotes(answer, "http://host/h/S3cr3t?key=pAssw0rd1")
 
 
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("?c2VjcmV0LWtleQ==", "missing c2VjcmV0LWtleQ=="),
+        ("h/T0001%2Fs3cr3tKEY9", "no s3cr3tKEY9"),
+        ("?auth=user%3As3cr3tKEY9", '{"password": "s3cr3tKEY9"}'),
+        ("h/s3cr3tKEY9.json", "no s3cr3tKEY9"),
+    ],
+)
+def test_pieces_of_parts_are_noticed(target: str, answer: str) -> None:
+    assert quotes(answer, f"https://host/{target}")
+
+
 def test_a_blank_is_noticed_as_it_is_decoded() -> None:
     assert quotes('{"sig": "S3cr tKeyA"}', "http://host/?sig=S3cr+tKeyA")
     assert quotes("sig=my+secret", "http://host/?sig=my%20secret")
+
+
+@pytest.mark.parametrize(
+    ("address", "answer"),
+    [
+        ("https://host/message?token=AbC123", "Field 'message' is required"),
+        ("https://host/webhook/1b2c-3d4e", "Webhook not found"),
+        ("http://host/alert", '{"loc": ["body", "alert", "mag"], "msg": "field required"}'),
+    ],
+)
+def test_common_words_of_an_address_tell_nothing(address: str, answer: str) -> None:
+    assert not quotes(answer, address)
+    assert quotes(f"no route {address.removeprefix('https://host').removeprefix('http://host')}", address)
 
 
 @pytest.mark.parametrize("answer", ["", "no_service", "channel not found: token and code are missing", "h"])
@@ -82,3 +108,4 @@ def test_all_other_output_keeps_common_words() -> None:
 def test_passwords_of_addresses() -> None:
     assert passwords_in("postgresql://me:p%40ss@host/db") == {"p%40ss", "p@ss"}
     assert passwords_in("postgresql://host/db") == set()
+    assert passwords_in("http://bob:p@ssw0rd@host/x") == {"p@ssw0rd"}

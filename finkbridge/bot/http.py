@@ -42,7 +42,7 @@ LONGEST_WAIT_S = 60.0
 """A service that asks for more is down: whoever posts decides what to do meanwhile."""
 MOST_BYTES = 1 << 20
 """Of an answer."""
-HIDDEN = "(what it says quotes the address, which is secret)"
+HIDDEN = "(what it says is not shown: a part of the address is in it, which is secret)"
 QUOTED = 200
 """Characters of an answer that an error quotes."""
 

@@ -133,7 +133,13 @@ class Coverage:
     """When each cluster was last searched for topics, by cluster and pattern; Unix seconds UTC."""
 
 
+Place = tuple[TopicGeneration, int]
+"""A partition of a topic's life."""
+Places = Mapping[Place, tuple[Row[Any], Reach]]
+"""What the ledger has of each, and what that says."""
+
 NEVER_HAD = "sent before the lake began with it"
+FORGOTTEN = "and the life of the topic before it, of which the ledger that was made again knows nothing"
 
 
 def read_coverage(ledger: Ledger) -> Coverage:
@@ -150,6 +156,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
             )
             for row in partitions
         )
+        places = {(r.source, r.partition): (row, r) for row, r in zip(partitions, reaches, strict=True)}
         return Coverage(
             nights=_nights(connection),
             sources={source: ended.get(source) for source in sources.values()},
@@ -157,8 +164,8 @@ def read_coverage(ledger: Ledger) -> Coverage:
             delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
             lost=(
-                *_never_had(connection, partitions, reaches, begins),
-                *_gaps(connection, sources, begins),
+                *_never_had(connection, places, begins),
+                *_gaps(connection, sources, places, begins),
             ),
             waiting=_quarantined(connection, sources, "waiting"),
             accepted=_quarantined(connection, sources, "accepted"),
@@ -305,33 +312,39 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _never_had(
-    connection: Connection, partitions: list[Row[Any]], reaches: Sequence[Reach], begins: Mapping[int, float]
-) -> list[Lost]:
-    """Return what was there before the lake began with a partition: not what an older life has."""
-    older_has = {(r.source, r.partition) for r in reaches if r.followed_at is not None}
-    pairs = list(zip(partitions, reaches, strict=True))
-    by_place = {(reach.source, row.partition): (row, reach) for row, reach in pairs}
-    found = []
-    for row, reach in pairs:
-        life = reach.source
-        older = TopicGeneration(life.cluster, life.topic, life.generation - 1), row.partition
-        if not row.first_offset or older in older_has:
+def _never_had(connection: Connection, places: Places, begins: Mapping[int, float]) -> list[Lost]:
+    """Return what was there before the lake began with a partition: not what an older life has.
+
+    Of a life that follows one of which a ledger that was made again knows nothing, that one, too.
+    """
+    found, lives = [], {life for life, _ in places}
+    for (life, partition), (row, _) in places.items():
+        older = places.get(_older(life, partition))
+        is_told = life.generation == 1 or _older(life, partition)[0] in lives
+        if (is_told and not row.first_offset) or (older is not None and older[1].followed_at is not None):
             continue
         first_ms = _first_ms(connection, row)
-        after = _left(connection, *by_place[older], first_ms) if older in by_place else None
+        after = _left(connection, older, first_ms)
         after_ms = None if after is None else int(after * 1000)
         before = sent_by(first_ms, after_ms, row.first_at)
         span, begun = OffsetRange(row.partition, 0, row.first_offset), begins.get(row.generation_id, NEVER)
-        found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at, begun))
+        reason = NEVER_HAD if is_told else FORGOTTEN
+        found.append(Lost(life, span, reason, after, before, row.first_at, begun))
     return found
 
 
-def _left(connection: Connection, row: Row[Any], reach: Reach, next_ms: int | None) -> float | None:
+def _older(life: TopicGeneration, partition: int) -> Place:
+    return TopicGeneration(life.cluster, life.topic, life.generation - 1), partition
+
+
+def _left(connection: Connection, older: tuple[Row[Any], Reach] | None, next_ms: int | None) -> float | None:
     """Return when an older life of a partition was drained to its end, or when its last messages came.
 
-    None where these claim to be later than those of the next life.
+    None where there is none, or these claim to be later than those of the next life.
     """
+    if older is None:
+        return None
+    row, reach = older
     if reach.reached_at is not None:
         return reach.reached_at
     last_ms = kafka_times.before_ms(connection, (row.generation_id, row.partition), row.next_offset)
@@ -375,7 +388,10 @@ def _was_made_again(connection: Connection) -> bool:
 
 
 def _gaps(
-    connection: Connection, sources: Mapping[int, TopicGeneration], begins: Mapping[int, float]
+    connection: Connection,
+    sources: Mapping[int, TopicGeneration],
+    places: Places,
+    begins: Mapping[int, float],
 ) -> list[Lost]:
     x = s.looks.c
     mine = and_(x.generation_id == s.gaps.c.generation_id, x.partition == s.gaps.c.partition)
@@ -387,10 +403,14 @@ def _gaps(
         since_ms = kafka_times.before_ms(connection, key, row.start_offset)
         was_seen = row.seen_end is not None and row.end_offset <= row.seen_end
         known_at = min(row.committed_at, row.seen_at) if was_seen else row.committed_at
-        until = sent_by(kafka_times.after_ms(connection, key, row.end_offset), since_ms, known_at)
+        next_ms = kafka_times.after_ms(connection, key, row.end_offset)
+        until = sent_by(next_ms, since_ms, known_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
         source, begun = sources[row.generation_id], begins.get(row.generation_id, NEVER)
-        found.append(Lost(source, span, row.reason, _seconds(since_ms), until, known_at, begun))
+        since = _seconds(since_ms)
+        if since is None:  # nothing of this life came before: what came of the one before it did
+            since = _left(connection, places.get(_older(source, row.partition)), next_ms)
+        found.append(Lost(source, span, row.reason, since, until, known_at, begun))
     return found
 
 
