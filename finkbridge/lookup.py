@@ -16,9 +16,11 @@ from finkbridge.avro.archive import read_value
 from finkbridge.avro.resolve import datum_of
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.avro.single import decode_checked
+from finkbridge.catalog.sql import quoted
 from finkbridge.errors import DecodeError, SettingsError
 from finkbridge.ledger.adopt import open_known
 from finkbridge.settings import Settings
+from finkbridge.surveys.other import NAMES
 
 VIEWS = "deliveries lightcurve"
 """What is asked: no bookkeeping table need be filled."""
@@ -34,6 +36,9 @@ DELIVERY = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset",
 _NAIVE = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in ("received", "emitted"))
 """Times as UTC without a zone: DuckDB needs a further package to give one to Python."""
 
+_PLACE = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
+"""A message's place in Kafka: columns of ``deliveries``, and with a ``_`` of packets."""
+
 LIGHTCURVE = ("mjd", "band", "kind", "mag", "mag_err", "mag_lim", "flux", "flux_err", "is_positive")
 
 
@@ -48,18 +53,25 @@ class Alert:
 
     @property
     def survey(self) -> str:
-        """``ztf`` or ``lsst``."""
+        """``ztf`` or ``lsst``, or ``other`` for an alert of another kind, such as a multi-messenger one."""
         return str(self.row["survey"])
 
     @property
     def object_id(self) -> str:
-        """Name of the object, as its survey says."""
-        return str(self.row["object_id"])
+        """Name of the object, as its survey says; empty where an alert of another kind has none."""
+        return str(self.row.get("object_id", ""))
 
     @property
-    def source_id(self) -> int:
-        """Number of the alert."""
-        return int(self.row["source_id"])
+    def source_id(self) -> int | None:
+        """Number of the alert; None where one of another kind has none."""
+        return self.row.get("source_id")
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of its object: its number, or else its message's place."""
+        first = self.deliveries[0]
+        place = f"{first['topic']}-{first['kafka_partition']}-{first['kafka_offset']}"
+        return place if self.source_id is None else str(self.source_id)
 
     @property
     def topics(self) -> list[str]:
@@ -112,7 +124,8 @@ class Lookup:
         Parameters
         ----------
         name
-            Of an object; else, where there is none, the number of an alert: candid or diaSourceId.
+            Of an object; else, where there is none, the number of an alert: candid or diaSourceId. Where
+            neither survey knows it, of alerts of other kinds (multi-messenger, ELAsTiCC, counting topics).
         survey
             ``ztf`` or ``lsst``, where both know the name.
 
@@ -124,12 +137,11 @@ class Lookup:
         rows = self._rows("object_id = ?", name)
         if not rows and name.isascii() and name.isdigit() and int(name) <= LARGEST_SOURCE_ID:
             rows = self._rows("source_id = ?", int(name))
-        rows = [row for row in rows if survey in {None, row["survey"]}]
+        rows = [row for row in rows or self._others(name) if survey in {None, row["survey"]}]
         surveys = sorted({row["survey"] for row in rows})
         if not rows:
             raise SettingsError(
-                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has; alerts of "
-                "other kinds (multi-messenger, ELAsTiCC, counting topics) are in its view packets_other alone"
+                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has"
             )
         if len(surveys) > 1:
             raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")
@@ -154,6 +166,33 @@ class Lookup:
     def _rows(self, condition: str, value: str | int) -> list[Row]:
         query = f"SELECT * REPLACE ({_NAIVE}) FROM deliveries WHERE source_id IS NOT NULL AND {condition}"  # noqa: S608
         return self._ask(query, [value])
+
+    def _others(self, name: str) -> list[Row]:
+        """Return messages of other kinds, with what their own fields say in place of what is not known."""
+        known = ", ".join(f"{self._said(paths)} AS {quoted(what)}" for what, paths in NAMES.items())
+        query = (
+            f"SELECT d.* EXCLUDE (object_id, source_id, class) REPLACE ({_NAIVE}), p.object AS object_id, "  # noqa: S608
+            "TRY_CAST(p.alert AS BIGINT) AS source_id, p.class AS class, p.trigger, p.observatory "
+            f"FROM (SELECT {', '.join('_' + column for column in _PLACE)}, {known} FROM packets_other) AS p "
+            f"JOIN deliveries AS d ON {' AND '.join(f'd.{column} = p._{column}' for column in _PLACE)} "
+            "WHERE p.{} = ?"
+        )
+        return self._ask(query.format("object"), [name]) or self._ask(query.format("alert"), [name])
+
+    def _said(self, paths: Sequence[str]) -> str:
+        """Return SQL for the first of some fields that says anything, as text: they may be of any type."""
+        columns = [".".join(map(quoted, path.split("."))) for path in paths]
+        # a column whose kind differs from topic to topic is JSON text
+        texts = [f"trim(CAST({column} AS VARCHAR), '\"')" for column in columns if self._has_other(column)]
+        given = [f"nullif(nullif({text}, ''), '0')" for text in texts]
+        return f"coalesce({', '.join([*given, 'NULL::VARCHAR'])})"
+
+    def _has_other(self, column: str) -> bool:
+        try:
+            self.connection.execute(f"SELECT {column} FROM packets_other LIMIT 0")  # noqa: S608
+        except duckdb.BinderException:
+            return False
+        return True
 
     def _ask(self, query: str, values: Sequence[Any]) -> list[Row]:
         try:
@@ -192,9 +231,16 @@ def _schema(text: bytes) -> WriterSchema:
 def _alerts(rows: Sequence[Row]) -> list[Alert]:
     by_alert: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        by_alert.setdefault((row["source_id"], row["object_id"]), []).append(row)
+        numbered = row["source_id"], row["object_id"], row.get("trigger"), row.get("observatory")
+        place = tuple(row[column] for column in _PLACE)
+        by_alert.setdefault(numbered if row["source_id"] is not None else place, []).append(row)
     found = [_alert(mine) for mine in by_alert.values()]
-    return sorted(found, key=lambda a: (a.row.get("mjd") or 0.0, a.source_id), reverse=True)
+    return sorted(found, key=_newest, reverse=True)
+
+
+def _newest(alert: Alert) -> tuple[float, datetime, int]:
+    received = alert.deliveries[0]["received"] if alert.survey == "other" else None
+    return alert.row.get("mjd") or 0.0, received or datetime.min, alert.source_id or 0
 
 
 def _alert(rows: Sequence[Row]) -> Alert:

@@ -12,18 +12,12 @@ from urllib.parse import quote
 
 from finkbridge.consumer.names import is_given, object_of
 from finkbridge.settings import BotSettings
+from finkbridge.surveys.other import NAMES
 from finkbridge.text import short
 from finkbridge.viewer.view import position_text, utc_text
 
 Row = dict[str, Any]
 
-_OTHER: dict[str, tuple[str, ...]] = {
-    "class": ("fink_class", "finkclass"),
-    "trigger": ("triggerId",),
-    "observatory": ("observatory",),
-    "alert": ("candid", "diaSourceId", "diaSource.diaSourceId", "alertId"),
-}
-"""Fields of alerts of other surveys, of which ``deliveries`` knows nothing; dots part nested names."""
 _IDENTITY = ("alert", "trigger", "observatory")
 
 LONGEST_NAME, LONGEST_TOPICS, LONGEST_URL = 80, 300, 250
@@ -118,7 +112,7 @@ def _own(record: Mapping[str, Any], what: str) -> str:
 
 def _said(record: Mapping[str, Any], what: str) -> str:
     """Return what a record of another survey says, by the first of its fields that says anything."""
-    for path in _OTHER[what]:
+    for path in NAMES[what]:
         value: Any = record
         for name in path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None

@@ -57,7 +57,7 @@ def write_cutouts(lookup: Lookup, alerts: Sequence[Alert], folder: Path) -> tupl
             try:
                 data = fits_bytes(stamp.data)
             except FitsError as error:
-                problems.append(f"{stamp.name} of {alert.source_id}: {error}")
+                problems.append(f"{stamp.name} of {alert.label}: {error}")
                 continue
             files.append(write_new(folder / f"{stem(alert)}_{stamp.name.lower()}.fits", data))
     return files, problems
@@ -90,7 +90,8 @@ def write_new(path: Path, data: bytes) -> Path:
 
 def stem(alert: Alert) -> str:
     """Return the name of an alert's files: safe, whatever its object is called."""
-    return file_stem(alert.object_id, str(alert.source_id))
+    named = alert.object_id, str(alert.row.get("trigger", "")), alert.label
+    return file_stem(*filter(None, named))
 
 
 def as_json(alert: Alert, record: Any) -> dict[str, Any]:

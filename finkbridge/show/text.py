@@ -34,10 +34,14 @@ def told(found: Sequence[Alert], alerts: Sequence[Alert]) -> Told:
 
 def _head(found: Sequence[Alert]) -> Iterator[str]:
     newest = found[0].row
-    times = [utc_text(alert.row.get("mjd")) for alert in (found[-1], found[0])]
+    times = [_time(alert) for alert in (found[-1], found[0])]
     topics = sorted({topic for alert in found for topic in alert.topics})
-    yield f"object     {plain(found[0].object_id, 80)}   ({found[0].survey})"
-    yield f"position   {position_text(newest.get('ra'), newest.get('dec'))}"
+    yield f"object     {plain(found[0].object_id, 80) or 'none'}   ({found[0].survey})"
+    if position := position_text(newest.get("ra"), newest.get("dec")):
+        yield f"position   {position}"
+    for name in ("trigger", "observatory"):
+        if values := sorted({plain(str(a.row[name]), 80) for a in found if name in a.row}):
+            yield f"{name:10} {', '.join(values)}"
     yield (
         f"alerts     {len(found):,}, {times[0]} to {times[1]}"
         if len(found) > 1
@@ -52,8 +56,8 @@ def _row(alert: Alert) -> tuple[object, ...]:
     row = alert.row
     sign = None if row.get("is_positive") is None else "+" if row["is_positive"] else "-"
     return (
-        str(alert.source_id),
-        utc_text(row.get("mjd")).removesuffix(" UTC"),
+        _named(alert),
+        utc_text(row.get("mjd")).removesuffix(" UTC") or None,
         plain(row["band"], 8) if row.get("band") else None,
         _digits(row.get("mag"), 3),
         _digits(row.get("mag_err"), 3),
@@ -62,6 +66,20 @@ def _row(alert: Alert) -> tuple[object, ...]:
         _digits(row.get("reliability"), 2),
         ", ".join(plain(topic, LONGEST) for topic in alert.topics),
     )
+
+
+def _named(alert: Alert) -> str:
+    """Return what tells an alert from others of its object: some differ by their trigger alone."""
+    trigger = alert.row.get("trigger")
+    return f"{alert.label} ({plain(str(trigger), 40)})" if trigger else alert.label
+
+
+def _time(alert: Alert) -> str:
+    """Return when it was observed; of another kind, when Kafka got it."""
+    received = alert.deliveries[0]["received"]
+    if alert.survey == "other" and received is not None:
+        return f"{received:%Y-%m-%d %H:%M:%S} UTC (received)"
+    return utc_text(alert.row.get("mjd"))
 
 
 def _digits(value: float | None, digits: int) -> str | None:
@@ -74,7 +92,7 @@ def _delivery(alert: Alert, delivery: Row) -> tuple[object, ...]:
     if delivery["generation"] != 1:
         message = f"{message} (life {delivery['generation']})"
     return (
-        str(alert.source_id),
+        _named(alert),
         plain(delivery["topic"], LONGEST),
         message,
         None if received is None else f"{received:%Y-%m-%d %H:%M:%S}",

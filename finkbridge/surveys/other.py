@@ -9,6 +9,14 @@ from finkbridge.surveys.base import Description
 from finkbridge.surveys.columns import COMMON_SCHEMA
 from finkbridge.values import UNDATED_NIGHT
 
+NAMES: dict[str, tuple[str, ...]] = {
+    "object": ("objectId", "diaSource.diaObjectId"),
+    "alert": ("candid", "diaSourceId", "diaSource.diaSourceId", "alertId"),
+    "class": ("fink_class", "finkclass"),
+    "trigger": ("triggerId",),
+    "observatory": ("observatory",),
+}
+"""Fields by which such alerts are known, of which ``deliveries`` says nothing; dots part nested names."""
 CUTOUTS = ()
 OWN_COLUMNS = ()
 

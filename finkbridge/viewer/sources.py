@@ -60,6 +60,8 @@ def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:
     """
     with later.call("finkbridge.lookup:Lookup", settings) as lookup:
         alert = lookup.find(name, survey)[0]
+        if alert.survey == "other":
+            raise SettingsError(f"{name} is of a kind that has no pictures here: finkbridge show {name}")
         record = lookup.raw(alert).record()
         rows = lookup.lightcurve(alert.object_id, alert.survey)
     points = [_point(row) for row in rows[-MAX_POINTS:]]

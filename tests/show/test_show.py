@@ -18,6 +18,7 @@ from finkbridge.lookup import Lookup
 from finkbridge.show.files import as_json, container, write_alerts, write_cutouts
 from finkbridge.viewer.history import points
 from finkbridge.viewer.sources import of_files, of_lake
+from tests.consumer.samples import COUNTING, ELASTICC, MULTI_MESSENGER, record
 from tests.support.command import FINKBRIDGE, Command
 from tests.support.lake import RealAlerts, real_alerts, same
 from tests.support.offline import fill, messages_of, settings_of
@@ -85,7 +86,7 @@ def test_every_alert_is_found_and_given_back(lookup: Lookup, ztf: RealAlerts, ls
 
 @pytest.mark.parametrize("name", ["nobody", "../x", "a\0b", "1", "9" * 40, MOVING, "", "\u0663"])
 def test_what_is_not_there_is_an_error(lookup: Lookup, name: str) -> None:
-    with pytest.raises(SettingsError, match=r"the lake has no object and no alert .* packets_other"):
+    with pytest.raises(SettingsError, match=r"the lake has no object and no alert .*: finkbridge sql lists what it has"):
         lookup.find(name)
 
 
@@ -269,3 +270,57 @@ def test_a_display_that_does_not_answer_is_no_error(command: Command) -> None:
 
 def test_files_are_views(shared_data: Path) -> None:
     assert len(list(of_files(shared_data / "lsst"))) == 7
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a lake of alerts that are neither ZTF's nor LSST's; one came by two topics."""
+    lake = tmp_path_factory.mktemp("others") / "lake"
+    grb = {"objectId": "ZTF21abc", "candid": 17, "fink_class": "SN", "rate": 0.3, "observatory": "Fermi"}
+    first, second = (record(MULTI_MESSENGER, grb | {"triggerId": trigger}) for trigger in ("683", "684"))
+    source = {"diaSourceId": 5, "diaObjectId": 747, "midPointTai": 6e4, "filterName": "r", "psFlux": 1.0}
+    topics = {
+        "fink_grb_bronze": messages_of([first, second]),
+        "fink_grb_silver": messages_of([first], partition=2),
+        "fink_elasticc": messages_of([record(ELASTICC, {"alertId": 1, "diaSource": source})]),
+        "fink_ztf_20260322": messages_of([record(COUNTING, {"objectId": "ZTF9"})] * 2),
+    }
+    fill(lake, topics)
+    return lake
+
+
+def test_alerts_of_other_kinds_are_found_by_their_own_names(others: Path) -> None:
+    with Lookup(settings_of(others)) as lookup:
+        later, sooner = lookup.find("ZTF21abc")
+        assert [a.row["trigger"] for a in (later, sooner)] == ["684", "683"]
+        assert (sooner.survey, sooner.object_id, sooner.source_id) == ("other", "ZTF21abc", 17)
+        assert (sooner.row["class"], sooner.row["observatory"]) == ("SN", "Fermi")
+        assert sooner.topics == ["fink_grb_bronze", "fink_grb_silver"]
+        assert lookup.raw(later).record()["triggerId"] == "684"
+        assert [a.row for a in lookup.find("17")] == [later.row, sooner.row]
+        (simulated,) = lookup.find("747")
+        assert (simulated.source_id, lookup.find("5")[0].row) == (5, simulated.row)
+        counted = lookup.find("ZTF9")
+        assert {a.label for a in counted} == {"fink_ztf_20260322-0-0", "fink_ztf_20260322-0-1"}
+        for unknown in ("0", "", "ZTF21abc' OR 1=1 --", "None"):
+            with pytest.raises(SettingsError, match="no object and no alert"):
+                lookup.find(unknown)
+        with pytest.raises(SettingsError, match="no object and no alert"):
+            lookup.find("747", "lsst")
+
+
+def test_they_are_shown_as_others_are(others: Path, tmp_path: Path) -> None:
+    command = Command(tmp_path, "127.0.0.1:1", FINKBRIDGE_LAKE=str(others))
+    lines = command.run("show", "ZTF21abc").stdout.splitlines()
+    assert lines[0] == "object     ZTF21abc   (other)"
+    assert "trigger    683, 684" in lines
+    assert "observatory Fermi" in lines
+    assert not any(line.startswith("position") for line in lines)
+    assert sum("fink_grb_bronze" in line and "archive/" in line for line in lines) == 2
+    (told, _) = command.json("show", "ZTF21abc")["alerts"]
+    assert (told["survey"], told["trigger"], told["packet"]["rate"]) == ("other", "684", 0.3)
+    written = command.run("show", "ZTF21abc", "--avro", "out/").stdout.split()
+    assert written == ["out/ZTF21abc_684_17.avro", "out/ZTF21abc_683_17.avro"]
+    assert [a["triggerId"] for a in AlertReader(tmp_path / "out").to_list()] == ["683", "684"]
+    assert "no cutout was written" in command.run("show", "747", "--fits", "fits", code=2).stderr
+    assert "finkbridge show 747" in command.run("viewer", "-object", "747", code=2).stderr
