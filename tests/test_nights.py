@@ -766,13 +766,18 @@ def test_a_ledger_that_was_made_again_does_not_know_when_the_lake_began(tmp_path
         assert "offsets [0, 100) sent before the lake began with it" in str(before.why)
 
 
-def test_a_life_that_a_ledger_made_again_does_not_know_may_have_had_any_night(tmp_path: Path) -> None:
-    """It landed nothing, or its files are gone."""
+@pytest.mark.parametrize("known", [(), (1,)])
+def test_a_life_that_a_ledger_made_again_does_not_know_may_have_had_any_night(
+    tmp_path: Path, known: tuple[int, ...]
+) -> None:
+    """It landed nothing, or nothing of the partition; or its files are gone."""
     with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
         world = World(coordinator)
         first = generation_of(coordinator, "fink_a")
         coordinator.start_partitions(first, {0: 0})
-        world.look(START + HOUR, {0: 2})
+        for partition in known:
+            world.drain([message(0, START + HOUR, partition)])
+        world.look(START + HOUR, {0: 2} | dict.fromkeys(known, 1))
         coordinator.commit_gap(first, OffsetRange(0, 0, 2), "expired")
         second = coordinator.add_generation("ztf", "fink_a", "id-2")
         coordinator.start_partitions(second, {0: 0})
@@ -781,9 +786,9 @@ def test_a_life_that_a_ledger_made_again_does_not_know_may_have_had_any_night(tm
         assert not world.verdict().complete
     rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
     with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
-        anew = World(coordinator)
-        anew.look(CLOSES, {0: 1})
-        assert "of which the ledger that was made again knows nothing" in anew.why()
+        World(coordinator).look(CLOSES, {0: 1})
+        (night,) = verdicts(ledger, Rules(), [("other", NIGHT)])
+        assert "of which the ledger that was made again knows nothing" in str(night.blockers)
 
 
 def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:

@@ -139,7 +139,7 @@ Places = Mapping[Place, tuple[Row[Any], Reach]]
 """What the ledger has of each, and what that says."""
 
 NEVER_HAD = "sent before the lake began with it"
-FORGOTTEN = "and the life of the topic before it, of which the ledger that was made again knows nothing"
+FORGOTTEN = "and those of an older life of the topic, of which the ledger that was made again knows nothing"
 
 
 def read_coverage(ledger: Ledger) -> Coverage:
@@ -315,12 +315,12 @@ def _seconds(milliseconds: int | None) -> float | None:
 def _never_had(connection: Connection, places: Places, begins: Mapping[int, float]) -> list[Lost]:
     """Return what was there before the lake began with a partition: not what an older life has.
 
-    Of a life that follows one of which a ledger that was made again knows nothing, that one, too.
+    In a ledger that was made again, of what follows an older life that it does not know, that one, too.
     """
-    found, lives = [], {life for life, _ in places}
+    found, was_made_again = [], _was_made_again(connection)
     for (life, partition), (row, _) in places.items():
         older = places.get(_older(life, partition))
-        is_told = life.generation == 1 or _older(life, partition)[0] in lives
+        is_told = life.generation == 1 or older is not None or not was_made_again
         if (is_told and not row.first_offset) or (older is not None and older[1].followed_at is not None):
             continue
         first_ms = _first_ms(connection, row)
