@@ -128,8 +128,11 @@ def summaries(settings: Settings, survey: str | None = None) -> list[Summary]:
         The lake has nothing of that survey.
     """
     with open_known(settings.lake, settings.ledger_url) as ledger:
+        lines = _summaries(ledger, settings, None)
+        if lines and survey is None:
+            return lines
         mine = _surveys(read_coverage(ledger), survey)
-        return [line for line in _summaries(ledger, settings, None) if line.verdict.night.survey in mine]
+        return [line for line in lines if line.verdict.night.survey in mine]
 
 
 def certificates(settings: Settings, night: int, survey: str | None = None) -> list[Certificate]:

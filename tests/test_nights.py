@@ -19,6 +19,7 @@ from finkbridge.land import Lander
 from finkbridge.ledger import Coordinator, Ledger, coordinate, kafka_times, seen
 from finkbridge.ledger.coverage import drained, read_counts
 from finkbridge.ledger.quarantined import Selection, accept, find
+from finkbridge.ledger.store import KnownGeneration
 from finkbridge.nights import Verdict, verdicts
 from finkbridge.rebuild.ledger import rebuild_ledger
 from finkbridge.settings import Settings
@@ -56,6 +57,13 @@ class World:
             spans.append(OffsetRange(partition, first, max(mine) + 1))
         plan = plan_of(self.coordinator, topic, spans)
         self.coordinator.commit_segment(plan, Lander(self.ledger.lake, Given(messages)).land(plan))
+
+    def begin(self, topic: str, start: int, end: int, at: float) -> KnownGeneration:
+        """See a topic for the first time: its messages from `start` on are there."""
+        known = generation_of(self.coordinator, topic)
+        self.coordinator.start_partitions(known, {0: start})
+        self.look(at, {0: end}, topic)
+        return known
 
     def look(self, at: float, ends: Mapping[int, int], topic: str = "fink_a") -> None:
         """See a topic's partitions end at offsets."""
@@ -645,10 +653,8 @@ def test_a_topic_that_is_begun_late_changes_no_night_that_was_over(world: World)
     """All that it had has expired, as of any topic that is older than the broker keeps."""
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
-    new = generation_of(world.coordinator, "fink_new")
-    world.coordinator.start_partitions(new, {0: 5000})
     begun = CLOSES + 50 * HOUR
-    world.look(begun, {0: 5000}, "fink_new")
+    world.begin("fink_new", 5000, 5000, begun)
     assert world.verdict().complete
     world.drain([message(5000, begun + 30 * HOUR)], "fink_new")
     world.look(begun + 40 * HOUR, {0: 5001}, "fink_new")
@@ -670,9 +676,8 @@ def test_what_is_lost_before_anything_landed_is_of_no_night_that_was_over(world:
     """As where retention passes between the first plan of a topic and its fetch."""
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
-    new, begun = generation_of(world.coordinator, "fink_new"), CLOSES + 20 * HOUR
-    world.coordinator.start_partitions(new, {0: 5000})
-    world.look(begun, {0: 6000}, "fink_new")
+    begun = CLOSES + 20 * HOUR
+    new = world.begin("fink_new", 5000, 6000, begun)
     world.coordinator.commit_gap(new, OffsetRange(0, 5000, 6000), "expired")
     world.drain([message(6000, begun + 30 * HOUR)], "fink_new")
     world.look(begun + 70 * HOUR, {0: 6001}, "fink_new")

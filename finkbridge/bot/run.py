@@ -272,10 +272,13 @@ class Bot:
 
     def _leave_out(self, post: Post, refusal: MessageRefusedError) -> bool:
         """Leave a refused alert out for good if the channel takes a line of text: else that is at fault."""
+        if self._is_stopped():
+            self.state.withdraw(post.key)
+            return False
         try:
-            is_told = self._say(LEFT_OUT)
+            self.channel.say(LEFT_OUT)
         except NoAnswerError:  # the line may be there
-            is_told = True
+            pass
         except ChannelError as error:
             self.state.withdraw(post.key)
             if not isinstance(error, MessageRefusedError):
@@ -285,9 +288,6 @@ class Bot:
                 "correct its address or channel, or leave this alert out by a filter, with --since (another "
                 "filter is another bot)"
             ) from None
-        if not is_told:
-            self.state.withdraw(post.key)
-            return False
         self.state.settle(post.key, "refused")
         self.counts.refused += 1
         self.listener.problem(f"{post.title} (alert {post.key}) is left out: {refusal}")
@@ -340,13 +340,6 @@ class Bot:
             self.channel.say(line)
         except (ChannelDownError, MessageRefusedError, NoAnswerError) as error:
             self.listener.problem(f"the channel was not told: {error}")
-
-    def _say(self, line: str) -> bool:
-        """Post a line, at the rate; return False when told to stop before."""
-        if self._is_stopped():
-            return False
-        self.channel.say(line)
-        return True
 
     def _is_stopped(self) -> bool:
         """Wait for the turn of the next post, and take it; return True when told to stop before."""

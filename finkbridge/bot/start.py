@@ -17,7 +17,7 @@ from finkbridge.bot.post import Post
 from finkbridge.bot.run import Bot, Listener
 from finkbridge.bot.state import State
 from finkbridge.errors import ChannelDownError
-from finkbridge.ledger import Ledger
+from finkbridge.ledger.adopt import open_known
 from finkbridge.settings import Loaded
 
 
@@ -61,7 +61,7 @@ class Run:
         if dry_run:
             options = replace(options, rate=math.inf)
         with ExitStack() as stack:
-            open_ledger = partial(Ledger, settings.lake, settings.ledger_url)
+            open_ledger = partial(open_known, settings.lake, settings.ledger_url)
             open_ledger().close()  # a lake that is not there must not get notes
             path = settings.bot.state or settings.lake / layout.BOT
             state = stack.enter_context(State(path, target.name, only_try=dry_run))

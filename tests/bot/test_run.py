@@ -22,10 +22,12 @@ from finkbridge.bot.post import Post
 from finkbridge.bot.run import LEFT_OUT
 from finkbridge.bot.start import Run
 from finkbridge.bot.state import Position, State
-from finkbridge.errors import ChannelDownError, ChannelError, SettingsError
+from finkbridge.errors import ChannelDownError, ChannelError, LakeAccessError, SettingsError
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.merge import merge_crowds
+from finkbridge.rebuild import rebuild
 from finkbridge.rebuild.ledger import rebuild_ledger
+from finkbridge.rebuild.tables import RebuildReport
 from finkbridge.settings import load_settings
 from tests.consumer.samples import ELASTICC, MULTI_MESSENGER, record
 from tests.support.chat import Chat, Reply
@@ -601,6 +603,20 @@ def test_it_goes_back_in_a_ledger_that_was_made_again(world: World) -> None:
     rebuild_ledger(load_settings(environ=world.environ).settings, replace_old=True)
     assert world.run() == Counts(posted=1)
     assert world.ids == [message("t", 0), message("t", 1)]
+
+
+def test_a_ledger_whose_tables_are_not_made_yet_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fill(t=[1.0])
+    settings = load_settings(environ=world.environ).settings
+    with monkeypatch.context() as patch:
+        patch.setattr("finkbridge.rebuild.ledger._make_tables", lambda *_: RebuildReport())
+        rebuild_ledger(settings, replace_old=True)
+    with pytest.raises(LakeAccessError, match="finkbridge rebuild"):
+        world.run()
+    rebuild(settings)
+    assert world.run() == Counts(posted=1)
 
 
 def test_what_an_ai_says_of_alerts_is_no_alert(world: World) -> None:
