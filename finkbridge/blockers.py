@@ -18,7 +18,10 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
                   is in the lake: from when it began, as nights that were over by then have none of it
     waiting       a quarantined message. Live: at Kafka's time of it; at any time if it has none. Else: until
                   it surely was sent
+    forgotten     in a ledger that was made again: until then. It does not know what had been lost of topics
+                  and partitions that have no file
 
+A life of a topic of which nothing is in the lake is taken for what the one before it was.
 Kafka's times are the producers', and believed as far as they can be true: `finkbridge.ledger.kafka_times`.
 They are in order but for `DISORDER_S`.
 """
@@ -51,14 +54,19 @@ class Rules:
     """Seconds after a night's end in which its alerts may still be sent."""
     topics: Mapping[str, Sequence[str]] | None = None
     """Names and patterns that are drained, by cluster; None: whatever the lake has."""
+    trust_rebuilt: bool = False
+    """Whether nights before a ledger was made again are judged by what the lake's files say."""
 
     @classmethod
     def of(cls, settings: Settings | None) -> Rules:
         """Return the rules of some settings, or of none."""
         if settings is None:
             return cls()
-        named = {name: cluster.topics for name, cluster in settings.clusters.items()}
-        return cls(settings.certificate.late_hours * HOUR_S, named if any(named.values()) else None)
+        named, mine = (
+            {name: cluster.topics for name, cluster in settings.clusters.items()},
+            settings.certificate,
+        )
+        return cls(mine.late_hours * HOUR_S, named if any(named.values()) else None, mine.trust_rebuilt)
 
     def drained(self, sources: Collection[TopicGeneration]) -> set[TopicGeneration]:
         """Return those of all topics of the lake that are drained still."""
@@ -131,6 +139,8 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
     if len({source.cluster for source in coverage.sources}) > 1:
         found = [_of_cluster(blocker) for blocker in found]
+    if coverage.made_again is not None and not rules.trust_rebuilt:
+        found.append(_forgotten(coverage.made_again))
     return sorted((b for b in found if b.until >= b.since), key=lambda b: b.since)
 
 
@@ -140,12 +150,15 @@ def accepted(coverage: Coverage, rules: Rules) -> list[Blocker]:
 
 
 def together(found: Iterable[Blocker]) -> list[Blocker]:
-    """Return what blocks a night, all messages in quarantine of one partition as one, in order of time."""
+    """Return what blocks a night, in order of time, with what is of no topic behind.
+
+    All messages in quarantine of one partition are one.
+    """
     whole: dict[object, Blocker] = {}
     for blocker in found:
         key = (blocker.source, blocker.partition) if blocker.quarantined else id(blocker)
         whole[key] = _joined(whole[key], blocker) if key in whole else blocker
-    return sorted(whole.values(), key=lambda b: b.since)
+    return sorted(whole.values(), key=lambda b: (b.source is None, b.since))
 
 
 def _joined(one: Blocker, other: Blocker) -> Blocker:
@@ -164,7 +177,8 @@ def _of_cluster(blocker: Blocker) -> Blocker:
 
 def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
     """Return why Kafka's times of a topic tell nothing of nights; empty of a live one."""
-    delays = coverage.delays.get(source)
+    lives = (replace(source, generation=number) for number in range(source.generation, 0, -1))
+    delays = next((coverage.delays[life] for life in lives if life in coverage.delays), None)
     if delays is None:
         return NOTHING_TELLS
     if delays.after_end_s > rules.late_s:
@@ -236,6 +250,15 @@ def _lost(lost: Lost, doubt: str) -> Blocker:
         since = max(begun, _or(lost.after, NEVER)) - DISORDER_S
         until = _or(lost.before, math.inf) + DISORDER_S
     return Blocker(lost.source, span.partition, min(since, until), until, why, todo, lost=1)
+
+
+def _forgotten(made_again: float) -> Blocker:
+    why = (
+        f"the ledger was lost, and made again {utc(made_again)}: what had been lost before of topics and "
+        "partitions that have no file is not known"
+    )
+    todo = "put a backup of it back, or set certificate.trust_rebuilt"
+    return Blocker(None, None, NEVER, made_again, why, todo)
 
 
 def _waiting(waiting: Waiting, doubt: str) -> Blocker:

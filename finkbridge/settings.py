@@ -178,6 +178,9 @@ class CertificateSettings(_Values):
     late_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 6.0
     """Hours after a night's end in which its alerts may still be sent. Fink sends within minutes, but LSST's
     nights end at noon, an hour or two after the last exposure, and a broker that was down catches up."""
+    trust_rebuilt: bool = False
+    """Judge nights before ``rebuild --ledger`` by what the lake's files say. It does not know what had been
+    lost of topics and partitions that have no file."""
 
 
 class SlackSettings(_Values):

@@ -230,6 +230,22 @@ def test_a_replay_that_had_more_before_the_lake_began_blocks_every_night() -> No
             assert not found[NIGHTS[3]].complete
 
 
+@pytest.mark.parametrize("is_replay", [True, False])
+def test_a_life_of_which_nothing_landed_is_taken_for_what_the_one_before_was(*, is_replay: bool) -> None:
+    sent = [Sent(night, LATER, LATER) for night in NIGHTS] if is_replay else live(NIGHTS)
+    with lake() as coordinator:
+        topic = Drained(coordinator, "fink_a", sent)
+        topic.look(LATER)
+        topic.drain(5)
+        assert all(verdict.complete for verdict in judged(coordinator, LATER + HOUR_S).values())
+        new = coordinator.add_generation("ztf", "fink_a", "id-2")
+        coordinator.start_partitions(new, {0: 50})  # what was before had expired
+        with coordinator.writing() as connection:
+            seen.note_looks(connection, {(new.row_id, 0): 50}, LATER + HOUR_S)
+        found = judged(coordinator, LATER + 2 * HOUR_S)
+        assert {verdict.complete for verdict in found.values()} == {not is_replay}
+
+
 def test_a_clock_that_is_a_day_slow_makes_unread_messages_of_any_night() -> None:
     early = [Sent(s.night, s.at, s.at - 24 * HOUR_S) for s in live(NIGHTS)]
     with lake() as coordinator:

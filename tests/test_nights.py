@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finkbridge import catalog
+from finkbridge import catalog, surveys
 from finkbridge.blockers import Blocker, Night, Rules
 from finkbridge.certificate import certificates, summaries
 from finkbridge.errors import LakeError, SettingsError
@@ -752,48 +752,59 @@ def test_first_messages_without_a_time_do_not_tell_when_the_lake_began(world: Wo
     assert "offsets [0, 100) sent before the lake began with it" in str(found.why)
 
 
-def test_a_ledger_that_was_made_again_does_not_know_when_the_lake_began(tmp_path: Path) -> None:
-    """Its first file may be gone, with rows of any night."""
+FORGOTTEN = "what had been lost before of topics and partitions that have no file is not known"
+TRUSTING = Rules.of(Settings.model_validate({"certificate": {"trust_rebuilt": True}}))
+
+
+def test_a_ledger_that_was_made_again_does_not_know_what_was_lost_before(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
         world = World(coordinator)
-        world.drain([message(100, START + HOUR)])
-        world.look(CLOSES, {0: 101})
-        (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
-        assert before.complete
+        world.drain([message(0, START + HOUR)])
+        world.look(CLOSES, {0: 1})
+        assert world.verdict().complete
     rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
+    made = time.time()
     with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
         anew = World(coordinator)
-        anew.look(CLOSES + HOUR, {0: 101})
-        anew.drain([message(10, CLOSES + 8 * 24 * HOUR)], "fink_begun")
-        anew.look(CLOSES + 8 * 24 * HOUR, {0: 11}, "fink_begun")
-        (before,) = verdicts(ledger, Rules(), [("other", NIGHT - 3)])
-        assert [b.source.topic for b in before.blockers if b.source] == ["fink_a", "fink_begun"]
-        assert "offsets [0, 100) sent before the lake began with it" in str(before.why)
+        anew.look(made + 9 * 24 * HOUR, {0: 1})
+        now = made + 10 * 24 * HOUR
+        assert FORGOTTEN in anew.why(now=now)
+        assert anew.verdict(TRUSTING, now).complete
+        today, later = (surveys.night_at("other", at) for at in (made - HOUR, made + 2 * 24 * HOUR))
+        wanted = [("other", today), ("other", later)]
+        assert [v.complete for v in verdicts(ledger, Rules(), wanted, now)] == [False, True]
+        anew.drain([message(1, START + 2 * HOUR, value=GARBAGE)])
+        told = anew.verdict(now=now).blockers
+        assert [b.source is None for b in told] == [False, True]  # what can be mended comes first
 
 
-@pytest.mark.parametrize("known", [(), (1,)])
-def test_a_life_that_a_ledger_made_again_does_not_know_may_have_had_any_night(
-    tmp_path: Path, known: tuple[int, ...]
-) -> None:
-    """It landed nothing, or nothing of the partition; or its files are gone."""
+def test_a_ledger_made_again_may_have_forgotten_lives_partitions_and_topics(tmp_path: Path) -> None:
+    """Such as had only gaps: nothing of them is in any file."""
     with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
         world = World(coordinator)
-        first = generation_of(coordinator, "fink_a")
-        coordinator.start_partitions(first, {0: 0})
-        for partition in known:
-            world.drain([message(0, START + HOUR, partition)])
-        world.look(START + HOUR, {0: 2} | dict.fromkeys(known, 1))
-        coordinator.commit_gap(first, OffsetRange(0, 0, 2), "expired")
-        second = coordinator.add_generation("ztf", "fink_a", "id-2")
-        coordinator.start_partitions(second, {0: 0})
-        world.drain([message(0, START + 5 * HOUR)])
-        world.look(CLOSES, {0: 1})
+        world.drain([message(0, START + HOUR, 1)])
+        gone = world.begin("fink_gone", 0, 2, START + HOUR)
+        coordinator.commit_gap(gone, OffsetRange(0, 0, 2), "expired")
+        world.look(CLOSES, {1: 1})
+        world.look(CLOSES, {0: 2}, "fink_gone")
         assert not world.verdict().complete
     rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
     with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
-        World(coordinator).look(CLOSES, {0: 1})
+        World(coordinator).look(CLOSES, {1: 1})
         (night,) = verdicts(ledger, Rules(), [("other", NIGHT)])
-        assert "of which the ledger that was made again knows nothing" in str(night.blockers)
+        assert [b.why.endswith(FORGOTTEN) for b in night.blockers] == [True]
+
+
+def test_a_life_of_which_nothing_landed_is_taken_for_what_the_one_before_it_was(world: World) -> None:
+    """What it had lost by its first look came after the last one at the life before it."""
+    world.drain([message(0, START - 4 * 24 * HOUR + HOUR)])
+    world.look(START - 3 * 24 * HOUR, {0: 1})
+    new = world.coordinator.add_generation("ztf", "fink_a", "id-2")
+    world.coordinator.start_partitions(new, {0: 50, 1: 70})
+    world.look(CLOSES, {0: 50, 1: 70})
+    early, before = verdicts(world.ledger, Rules(), [("other", NIGHT), ("other", NIGHT - 5)])
+    assert [(b.source, b.partition) for b in early.blockers if b.lost] == [(new.source, 0), (new.source, 1)]
+    assert before.complete
 
 
 def test_a_counting_topic_is_not_drained_by_a_pattern(world: World) -> None:

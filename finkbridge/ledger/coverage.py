@@ -131,6 +131,8 @@ class Coverage:
     """Those that wait no more, as a person has seen that they can never land."""
     searched: Mapping[tuple[str, str], float]
     """When each cluster was last searched for topics, by cluster and pattern; Unix seconds UTC."""
+    made_again: float | None
+    """When the ledger was made again from the lake's files, as it was lost; None: it never was."""
 
 
 Place = tuple[TopicGeneration, int]
@@ -139,7 +141,6 @@ Places = Mapping[Place, tuple[Row[Any], Reach]]
 """What the ledger has of each, and what that says."""
 
 NEVER_HAD = "sent before the lake began with it"
-FORGOTTEN = "and those of an older life of the topic, of which the ledger that was made again knows nothing"
 
 
 def read_coverage(ledger: Ledger) -> Coverage:
@@ -148,7 +149,6 @@ def read_coverage(ledger: Ledger) -> Coverage:
         sources = _sources(connection)
         partitions, ended = _partitions(connection), successions(connection)
         same_log, unseen = followed(connection), gone_unseen(connection)
-        begins = _begins(connection, partitions, sources)
         reaches = tuple(
             replace(
                 _reach(connection, row, sources, ended, unseen.get(row.generation_id)),
@@ -157,6 +157,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
             for row in partitions
         )
         places = {(r.source, r.partition): (row, r) for row, r in zip(partitions, reaches, strict=True)}
+        begins = _begins(connection, places)
         return Coverage(
             nights=_nights(connection),
             sources={source: ended.get(source) for source in sources.values()},
@@ -170,6 +171,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
             waiting=_quarantined(connection, sources, "waiting"),
             accepted=_quarantined(connection, sources, "accepted"),
             searched=searched(connection),
+            made_again=_made_again(connection),
         )
 
 
@@ -312,29 +314,24 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _never_had(connection: Connection, places: Places, begins: Mapping[int, float]) -> list[Lost]:
-    """Return what was there before the lake began with a partition: not what an older life has.
-
-    In a ledger that was made again, of what follows an older life that it does not know, that one, too.
-    """
-    found, was_made_again = [], _was_made_again(connection)
+def _never_had(connection: Connection, places: Places, begins: Mapping[TopicGeneration, float]) -> list[Lost]:
+    """Return what was there before the lake began with a partition: not what an older life has."""
+    found = []
     for (life, partition), (row, _) in places.items():
-        older = places.get(_older(life, partition))
-        is_told = life.generation == 1 or older is not None or not was_made_again
-        if (is_told and not row.first_offset) or (older is not None and older[1].followed_at is not None):
+        older = places.get((_older(life), partition))
+        if not row.first_offset or (older is not None and older[1].followed_at is not None):
             continue
         first_ms = _first_ms(connection, row)
         after = _left(connection, older, first_ms)
         after_ms = None if after is None else int(after * 1000)
         before = sent_by(first_ms, after_ms, row.first_at)
-        span, begun = OffsetRange(row.partition, 0, row.first_offset), begins.get(row.generation_id, NEVER)
-        reason = NEVER_HAD if is_told else FORGOTTEN
-        found.append(Lost(life, span, reason, after, before, row.first_at, begun))
+        span = OffsetRange(row.partition, 0, row.first_offset)
+        found.append(Lost(life, span, NEVER_HAD, after, before, row.first_at, begins.get(life, NEVER)))
     return found
 
 
-def _older(life: TopicGeneration, partition: int) -> Place:
-    return TopicGeneration(life.cluster, life.topic, life.generation - 1), partition
+def _older(life: TopicGeneration) -> TopicGeneration:
+    return replace(life, generation=life.generation - 1)
 
 
 def _left(connection: Connection, older: tuple[Row[Any], Reach] | None, next_ms: int | None) -> float | None:
@@ -361,37 +358,36 @@ def _first_ms(connection: Connection, row: Row[Any]) -> int | None:
     return kafka_times.first_ms(connection, (row.generation_id, row.partition))
 
 
-def _begins(
-    connection: Connection, partitions: Iterable[Row[Any]], sources: Mapping[int, TopicGeneration]
-) -> dict[int, float]:
-    """Return when the lake began with topics, at the earliest: the first look, or the first message's time.
+def _begins(connection: Connection, places: Places) -> dict[TopicGeneration, float]:
+    """Return when the lake began with lives of topics, at the earliest: the first look, or the first message.
 
-    By the generation's row id. Not of later lives: what was there of them came while the lake had the topic.
-    Nor in a ledger that was made again, which does not know what the lake had before.
+    A later one began after the last look at the one before it all of which is in the lake.
     """
-    found: dict[int, float] = {}
-    if _was_made_again(connection):
-        return found
+    found: dict[TopicGeneration, float] = {}
     told = kafka_times.begins(connection)
-    for row in partitions:
-        if sources[row.generation_id].generation == 1:
+    for (life, partition), (row, reach) in places.items():
+        if life.generation == 1:
             looked = row.first_seen if row.first_at is None else min(row.first_at, row.first_seen)
-            first = told.get((row.generation_id, row.partition), math.inf)
-            found[row.generation_id] = min(found.get(row.generation_id, math.inf), looked, first)
+            first = told.get((row.generation_id, partition), math.inf)
+            found[life] = min(found.get(life, math.inf), looked, first)
+        following = replace(life, generation=life.generation + 1)
+        left = NEVER if reach.reached_at is None else reach.reached_at
+        found[following] = min(found.get(following, math.inf), left)
     return found
 
 
-def _was_made_again(connection: Connection) -> bool:
-    """Whether the ledger was lost, and made again from the archive: it began with what it found there."""
+def _made_again(connection: Connection) -> float | None:
+    """Return when the ledger was made again: then it began with what it found in the lake."""
     c = s.commits.c
-    return connection.scalar(select(c.kind).order_by(c.number).limit(1)) == "adopt"
+    first = connection.execute(select(c.kind, c.committed_at).order_by(c.number).limit(1)).one_or_none()
+    return first.committed_at if first is not None and first.kind == "adopt" else None
 
 
 def _gaps(
     connection: Connection,
     sources: Mapping[int, TopicGeneration],
     places: Places,
-    begins: Mapping[int, float],
+    begins: Mapping[TopicGeneration, float],
 ) -> list[Lost]:
     x = s.looks.c
     mine = and_(x.generation_id == s.gaps.c.generation_id, x.partition == s.gaps.c.partition)
@@ -406,10 +402,10 @@ def _gaps(
         next_ms = kafka_times.after_ms(connection, key, row.end_offset)
         until = sent_by(next_ms, since_ms, known_at)
         span = OffsetRange(row.partition, row.start_offset, row.end_offset)
-        source, begun = sources[row.generation_id], begins.get(row.generation_id, NEVER)
-        since = _seconds(since_ms)
+        source = sources[row.generation_id]
+        begun, since = begins.get(source, NEVER), _seconds(since_ms)
         if since is None:  # nothing of this life came before: what came of the one before it did
-            since = _left(connection, places.get(_older(source, row.partition)), next_ms)
+            since = _left(connection, places.get((_older(source), row.partition)), next_ms)
         found.append(Lost(source, span, row.reason, since, until, known_at, begun))
     return found
 

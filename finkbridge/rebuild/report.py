@@ -14,7 +14,8 @@ LOST = (
     "which offsets that no file has were holes alone, without a message: they are recorded as gaps",
     "Kafka's topic ids, until the next drain; generations of topics that have no file in the archive",
     "which messages in quarantine were accepted",
-    "when topics' ends were looked at: nights are incomplete until the next drains, or for good",
+    "what had been lost of topics and partitions that have no file: no night up to now is complete any more",
+    "when topics' ends were looked at: until the next drains, nobody knows what came since",
     "reports of runs",
 )
 """What only the old ledger knew."""
