@@ -118,7 +118,7 @@ class Lookup:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
-    def find(self, name: str, survey: str | None = None) -> list[Alert]:
+    def find(self, name: str, survey: str | None = None, *, by_number: bool = False) -> list[Alert]:
         """Return the alerts of an object, or the alert of this number, the newest first.
 
         Parameters
@@ -127,17 +127,20 @@ class Lookup:
             Of an object; else, where there is none, the number of an alert: candid or diaSourceId. Where
             neither survey knows it, of alerts of other kinds (multi-messenger, ELAsTiCC, counting topics).
         survey
-            ``ztf`` or ``lsst``, where both know the name.
+            ``ztf`` or ``lsst``, where both know the name; ``other`` for alerts of other kinds alone.
+        by_number
+            Whether it is the number of an alert, and of no object: LSST names one by its first alert.
 
         Raises
         ------
         SettingsError
             The lake has neither; or both surveys have it, and none is given.
         """
-        rows = self._rows("object_id = ?", name)
-        if not rows and name.isascii() and name.isdigit() and int(name) <= LARGEST_SOURCE_ID:
-            rows = self._rows("source_id = ?", int(name))
-        rows = [row for row in rows or self._others(name) if survey in {None, row["survey"]}]
+        if not name.isascii():
+            name = name.encode(errors="replace").decode()  # what is no text is no name: DuckDB takes none
+        rows = [] if survey == "other" else self._of_surveys(name, by_number=by_number)
+        rows = rows or self._others(name, by_number=by_number)
+        rows = [row for row in rows if survey in {None, row["survey"]}]
         surveys = sorted({row["survey"] for row in rows})
         if not rows:
             raise SettingsError(
@@ -147,27 +150,34 @@ class Lookup:
             raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")
         return _alerts(rows)
 
+    def others(self, name: str, *, by_number: bool = False) -> list[Alert]:
+        """Return the alerts of other kinds of this name: multi-messenger topics send it of ZTF's objects."""
+        return _alerts(self._others(name, by_number=by_number))
+
+    def has_number(self, name: str) -> bool:
+        """Whether it is the number of an alert of a survey, whatever else it names."""
+        return bool(self._of_surveys(name, by_number=True))
+
     def lightcurve(self, object_id: str, survey: str) -> list[Row]:
         """Return the columns `LIGHTCURVE` of the object's points, in order of time."""
         query = f"SELECT {', '.join(LIGHTCURVE)} FROM lightcurve(?) WHERE survey = ? ORDER BY mjd"  # noqa: S608
         return self._ask(query, [object_id, survey])
 
     def raw(self, alert: Alert) -> Raw:
-        """Read an alert from the archive, by its first delivery.
+        """Read an alert from the archive: see `read_any`."""
+        return read_any(self.lake, alert.deliveries)
 
-        Raises
-        ------
-        DecodeError
-            The archive's file is damaged or gone.
-        """
-        delivery = alert.deliveries[0]
-        return read_raw(self.lake, delivery["archive_file"], delivery["archive_pos"], delivery["archive_len"])
+    def _of_surveys(self, name: str, *, by_number: bool) -> list[Row]:
+        rows = [] if by_number else self._rows("object_id = ?", name)
+        if not rows and name.isascii() and name.isdigit() and int(name) <= LARGEST_SOURCE_ID:
+            rows = self._rows("source_id = ?", int(name))
+        return rows
 
     def _rows(self, condition: str, value: str | int) -> list[Row]:
         query = f"SELECT * REPLACE ({_NAIVE}) FROM deliveries WHERE source_id IS NOT NULL AND {condition}"  # noqa: S608
         return self._ask(query, [value])
 
-    def _others(self, name: str) -> list[Row]:
+    def _others(self, name: str, *, by_number: bool) -> list[Row]:
         """Return messages of other kinds, with what their own fields say in place of what is not known."""
         known = ", ".join(f"{self._said(paths)} AS {quoted(what)}" for what, paths in NAMES.items())
         query = (
@@ -177,7 +187,8 @@ class Lookup:
             f"JOIN deliveries AS d ON {' AND '.join(f'd.{column} = p._{column}' for column in _PLACE)} "
             "WHERE p.{} = ?"
         )
-        return self._ask(query.format("object"), [name]) or self._ask(query.format("alert"), [name])
+        rows = [] if by_number else self._ask(query.format("object"), [name])
+        return rows or self._ask(query.format("alert"), [name])
 
     def _said(self, paths: Sequence[str]) -> str:
         """Return SQL for the first of some fields that says anything, as text: they may be of any type."""
@@ -204,6 +215,23 @@ class Lookup:
         except duckdb.IOException as error:
             said = str(error).splitlines()[0]
             raise DecodeError(f"a data file of the lake cannot be read ({said}): finkbridge verify") from None
+
+
+def read_any(lake: Path, deliveries: Sequence[Row]) -> Raw:
+    """Read an alert from the archive, by the first of its deliveries that can be read.
+
+    Raises
+    ------
+    DecodeError
+        The archive's files of all of them are damaged or gone.
+    """
+    failed: list[DecodeError] = []
+    for delivery in deliveries:
+        try:
+            return read_raw(lake, delivery["archive_file"], delivery["archive_pos"], delivery["archive_len"])
+        except DecodeError as error:
+            failed.append(error)
+    raise failed[0]
 
 
 def read_raw(lake: Path, archive_file: str, position: int, length: int) -> Raw:

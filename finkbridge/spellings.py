@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
+LONGEST_WORD = 15
+"""Letters of a common word in a path, such as ``notifications``."""
 SHORT = 4
 """Characters from which on a part of an address gives it away, in what its own service says."""
 LONG_PATH, LONG_PART = 8, 12
 """The same in all other output, where shorter ones are common words."""
 
+_TELEGRAM = re.compile(r"\d+:(.{8,})")
+"""A token of Telegram: the number of the bot, which everyone may see, and what is secret by itself."""
 _PASSWORD = re.compile(r"://[^:/@]*:([^/?#]+)@")
 _WORD = re.compile(r"[a-z]+")
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*([^#]*)")
@@ -27,7 +31,7 @@ def passwords_in(text: str) -> set[str]:
 
 def spellings(secret: str) -> set[str]:
     """Return a token, or an address that is secret, and what gives it away in any output."""
-    parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret)
+    parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret), *_TELEGRAM.findall(secret)
     return {spelled for part in (secret, *parts) for spelled in (part, bare(part))} - {""}
 
 
@@ -41,7 +45,7 @@ def quotes(answer: str, address: str) -> bool:
 
 
 def _telling(part: str, address: str) -> str:
-    is_word = len(part) < LONG_PART and _WORD.fullmatch(part) and f"/{part}" in _folded(address)
+    is_word = len(part) <= LONGEST_WORD and _WORD.fullmatch(part) and f"/{part}" in _folded(address)
     return f"/{part}" if is_word else part
 
 

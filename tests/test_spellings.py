@@ -77,6 +77,7 @@ def test_a_blank_is_noticed_as_it_is_decoded() -> None:
     [
         ("https://host/message?token=AbC123", "Field 'message' is required"),
         ("https://host/webhook/1b2c-3d4e", "Webhook not found"),
+        ("https://host/notifications/1b2c-3d4e", "no rights for notifications"),
         ("http://host/alert", '{"loc": ["body", "alert", "mag"], "msg": "field required"}'),
     ],
 )
@@ -103,6 +104,11 @@ def test_all_other_output_keeps_common_words() -> None:
     assert masked("see /x of host", spellings("http://host/x")) == "see /x of host"
     assert SECRET not in masked(f"no route {TARGET}, hook {SECRET}", spellings(HOOK))
     assert spellings("") == set()
+
+
+def test_the_half_of_a_token_that_is_secret_is_so_by_itself() -> None:
+    assert spellings("123456:AAF-very_secret") == {"123456:AAF-very_secret", "AAF-very_secret"}
+    assert spellings("12:short") == {"12:short"}
 
 
 def test_passwords_of_addresses() -> None:

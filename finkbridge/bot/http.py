@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -64,6 +66,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
+    """Under their names in any case: HTTP/2, and proxies that speak it, write them small."""
     body: bytes
 
     def json(self) -> dict[str, Any]:
@@ -80,8 +83,7 @@ class Answer:
         parameters = self.json().get("parameters")
         said = [self.headers.get("Retry-After"), self.json().get("retry_after")]
         said += [parameters.get("retry_after")] if isinstance(parameters, dict) else []
-        texts = [str(value).strip() for value in said if value is not None]
-        return max((float(t) for t in texts if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", t)), default=0.0)
+        return max(_seconds(str(value).strip()) for value in said)
 
 
 class Http:
@@ -181,7 +183,7 @@ class Http:
             if not sending.has_begun:
                 raise ChannelDownError(f"{self.service} cannot be reached ({_kind(error)})") from None
             raise self._unanswered(_kind(error), repeatable=repeatable) from None
-        answer = Answer(response.status, dict(response.headers), data)
+        answer = Answer(response.status, response.headers, data)
         return self._judged(answer, url, repeatable=repeatable)
 
     def _judged(self, answer: Answer, url: str, *, repeatable: bool) -> Answer:
@@ -212,6 +214,16 @@ class Http:
     def _mask_record(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self._masked(bare(record.getMessage())), ()
         return True
+
+
+def _seconds(said: str) -> float:
+    """Return a time to wait that is given as seconds, or as a date; 0 for what is neither."""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said):
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _body(response: urllib3.BaseHTTPResponse) -> bytes:

@@ -38,4 +38,6 @@ class Counts:
     unknown: int = 0
     """Got no answer: posted or not."""
     refused: int = 0
+    unreadable: int = 0
+    """Messages of other kinds than ZTF's and LSST's: nobody can tell whether another topic brought them."""
     left_out: int = 0

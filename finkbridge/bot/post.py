@@ -31,9 +31,18 @@ class Alert:
     key: str
     """Tells it from any other: survey and number; of another survey its object, number and trigger; of what
     has no number, its message's place in Kafka."""
-    row: Row
-    """Columns of ``deliveries`` of the first message."""
-    topics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    """Columns of ``deliveries`` of each message."""
+
+    @property
+    def row(self) -> Row:
+        """Columns of the first message."""
+        return self.rows[0]
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that brought it, each once."""
+        return tuple(sorted({row["topic"] for row in self.rows}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +68,23 @@ class Post:
 
 
 def alerts_of(rows: Sequence[Row], record_of: Callable[[Row], Mapping[str, Any] | None]) -> list[Alert]:
-    """Return the alerts of deliveries, in the same order; `record_of` reads one of another survey."""
+    """Return the alerts of deliveries, in the same order.
+
+    Parameters
+    ----------
+    rows
+        Columns of ``deliveries``.
+    record_of
+        Reads one of another survey, as only its record says which it is. None where it cannot be read: it is
+        left out, as nobody can tell whether it was posted.
+    """
     by_key: dict[str, list[Row]] = {}
     for row in rows:
-        key = _key(row) if row["survey"] != "other" else _key_of_other(row, record_of(row) or {})
-        by_key.setdefault(key, []).append(row)
-    return [Alert(key, mine[0], tuple(sorted({r["topic"] for r in mine}))) for key, mine in by_key.items()]
+        if row["survey"] != "other":
+            by_key.setdefault(_key(row), []).append(row)
+        elif (record := record_of(row)) is not None:
+            by_key.setdefault(_key_of_other(row, record), []).append(row)
+    return [Alert(key, tuple(mine)) for key, mine in by_key.items()]
 
 
 def post_of(

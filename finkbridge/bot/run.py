@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -41,7 +40,7 @@ from finkbridge.errors import (
     NoAnswerError,
 )
 from finkbridge.ledger import Ledger
-from finkbridge.lookup import read_raw
+from finkbridge.lookup import read_any
 from finkbridge.settings import BotSettings
 
 HOUR_S = 3600.0
@@ -113,6 +112,8 @@ class Bot:
     _next_at: float = 0.0
     _unanswered: int = 0
     """Posts in a row that got no answer."""
+    _unreadable: set[tuple[str, int]] = field(default_factory=set)
+    """Archive file and position of messages that it has told of."""
 
     def begin(self) -> None:
         """Do what is done once; `once` and `forever` do so themselves.
@@ -296,8 +297,8 @@ class Bot:
     def _post_of(self, alert: Alert) -> Post:
         row = alert.row
         if row["survey"] == "other":  # its names are in its record alone, and its kinds have no pictures
-            return post_of(alert, self.settings, record=self._record(row, "no names"))
-        record = self._record(row, "no picture") if self.options.pictures else None
+            return post_of(alert, self.settings, record=read_any(self.lake, alert.rows).record())
+        record = self._record(alert) if self.options.pictures else None
         if record is None:
             return post_of(alert, self.settings)
         picture: bytes = later.call(
@@ -306,20 +307,26 @@ class Bot:
         return post_of(alert, self.settings, picture)
 
     def _readable(self, row: Row) -> dict[str, Any] | None:
-        """Return the alert as it was received; None where it cannot be read, which its post tells."""
-        with suppress(DecodeError):
-            return self._read(row)
-        return None
-
-    def _read(self, row: Row) -> dict[str, Any]:
-        return read_raw(self.lake, row["archive_file"], row["archive_pos"], row["archive_len"]).record()
-
-    def _record(self, row: Row, without: str) -> dict[str, Any] | None:
-        """Return the alert as it was received, or None and a word about what goes without it."""
+        """Return a message as it was received; None where it cannot be read, which is told once."""
         try:
-            return self._read(row)
+            return read_any(self.lake, [row]).record()
         except DecodeError as error:
-            self.listener.problem(f"{without}: {error}")
+            place = row["archive_file"], row["archive_pos"]
+            if place not in self._unreadable:
+                self._unreadable.add(place)
+                self.counts.unreadable += 1
+                self.listener.problem(
+                    f"a message of {row['topic']} is not posted, as nobody can tell whether it was: {error}; "
+                    "--since posts it once it can be read"
+                )
+            return None
+
+    def _record(self, alert: Alert) -> dict[str, Any] | None:
+        """Return the alert as it was received, or None and a word about the picture."""
+        try:
+            return read_any(self.lake, alert.rows).record()
+        except DecodeError as error:
+            self.listener.problem(f"no picture: {error}")
             return None
 
     def _is_full(self) -> bool:

@@ -44,7 +44,7 @@ class Telegram:
         body, kind = multipart(
             {"chat_id": self._chat, "caption": markup(post), "parse_mode": "HTML", "photo": photo}
         )
-        self._call("sendPhoto", body, kind)
+        self._call("sendPhoto", body, kind)  # refused, it may be that the chat takes no photos alone
 
     def say(self, text: str) -> None:
         """Post a line."""
@@ -57,15 +57,20 @@ class Telegram:
             "parse_mode": "HTML",
             "link_preview_options": {"is_disabled": True},
         }
-        self._call("sendMessage", json.dumps(fields).encode(), "application/json")
-
-    def _call(self, method: str, body: bytes, content_type: str) -> None:
         try:
-            self._http.post(f"{self._address}/{method}", body, content_type)
+            self._call("sendMessage", json.dumps(fields).encode(), "application/json")
         except MessageRefusedError as error:
             if any(words in str(error).lower() for words in _ABOUT_THE_CHAT):
                 raise ChannelError(f"{error}: name a chat that the bot was added to") from None
             raise
+
+    def _call(self, method: str, body: bytes, content_type: str) -> None:
+        answer = self._http.post(f"{self._address}/{method}", body, content_type).json()
+        if answer.get("ok") is not True:
+            said = self._http.quoted(str(answer.get("description", "no answer that is known")))
+            raise ChannelError(
+                f"telegram refuses {method}: {said}: correct bot.telegram.api, or the proxy between"
+            )
 
 
 def markup(post: Post) -> str:

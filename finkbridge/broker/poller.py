@@ -92,6 +92,8 @@ class Poller:
         self.group = settings.group_id
         self.is_joined = False
         """Whether the group has given this member its partitions, which may be none."""
+        self.is_lost = False
+        """Whether the group took its partitions back, as it was not heard of, and gave it none since."""
         self.on_missing: Callable[[str], object] = lambda _: None
         """Told each topic that the cluster does not have just now."""
         self.partitions = 0
@@ -115,7 +117,9 @@ class Poller:
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group for these topics, by name."""
         self._topics = tuple(topics)
-        self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked)
+        self._consumer.subscribe(
+            list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
 
     def poll(self, count: int, timeout_s: float | None, linger_s: float = 0.0) -> list[Received]:
         """Return up to `count` messages; none when the time is over.
@@ -278,7 +282,7 @@ class Poller:
             ) from KafkaException(error)
 
     def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self.is_joined, self.partitions = True, len(partitions)
+        self.is_joined, self.is_lost, self.partitions = True, False, len(partitions)
         if self._on_assign is not None:
             self._on_assign(consumer, partitions)
             return
@@ -338,6 +342,10 @@ class Poller:
 
     def _revoked(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         self.partitions = max(0, self.partitions - len(partitions))
+
+    def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self.is_lost = True
+        self._revoked(consumer, partitions)
 
     def _committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         """Note a refusal; this is librdkafka's ``on_commit``."""

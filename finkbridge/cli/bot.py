@@ -69,7 +69,7 @@ def command(context: click.Context, app: App, /, *, topics: tuple[str, ...], **h
     if stop.signal is not None:
         context.exit(stop.exit_code)
     click.echo(f"finkbridge: {described(counts, dry_run=how['dry_run'])}", err=True)
-    context.exit(1 if counts.refused or counts.unknown else 0)
+    context.exit(1 if counts.refused or counts.unknown or counts.unreadable else 0)
 
 
 class Printer:
@@ -97,6 +97,7 @@ def described(counts: Counts, *, dry_run: bool) -> str:
     said += [f"left out by the limit: {counts.left_out:,}"] if counts.left_out else []
     said += [f"without an answer, so they may be there: {counts.unknown:,}"] if counts.unknown else []
     said += [f"refused: {counts.refused:,}"] if counts.refused else []
+    said += [f"messages that cannot be read: {counts.unreadable:,}"] if counts.unreadable else []
     return ", ".join(said)
 
 

@@ -128,6 +128,8 @@ def reason(session: Session) -> str:
     poller = session.poller
     if not poller.is_joined:
         return f" (group {poller.group} is not joined yet: if this stays so, raise -maxtimeout or run doctor)"
+    if poller.is_lost:
+        return " (no broker answers: it goes on once one does)"
     if poller.partitions == 0:
         return f" (another member of group {poller.group} reads all partitions: end it, or use another group)"
     lag = poller.lag()

@@ -30,10 +30,14 @@ MOST = 10
     "-object", "--object", "name", metavar="ID", help="An object of the lake, or the number of an alert."
 )
 @click.option(
+    "-alert", "--alert", "number", metavar="NUMBER",
+    help="An alert of the lake by its number, which may be its object's name too.",
+)  # fmt: skip
+@click.option(
     "-survey",
     "--survey",
     type=click.Choice(["ztf", "lsst"]),
-    help="Of -object, where both surveys know the name.",
+    help="Of -object and -alert, where both surveys know the name.",
 )
 @click.option(
     "-limit", "--limit", type=click.IntRange(min=0), default=MOST, show_default=True, help="Alerts; 0: all."
@@ -45,7 +49,16 @@ MOST = 10
 @click.option("-text", "--text", is_flag=True, help="Draw in the terminal, though there is a window.")
 @lake_option
 @pass_app
-def command(app: App, /, *, files: tuple[str, ...], name: str | None, survey: str | None, **how: Any) -> None:
+def command(
+    app: App,
+    /,
+    *,
+    files: tuple[str, ...],
+    name: str | None,
+    number: str | None,
+    survey: str | None,
+    **how: Any,
+) -> None:
     """Look at alerts: the three cutouts and the light curve.
 
     In a window where there is one, drawn with letters in a plain terminal, or saved to a file anywhere. An
@@ -56,10 +69,13 @@ def command(app: App, /, *, files: tuple[str, ...], name: str | None, survey: st
     finkbridge viewer -object ZTF26aamcbly --save out.png
     finkbridge viewer -filename alerts/ --save night.pdf -limit 0
     """  # noqa: D301 - click wants the character itself
-    if bool(files) == bool(name):
-        raise SettingsError("say what to look at: -filename PATH, or -object ID for one of the lake")
-    if name:
-        views = iter([later.call("finkbridge.viewer.sources:of_lake", app.settings(), name, survey)])
+    if sum(map(bool, (files, name, number))) != 1:
+        raise SettingsError(
+            "say what to look at: -filename PATH, or -object ID or -alert NUMBER for one of the lake"
+        )
+    if not files:
+        of_lake = later.get("finkbridge.viewer.sources:of_lake")
+        views = iter([of_lake(app.settings(), name or number, survey, by_number=bool(number))])
     else:
         views = later.call("finkbridge.viewer.sources:of_files", _one_or_all(files))
     shown = _limited(views, how["limit"])

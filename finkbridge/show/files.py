@@ -49,7 +49,7 @@ def write_cutouts(lookup: Lookup, alerts: Sequence[Alert], folder: Path) -> tupl
     Returns
     -------
     files, problems
-        The files, and what could not be unzipped, a line each.
+        The files, and what is no FITS file, a line each.
     """
     files, problems = [], []
     for alert in alerts:

@@ -68,12 +68,17 @@ def fits_bytes(data: bytes) -> bytes:
     Raises
     ------
     FitsError
-        It is larger than `MAX_FITS_BYTES`, or its gzip is damaged.
+        It is larger than `MAX_FITS_BYTES`, or its gzip is damaged, or it does not begin as FITS files do.
     """
     if len(data) > MAX_STORED_BYTES:
         raise FitsError(f"it has {len(data):,} bytes")
-    if not data.startswith(b"\x1f\x8b"):
-        return data
+    plain = _unzipped(data) if data.startswith(b"\x1f\x8b") else data
+    if not plain.startswith(b"SIMPLE"):
+        raise FitsError("no FITS at byte 0")
+    return plain
+
+
+def _unzipped(data: bytes) -> bytes:
     unzip = zlib.decompressobj(31)
     try:
         plain = unzip.decompress(data, MAX_FITS_BYTES + 1)

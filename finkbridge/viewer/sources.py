@@ -48,8 +48,15 @@ def of_files(source: Source, limit: int | None = None) -> Iterator[View]:
         log.warning("%s", said)
 
 
-def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:
+def of_lake(settings: Settings, name: str, survey: str | None = None, *, by_number: bool = False) -> View:
     """Return an object of the lake by its newest alert, or one alert, with the whole light curve.
+
+    Parameters
+    ----------
+    settings
+        Of the lake.
+    name, survey, by_number
+        See `Lookup.find`.
 
     Raises
     ------
@@ -59,7 +66,7 @@ def of_lake(settings: Settings, name: str, survey: str | None = None) -> View:
         The archive's file is damaged.
     """
     with later.call("finkbridge.lookup:Lookup", settings) as lookup:
-        alert = lookup.find(name, survey)[0]
+        alert = lookup.find(name, survey, by_number=by_number)[0]
         if alert.survey == "other":
             raise SettingsError(f"{name} is of a kind that has no pictures here: finkbridge show {name}")
         record = lookup.raw(alert).record()

@@ -11,8 +11,10 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Self
 
@@ -87,6 +89,7 @@ def test_what_was_not_done_is_tried_again(http: Http, chat: Chat, clock: Clock, 
     "reply",
     [
         Reply(429, headers={"Retry-After": "7"}),
+        Reply(429, headers={"retry-after": "7"}),
         Reply(429, b'{"ok": false, "parameters": {"retry_after": 7}}'),
         Reply(429, b'{"retry_after": 7.0}'),
     ],
@@ -95,6 +98,12 @@ def test_it_waits_as_long_as_it_is_asked_to(http: Http, chat: Chat, clock: Clock
     chat.say("send", reply)
     post(http, chat)
     assert clock.waits == [7]
+
+
+def test_it_may_be_asked_to_wait_until_a_time(http: Http, chat: Chat, clock: Clock) -> None:
+    chat.say("send", Reply(429, headers={"Retry-After": formatdate(time.time() + 30, usegmt=True)}))
+    post(http, chat)
+    assert 20 < clock.waits[0] <= 30
 
 
 def test_an_answer_that_is_cut_counts_by_its_status(
@@ -110,7 +119,9 @@ def test_an_answer_that_is_cut_counts_by_its_status(
         post(http, chat)
 
 
-@pytest.mark.parametrize("said", ["Wed, 21 Oct 2026 07:28:00 GMT", "-5", "nan", "1e99", "", "9" * 40])
+@pytest.mark.parametrize(
+    "said", ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Oct 2015", "-5", "nan", "1e99", "", "9" * 40]
+)
 def test_odd_times_to_wait_do_not_count(http: Http, chat: Chat, clock: Clock, said: str) -> None:
     chat.say("send", Reply(503, b'{"retry_after": [1], "parameters": 3}', {"Retry-After": said}))
     post(http, chat)

@@ -41,7 +41,7 @@ def no_record(row: dict[str, Any]) -> None:
 
 
 def post(**changes: Any):
-    (alert,) = alerts_of([ROW | changes], no_record)
+    (alert,) = alerts_of([ROW | changes], lambda _: {})
     return post_of(alert, BotSettings())
 
 
@@ -95,7 +95,7 @@ def test_what_is_null_is_left_out() -> None:
 )
 def test_alerts_of_other_kinds_are_named_by_their_records(record: dict[str, Any], said: list[str]) -> None:
     nothing = dict.fromkeys(ROW) | {"survey": "other", "cluster": "ztf", "topic": "fink_grb"}
-    (alert,) = alerts_of([nothing], no_record)
+    (alert,) = alerts_of([nothing], lambda _: {})
     text = post_of(alert, BotSettings(), record=record).text
     assert text.splitlines() == [*said, "topics: fink_grb"]
 
@@ -103,7 +103,7 @@ def test_alerts_of_other_kinds_are_named_by_their_records(record: dict[str, Any]
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_names_of_other_kinds_are_short_and_plain(hostile: str) -> None:
     names = ("objectId", "candid", "fink_class", "observatory", "triggerId")
-    (alert,) = alerts_of([dict.fromkeys(ROW) | {"survey": "other", "topic": "t"}], no_record)
+    (alert,) = alerts_of([dict.fromkeys(ROW) | {"survey": "other", "topic": "t"}], lambda _: {})
     said = post_of(alert, BotSettings(), record=dict.fromkeys(names, hostile))
     assert re.fullmatch(r"[ -~\n]*", said.text)
     assert len(said.text) < 1024

@@ -175,6 +175,13 @@ def test_a_picture_that_is_refused_is_left_out(real: World) -> None:
     assert sent["link_preview_options"] == {"is_disabled": True}
 
 
+def test_a_chat_that_takes_no_photos_gets_the_text(real: World) -> None:
+    said = b'{"ok": false, "description": "Bad Request: not enough rights to send photos to the chat"}'
+    real.chat.say("sendPhoto", Reply(400, said))
+    assert real.run("telegram", "@x", topics=("fink_a_ztf",), pictures=True) == Counts(posted=1)
+    assert real.chat.methods() == ["sendPhoto", "sendMessage"]
+
+
 def test_a_topic_that_the_lake_has_not_is_told(world: World) -> None:
     world.fill(fink_a=[1.0])
     assert world.run(topics=("fink_*", "nosuchtopic", "x?")) == Counts(posted=1)
@@ -236,20 +243,29 @@ def test_alerts_of_other_kinds_are_found_as_the_docs_say(others: World) -> None:
         assert sql(others.lake, query) == [(topic,)]
 
 
-def test_an_archive_that_is_damaged_costs_the_names(others: World) -> None:
-    for path in others.lake.glob("archive/fink_grb_bronze/**/*.avro"):
-        path.write_bytes(b"junk")
-    assert others.run(topics=("fink_grb_b*",)) == Counts(posted=1)
-    assert others.chat.got[0].json()["text"].startswith("alert without an object\n")
-    assert any("no names: " in line for line in others.listener.said)
+def test_an_alert_of_another_kind_that_cannot_be_read_is_not_posted(others: World) -> None:
+    """By its message's place it would be another one than by its names, and be posted twice."""
+    (archive,) = others.lake.glob("archive/fink_grb_bronze/**/*.avro")
+    whole = archive.read_bytes()
+    archive.write_bytes(b"junk")
+    assert others.run(topics=("fink_grb_b*",)) == Counts(unreadable=1)
+    assert others.chat.got == []
+    assert sum("a message of fink_grb_bronze is not posted" in line for line in others.listener.said) == 1
+    assert others.run(topics=("fink_grb_*",)) == Counts(posted=1, unreadable=1)
+    archive.write_bytes(whole)
+    assert others.run(topics=("fink_grb_*",)) == Counts()
+    assert others.run(topics=("fink_grb_b*",)) == Counts()
 
 
-def test_an_archive_that_is_damaged_costs_the_picture(real: World) -> None:
+@pytest.mark.parametrize("topics", [("fink_a_ztf",), ("fink_a_ztf", "fink_b_ztf")])
+def test_an_archive_that_is_damaged_costs_the_picture(real: World, topics: tuple[str, ...]) -> None:
+    """But for what another topic brought as well."""
     for path in real.lake.glob("archive/fink_a_ztf/**/*.avro"):
         path.write_bytes(b"junk")
-    assert real.run(topics=("fink_a_ztf",), pictures=True) == Counts(posted=1)
-    assert "picture" not in real.chat.got[0].json()
-    assert any("no picture: " in line and "damaged" in line for line in real.listener.said)
+    assert real.run(topics=topics, pictures=True) == Counts(posted=1)
+    assert ("picture" in real.chat.got[0].json()) == (len(topics) > 1)
+    told = any("no picture: " in line and "damaged" in line for line in real.listener.said)
+    assert told == (len(topics) == 1)
 
 
 def test_slack_without_pictures(world: World) -> None:
@@ -527,6 +543,14 @@ def test_a_bot_moves_no_position_that_another_wrote_meanwhile(world: World) -> N
             "sendMessage",
             Reply(400, b'{"description": "Bad Request: chat not found"}'),
             "name a chat",
+        ),
+        ("telegram", "@x", "sendMessage", Reply(200, b"<html>log in"), "no answer that is known"),
+        (
+            "telegram",
+            "@x",
+            "sendMessage",
+            Reply(200, b'{"ok": false, "description": "no"}'),
+            "sendMessage: no",
         ),
         ("telegram", "@x", "sendMessage", Reply(401, b'{"description": "Unauthorized"}'), "Unauthorized"),
         ("webhook", None, "hook", Reply(410), "correct its address"),

@@ -42,7 +42,7 @@ def told(words: str, at: int, **settings: str) -> list[str]:
         ("finkbridge consumer -survey ", 3, ["ztf", "lsst"]),
         ("finkbridge topics list --survey l", 4, ["lsst"]),
         ("finkbridge transfer -survey z", 3, ["ztf"]),
-        ("finkbridge show -survey ", 3, ["ztf", "lsst"]),
+        ("finkbridge show -survey ", 3, ["ztf", "lsst", "other"]),
     ],
 )
 def test_what_is_completed(words: str, at: int, found: list[str]) -> None:

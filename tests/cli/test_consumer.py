@@ -203,6 +203,23 @@ def test_a_second_member_is_told_that_the_first_reads_all(kafka: Kafka, command:
         first.end(signal.SIGTERM)
 
 
+@pytest.mark.slow
+def test_a_broker_that_is_silent_for_long_is_no_other_member(own_kafka: Kafka, tmp_path: Path) -> None:
+    """The session is over after 10 s, and with it the member's right to its partitions."""
+    topic, command = own_kafka.topic("fink_t"), Command(tmp_path, own_kafka.bootstrap)
+    with command.start("consumer", topic, "-maxtimeout", "2", "--display") as running:
+        running.await_text("No alerts received")
+        own_kafka.freeze()
+        try:
+            running.await_text("no broker answers: it goes on once one does")
+        finally:
+            own_kafka.thaw()
+        own_kafka.produce(topic, simulated("ztf", 1))
+        running.await_text("fink_t")
+        assert "another member" not in running.said()
+        running.end(signal.SIGTERM)
+
+
 def _group_of(command: Command) -> dict[str, str]:
     name = "FINKBRIDGE_CLUSTERS__ZTF__GROUP_ID"
     return {name: command.environ[name]}

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fastavro
@@ -20,7 +21,7 @@ from finkbridge.viewer.history import points
 from finkbridge.viewer.sources import of_files, of_lake
 from tests.consumer.samples import COUNTING, ELASTICC, MULTI_MESSENGER, record
 from tests.support.command import FINKBRIDGE, Command
-from tests.support.lake import RealAlerts, real_alerts, same
+from tests.support.lake import RealAlerts, encode, real_alerts, same
 from tests.support.offline import fill, messages_of, settings_of
 
 OBJECT, SOURCE = "ZTF26aamcbly", 3367463101415010117
@@ -105,10 +106,8 @@ def test_a_place_that_has_no_message_is_an_error(lookup: Lookup) -> None:
         {"archive_file": "../../etc/passwd"},
         {"archive_file": "archive/gone/undated/x.avro"},
     ):
-        alert.deliveries[0].update(place | wrong)
         with pytest.raises(DecodeError):
-            lookup.raw(alert)
-        alert.deliveries[0].update(place)
+            lookup.raw(replace(alert, deliveries=(place | wrong,)))
 
 
 def test_the_lakes_light_curve_is_the_alerts(
@@ -202,6 +201,8 @@ def test_show_prints_the_alert(command: Command, ztf: RealAlerts, arguments: tup
 def test_show_writes_files(command: Command, ztf: RealAlerts) -> None:
     assert command.run("show", OBJECT, "--avro", "one.avro").stdout == "one.avro\n"
     assert same(AlertReader(command.folder / "one.avro").to_list(), ztf.alerts[:1])
+    assert command.json("show", OBJECT, "--avro", "two.avro")["id"] == OBJECT
+    assert (command.folder / "two.avro").read_bytes() == (command.folder / "one.avro").read_bytes()
     assert command.run("show", OBJECT, "--avro", "out/").stdout == f"out/{OBJECT}_{SOURCE}.avro\n"
     assert command.run("show", OBJECT, "-fits", "cut").stdout.count(".fits\n") == 3
     (command.folder / "one.avro").write_bytes(b"mine")
@@ -225,6 +226,8 @@ def test_show_writes_files(command: Command, ztf: RealAlerts) -> None:
     [
         (("show",), 2, "say what to show"),
         (("show", "../x"), 2, "the lake has no object and no alert '../x'"),
+        (("show", "\udcff"), 2, "the lake has no object and no alert '?'"),
+        (("show", OBJECT, "--json", "--avro"), 2, "both take standard output"),
         (("viewer",), 2, "say what to look at"),
         (("viewer", "-filename", "absent.avro"), 2, "there is no file or folder absent.avro"),
         (("viewer", "-object", "nobody"), 2, "the lake has no object"),
@@ -272,6 +275,45 @@ def test_files_are_views(shared_data: Path) -> None:
     assert len(list(of_files(shared_data / "lsst"))) == 7
 
 
+def test_an_alert_whose_number_is_its_objects_name_is_found(lsst: RealAlerts, tmp_path: Path) -> None:
+    """LSST names an object by its first alert: the number alone shows the object."""
+    first = next(alert for alert in lsst.alerts if alert["diaObject"])
+    name = first["diaObject"]["diaObjectId"]
+    both = [
+        encode(lsst.schema, first | {"diaSourceId": number, "diaSource": first["diaSource"] | changes})
+        for number, changes in (
+            (name, {"diaSourceId": name}),
+            (7, {"diaSourceId": 7, "midpointMjdTai": first["diaSource"]["midpointMjdTai"] + 1}),
+        )
+    ]
+    lake = tmp_path / "lake"
+    fill(lake, {"fink_lsst": messages_of([(lsst.key, value) for value in both])})
+    command = Command(tmp_path, "127.0.0.1:1", FINKBRIDGE_LAKE=str(lake))
+    done = command.run("show", str(name), "-limit", "1")
+    assert done.stderr.splitlines() == [
+        "finkbridge: and 1 more: -limit 0 for all",
+        f"finkbridge: it is an alert's number too: -alert {name} shows that one",
+    ]
+    assert [a["source_id"] for a in command.json("show", str(name))["alerts"]] == [7, name]
+    assert [a["source_id"] for a in command.json("show", "-alert", str(name))["alerts"]] == [name]
+    assert command.run("show", "-alert", "7").stderr == ""
+    assert "not both" in command.run("show", str(name), "-alert", "7", code=2).stderr
+    assert f"{name}\n" in command.run("viewer", "-alert", str(name), "-text").stdout.replace("   ", "\n")
+
+
+def test_an_alert_is_read_by_whichever_message_can_be(ztf: RealAlerts, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    fill(lake, {topic: messages_of(ztf.records[:1]) for topic in ("fink_a_ztf", "fink_b_ztf")})
+    (damaged,) = lake.glob("archive/fink_a_ztf/*/*.avro")
+    damaged.write_bytes(b"junk")
+    with Lookup(settings_of(lake)) as lookup:
+        (alert,) = lookup.find(OBJECT)
+        assert same(lookup.raw(alert).record(), ztf.alerts[0])
+        next(lake.glob("archive/fink_b_ztf/*/*.avro")).unlink()
+        with pytest.raises(DecodeError, match=r"archive/fink_a_ztf.* damaged"):
+            lookup.raw(alert)
+
+
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a lake of alerts that are neither ZTF's nor LSST's; one came by two topics."""
@@ -307,6 +349,23 @@ def test_alerts_of_other_kinds_are_found_by_their_own_names(others: Path) -> Non
                 lookup.find(unknown)
         with pytest.raises(SettingsError, match="no object and no alert"):
             lookup.find("747", "lsst")
+
+
+def test_what_other_kinds_have_of_an_object_is_told(tmp_path: Path, ztf: RealAlerts) -> None:
+    """Multi-messenger topics send alerts of ZTF's objects again, in a form of their own."""
+    lake = tmp_path / "lake"
+    grb = {"objectId": OBJECT, "candid": SOURCE, "triggerId": "683"}
+    fill(lake, {
+        "fink_a_ztf": messages_of(ztf.records[:1]),
+        "fink_grb_bronze": messages_of([record(MULTI_MESSENGER, grb)]),
+    })  # fmt: skip
+    command = Command(tmp_path, "127.0.0.1:1", FINKBRIDGE_LAKE=str(lake))
+    done = command.run("show", OBJECT)
+    assert done.stdout.startswith(f"object     {OBJECT}   (ztf)")
+    assert done.stderr == "finkbridge: and 1 message of other kinds (fink_grb_bronze): -survey other\n"
+    other = command.run("show", OBJECT, "-survey", "other")
+    assert (other.stdout.splitlines()[0], other.stderr) == (f"object     {OBJECT}   (other)", "")
+    assert command.run("show", OBJECT, "-survey", "ztf").stderr == ""
 
 
 def test_they_are_shown_as_others_are(others: Path, tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_gzip_bombs_and_damage() -> None:
     assert len(bomb) < 100_000
     with pytest.raises(FitsError, match="more than 32 MB"):
         fits_bytes(bomb)
+    for junk in (b"notgz", gzip.compress(b"no image")):
+        with pytest.raises(FitsError, match="no FITS at byte 0"):
+            fits_bytes(junk)
     with pytest.raises(FitsError, match="cut"):
         fits_bytes(gzip.compress(image())[:-9])
     with pytest.raises(FitsError, match="damaged"):
