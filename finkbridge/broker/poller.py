@@ -99,7 +99,7 @@ class Poller:
         self.partitions = 0
         self._start = start
         self._on_assign = on_assign
-        self._placed: set[tuple[str, int]] = set()
+        self._has_begun = False
         self._topics: tuple[str, ...] = ()
         self._missing: set[str] = set()
         self._heard = False
@@ -286,15 +286,18 @@ class Poller:
         if self._on_assign is not None:
             self._on_assign(consumer, partitions)
             return
-        fresh = [p for p in partitions if (p.topic, p.partition) not in self._placed]
-        if self._start is None or not fresh:
+        if self._start is None or self._has_begun:
+            self._tell_expired(partitions)
+            return
+        self._has_begun = True  # a partition that comes later has messages that nobody has read yet
+        self._tell_shared(len(partitions))
+        if not partitions:
             return
         moved = []
-        for place, offset in zip(fresh, self._begin(fresh, self._start), strict=True):
+        for place, offset in zip(partitions, self._begin(partitions, self._start), strict=True):
             if offset is not None:
                 place.offset = offset
                 moved.append(place)
-        self._placed |= {(place.topic, place.partition) for place in fresh}
         consumer.assign(partitions)
         for place in moved:  # so the group is there too, though nothing may come
             self._store(place)
@@ -304,7 +307,7 @@ class Poller:
         try:
             marks = [self._consumer.get_watermark_offsets(p, timeout=ANSWER_S) for p in places]
             if isinstance(start, datetime):
-                stamp = int(start.timestamp() * 1000)
+                stamp = max(0, int(start.timestamp() * 1000))  # Kafka takes no time before 1970
                 asked = [TopicPartition(p.topic, p.partition, stamp) for p in places]
                 found = [p.offset for p in self._consumer.offsets_for_times(asked, timeout=ANSWER_S)]
                 return [end if o < 0 else o for o, (_, end) in zip(found, marks, strict=True)]
@@ -317,9 +320,42 @@ class Poller:
             return [None if end < start else max(start, low) for low, end in marks]
         return [low if start == "earliest" else end for low, end in marks]
 
+    def _tell_expired(self, places: list[TopicPartition]) -> None:
+        """Tell of messages that the broker no longer has, and that the group never read."""
+        try:
+            for place in self._consumer.committed(places, timeout=ANSWER_S):
+                low, _ = self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+                if 0 <= place.offset < low:
+                    LOGGER.warning(
+                        "%s partition %d: offsets [%d, %d) expired before group %s had read them",
+                        place.topic,
+                        place.partition,
+                        place.offset,
+                        low,
+                        self.group,
+                    )
+        except KafkaException:  # which polling tells of
+            return
+
+    def _tell_shared(self, count: int) -> None:
+        """Tell of partitions that other members read: to begin somewhere moves this member's own alone."""
+        try:
+            found = self._consumer.list_topics(timeout=ANSWER_S).topics
+        except KafkaException:  # which polling tells of
+            return
+        there = sum(len(found[topic].partitions) for topic in self._topics if topic in found)
+        if count < there:
+            LOGGER.warning(
+                "other members of group %s read %d of %d partitions, which stay where the group is: to move "
+                "them too, end those members and begin there again",
+                self.group,
+                there - count,
+                there,
+            )
+
     def _tell_short(self, ends: dict[TopicPartition, int], start: int, count: int) -> None:
         """Tell of partitions that end before an offset: to move them to their ends would skip messages."""
-        if not self._placed and len(ends) == count:
+        if len(ends) == count:
             last = max(ends.values())
             raise SettingsError(
                 f"offset {start} is behind the end of every partition, and the group stays where it is: say "

@@ -92,7 +92,7 @@ def proven(result: Result) -> Iterator[str]:
     """Yield the proofs, one line each."""
     for proof in result.proofs:
         a = proof.account
-        if not a.messages and not proof.waiting:
+        if not (a.messages or proof.waiting or proof.before):
             yield f"{proof.topic} has no messages: the query found nothing, or its results are still to come"
             continue
         sign = "=" if proof.counted.rows == a.messages else "but"
@@ -107,11 +107,5 @@ def proven(result: Result) -> Iterator[str]:
 def complaints(result: Result) -> Iterator[str]:
     """Yield what a user should know beyond the proofs, one line each."""
     yield from result.notes
-    for proof in result.proofs:
-        if proof.before:
-            yield (
-                f"warning: {proof.before:,} offsets at the beginning of {proof.topic} had left the broker "
-                "before this transfer began"
-            )
     for problem in dict.fromkeys([*result.problems, *(p for proof in result.proofs for p in proof.problems)]):
         yield f"problem: {problem}"

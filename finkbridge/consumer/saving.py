@@ -117,11 +117,11 @@ class Saver:
         return finals
 
     def set_aside(self, received: Received) -> None:
-        """Save a message that cannot be opened as it came: its value, and its key where it has one."""
+        """Save a message that cannot be opened as it came: its value, empty for none, and its key if any."""
         stem = self._folder / UNDECODED / safe_place(place_of(received))
         with _saving(self._folder):
             stem.parent.mkdir(exist_ok=True)
-            for suffix, data in ((".value", received.message.value), (".key", received.message.key)):
+            for suffix, data in ((".value", received.message.value or b""), (".key", received.message.key)):
                 if data is not None:
                     self._replace(stem.with_name(stem.name + suffix), data)
             _sync_folder(stem.parent)

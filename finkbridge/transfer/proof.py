@@ -115,8 +115,9 @@ def prove(
     parts = ledger.partitions(generation.row_id) if generation else {}
     starts = {p: parts[p].next_offset if p in parts else m.low for p, m in marks.items()}
     waiting = sum(max(0, m.end - starts[p]) for p, m in marks.items())
-    is_first = generation is not None and generation.source.generation == 1
-    before = sum(p.first_offset for p in parts.values()) if is_first else 0
+    is_first = generation is None or generation.source.generation == 1
+    firsts = {p: m.low for p, m in marks.items()} | {p: part.first_offset for p, part in parts.items()}
+    before = sum(firsts.values()) if is_first else 0
     proof = Proof(key[1], account_of(ledger, key), counted, waiting, before, limit, list(counted.wrong))
     proof.problems += _differences(proof, ledger.lake)
     return proof
@@ -129,6 +130,11 @@ def _differences(proof: Proof, state: Path) -> Iterator[str]:
         yield (
             f"{of} cannot be decoded and are no rows; they are kept whole in {state}/quarantine: where "
             "-schema was wrong, begin anew with --restart_from_beginning; in a lake: finkbridge quarantine"
+        )
+    if proof.before:
+        yield (
+            f"{proof.before:,} messages or holes at the beginning of {topic} had left the broker before this "
+            "transfer began: if they are wanted, ask Fink for them anew"
         )
     if account.lost:
         yield f"{account.lost:,} messages or holes of {topic} left the broker before they could be fetched"

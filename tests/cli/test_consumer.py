@@ -203,6 +203,48 @@ def test_a_second_member_is_told_that_the_first_reads_all(kafka: Kafka, command:
         first.end(signal.SIGTERM)
 
 
+def test_to_begin_somewhere_moves_no_partition_of_another_member(kafka: Kafka, command: Command) -> None:
+    topic = kafka.topic("fink_t", 2)
+    for partition in (0, 1):
+        kafka.produce(topic, simulated("ztf", 2), partition=partition)
+    with command.start("consumer", topic, *QUIET, "--format", "line") as first:
+        first.await_text("No alerts received")
+        other = Command(command.folder, kafka.bootstrap, **_group_of(command))
+        with other.start("consumer", topic, *QUIET, "-start_at", "earliest") as second:
+            second.await_text("read 1 of 2 partitions, which stay where the group is")
+            second.end(signal.SIGTERM)
+        first.end(signal.SIGTERM)
+    done = command.run("consumer", topic, *QUIET, "-start_at", "earliest", "-limit", "4", "--format", "line")
+    assert "partitions" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_partition_that_comes_later_is_not_moved(kafka: Kafka, command: Command) -> None:
+    """Another member had it, and died: what came meanwhile is behind what nobody has read."""
+    topic = kafka.topic("fink_t", 2)
+    with command.start("consumer", topic, *QUIET) as first:
+        first.await_text("No alerts received")
+        other = Command(command.folder, kafka.bootstrap, **_group_of(command))
+        with other.start("consumer", topic, *QUIET, "-start_at", "latest", "--format", "line") as second:
+            second.await_text("read 1 of 2 partitions")
+            second.await_text("No alerts received")
+            first.process.kill()
+            for partition in (0, 1):
+                kafka.produce(topic, simulated("ztf", 2), partition=partition)
+            second.await_text("objectid=", count=4)
+            second.end(signal.SIGTERM)
+
+
+def test_what_expired_before_it_was_read_is_told(kafka: Kafka, command: Command) -> None:
+    topic = kafka.topic("fink_t", config={"cleanup.policy": "delete"})
+    kafka.produce(topic, simulated("ztf", 5))
+    command.run("consumer", topic, *QUIET, "-limit", "1")
+    kafka.expire(topic, {0: 3})
+    said = command.run("consumer", topic, *QUIET, "-limit", "1").stderr
+    assert f"{topic} partition 0: offsets [1, 3) expired before group" in said
+    assert "expired" not in command.run("consumer", topic, *QUIET, "-limit", "1").stderr
+
+
 @pytest.mark.slow
 def test_a_broker_that_is_silent_for_long_is_no_other_member(own_kafka: Kafka, tmp_path: Path) -> None:
     """The session is over after 10 s, and with it the member's right to its partitions."""

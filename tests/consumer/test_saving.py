@@ -122,6 +122,7 @@ def test_what_cannot_be_opened_is_kept_as_it_came(tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
         "fink_x-3-9.value": b"\xff\x00",
         "fink_x-3-9.key": b"{not a schema",
+        "fink_x-3-10.value": b"",
     }
 
 

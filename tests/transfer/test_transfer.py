@@ -287,6 +287,18 @@ def test_messages_that_expire_meanwhile_are_a_named_difference(
     assert "2 messages or holes" in said.stderr
 
 
+def test_messages_that_expired_before_are_a_named_difference(
+    command: Command, kafka: Kafka, real_ztf: RealAlerts
+) -> None:
+    topic = kafka.topic("ftransfer_ztf", config=KEPT)
+    kafka.produce(topic, real_ztf.records[:10])
+    for expired, rows in ((6, "4 messages = 4 rows"), (10, "0 messages = 0 rows")):
+        kafka.expire(topic, {0: expired})
+        said = command.run("transfer", "-topic", topic, "-outdir", f"out{expired}", code=1)
+        assert rows in said.stdout
+        assert f"{expired} messages or holes at the beginning of {topic} had left the broker" in said.stderr
+
+
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(
     command: Command, ztf_topic: str, tmp_path: Path
 ) -> None:
