@@ -95,9 +95,11 @@ def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
 
 
 def refuse_to_begin(lake: Path, url: str | None = None) -> None:
-    """Raise LakeAccessError where the file of the ledger is gone: a new one would know of nothing."""
+    """Raise LakeAccessError where the ledger's file is gone or empty: a new one would know of nothing."""
     is_elsewhere = url is not None or (lake / layout.LAKE_ID).is_file()  # which opening it tells of
-    if not is_elsewhere and not (lake / layout.LEDGER).is_file() and has_archive(lake):
+    file = lake / layout.LEDGER
+    is_there = file.is_file() and file.stat().st_size > 0
+    if not is_elsewhere and not is_there and has_archive(lake):
         raise LakeAccessError(_lost(lake))
 
 

@@ -31,7 +31,7 @@ COMMANDS = (
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["deleted", "blank"])
+@pytest.fixture(params=["deleted", "blank", "empty"])
 def command(request: pytest.FixtureRequest, tmp_path: Path) -> Command:
     command = Command(tmp_path, "127.0.0.1:1")
     fill(command.lake, {"t": messages_of([point(float(n)) for n in range(4)])})
@@ -39,6 +39,8 @@ def command(request: pytest.FixtureRequest, tmp_path: Path) -> Command:
         path.unlink()
     if request.param == "blank":
         Ledger(command.lake, create=True).close()
+    if request.param == "empty":
+        (command.lake / layout.LEDGER).touch()
     return command
 
 
