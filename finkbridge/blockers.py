@@ -21,7 +21,7 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
     forgotten     in a ledger that was made again: until then. It does not know what had been lost of topics
                   and partitions that have no file
 
-A life of a topic of which nothing is in the lake is taken for what the one before it was.
+What a life of a topic has lost before anything of it landed is judged as the one before it would be.
 Kafka's times are the producers', and believed as far as they can be true: `finkbridge.ledger.kafka_times`.
 They are in order but for `DISORDER_S`.
 """
@@ -135,7 +135,7 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
     found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
-    found += [_lost(lost, doubts[lost.source]) for lost in coverage.lost]
+    found += [_lost(lost, _doubt_of_lost(lost.source, coverage, rules)) for lost in coverage.lost]
     found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
     if len({source.cluster for source in coverage.sources}) > 1:
         found = [_of_cluster(blocker) for blocker in found]
@@ -177,13 +177,18 @@ def _of_cluster(blocker: Blocker) -> Blocker:
 
 def _doubt(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
     """Return why Kafka's times of a topic tell nothing of nights; empty of a live one."""
-    lives = (replace(source, generation=number) for number in range(source.generation, 0, -1))
-    delays = next((coverage.delays[life] for life in lives if life in coverage.delays), None)
+    delays = coverage.delays.get(source)
     if delays is None:
         return NOTHING_TELLS
     if delays.after_end_s > rules.late_s:
         return LATE
     return EARLY if delays.after_start_s < 0 else ""
+
+
+def _doubt_of_lost(source: TopicGeneration, coverage: Coverage, rules: Rules) -> str:
+    """Return the doubt of the newest life that tells, up to this one: what is lost will never tell itself."""
+    lives = (replace(source, generation=number) for number in range(source.generation, 0, -1))
+    return _doubt(next((life for life in lives if life in coverage.delays), source), coverage, rules)
 
 
 def _not_seen(reach: Reach, doubt: str, *, is_drained: bool) -> Blocker:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 
@@ -28,6 +28,7 @@ VIEWS = "deliveries lightcurve"
 LARGEST_SOURCE_ID = 2**63 - 1
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 DELIVERY = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset", "received",
             "archive_file", "archive_pos", "archive_len", "schema_id")  # fmt: skip
@@ -38,6 +39,8 @@ _NAIVE = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in ("received
 
 _PLACE = ("cluster", "topic", "generation", "kafka_partition", "kafka_offset")
 """A message's place in Kafka: columns of ``deliveries``, and with a ``_`` of packets."""
+
+_IN_ARCHIVE = ("archive_file", "archive_pos", "archive_len")
 
 LIGHTCURVE = ("mjd", "band", "kind", "mag", "mag_err", "mag_lim", "flux", "flux_err", "is_positive")
 
@@ -164,8 +167,12 @@ class Lookup:
         return self._ask(query, [object_id, survey])
 
     def raw(self, alert: Alert) -> Raw:
-        """Read an alert from the archive: see `read_any`."""
-        return read_any(self.lake, alert.deliveries)
+        """Read an alert from the archive; raise DecodeError as `first_readable`."""
+        return first_readable(self.lake, alert.deliveries, lambda raw: raw)
+
+    def record(self, alert: Alert) -> dict[str, Any]:
+        """Read an alert from the archive and decode it; raise DecodeError as `first_readable`."""
+        return first_readable(self.lake, alert.deliveries, Raw.record)
 
     def _of_surveys(self, name: str, *, by_number: bool) -> list[Row]:
         rows = [] if by_number else self._rows("object_id = ?", name)
@@ -217,18 +224,27 @@ class Lookup:
             raise DecodeError(f"a data file of the lake cannot be read ({said}): finkbridge verify") from None
 
 
-def read_any(lake: Path, deliveries: Sequence[Row]) -> Raw:
-    """Read an alert from the archive, by the first of its deliveries that can be read.
+def first_readable(lake: Path, deliveries: Sequence[Row], read: Callable[[Raw], T]) -> T:
+    """Read an alert from the archive, by the first of its deliveries of which that can be done.
+
+    Parameters
+    ----------
+    lake
+        Its folder.
+    deliveries
+        Messages of the alert: columns of ``deliveries``.
+    read
+        What is wanted of its bytes.
 
     Raises
     ------
     DecodeError
-        The archive's files of all of them are damaged or gone.
+        It cannot be done of any: their archive files are damaged or gone. The error is the first one's.
     """
     failed: list[DecodeError] = []
     for delivery in deliveries:
         try:
-            return read_raw(lake, delivery["archive_file"], delivery["archive_pos"], delivery["archive_len"])
+            return read(read_raw(lake, *(delivery[name] for name in _IN_ARCHIVE)))
         except DecodeError as error:
             failed.append(error)
     raise failed[0]

@@ -42,6 +42,8 @@ FIRST_WAIT_S = 1.0
 """Before the second attempt; each later one waits twice as long."""
 LONGEST_WAIT_S = 60.0
 """A service that asks for more is down: whoever posts decides what to do meanwhile."""
+LONGEST_ASKED_S = 1e9
+"""What no clock can wait for is not asked of it."""
 MOST_BYTES = 1 << 20
 """Of an answer."""
 HIDDEN = "(what it says is not shown: a part of the address is in it, which is secret)"
@@ -221,7 +223,7 @@ def _seconds(said: str) -> float:
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said):
         return float(said)
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), LONGEST_ASKED_S)
     except (ValueError, OverflowError):
         return 0.0
 

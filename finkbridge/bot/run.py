@@ -40,7 +40,7 @@ from finkbridge.errors import (
     NoAnswerError,
 )
 from finkbridge.ledger import Ledger
-from finkbridge.lookup import read_any
+from finkbridge.lookup import Raw, first_readable
 from finkbridge.settings import BotSettings
 
 HOUR_S = 3600.0
@@ -297,8 +297,8 @@ class Bot:
     def _post_of(self, alert: Alert) -> Post:
         row = alert.row
         if row["survey"] == "other":  # its names are in its record alone, and its kinds have no pictures
-            return post_of(alert, self.settings, record=read_any(self.lake, alert.rows).record())
-        record = self._record(alert) if self.options.pictures else None
+            return post_of(alert, self.settings, record=self._record(alert, "no names"))
+        record = self._record(alert, "no picture") if self.options.pictures else None
         if record is None:
             return post_of(alert, self.settings)
         picture: bytes = later.call(
@@ -309,7 +309,7 @@ class Bot:
     def _readable(self, row: Row) -> dict[str, Any] | None:
         """Return a message as it was received; None where it cannot be read, which is told once."""
         try:
-            return read_any(self.lake, [row]).record()
+            return first_readable(self.lake, [row], Raw.record)
         except DecodeError as error:
             place = row["archive_file"], row["archive_pos"]
             if place not in self._unreadable:
@@ -321,12 +321,12 @@ class Bot:
                 )
             return None
 
-    def _record(self, alert: Alert) -> dict[str, Any] | None:
-        """Return the alert as it was received, or None and a word about the picture."""
+    def _record(self, alert: Alert, without: str) -> dict[str, Any] | None:
+        """Return the alert as it was received, or None and a word about what goes without it."""
         try:
-            return read_any(self.lake, alert.rows).record()
+            return first_readable(self.lake, alert.rows, Raw.record)
         except DecodeError as error:
-            self.listener.problem(f"no picture: {error}")
+            self.listener.problem(f"{without}: {error}")
             return None
 
     def _is_full(self) -> bool:

@@ -74,7 +74,7 @@ def command(app: App, /, name: str | None, number: str | None, **how: Any) -> No
         alerts = found[: how["limit"] or None]
         _write(lookup, alerts, how)
         if how["as_json"]:
-            told = [later.call("finkbridge.show.files:as_json", a, lookup.raw(a).record()) for a in alerts]
+            told = [later.call("finkbridge.show.files:as_json", a, lookup.record(a)) for a in alerts]
             output.emit_json({"id": wanted, "alerts": told, "more": len(found) - len(alerts)})
         elif how["avro"] is None and how["fits"] is None:
             _print(found, alerts)

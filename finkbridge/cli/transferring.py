@@ -92,7 +92,7 @@ def proven(result: Result) -> Iterator[str]:
     """Yield the proofs, one line each."""
     for proof in result.proofs:
         a = proof.account
-        if not (a.messages or proof.waiting or proof.before):
+        if not (a.messages or proof.waiting or proof.before or proof.skipped):
             yield f"{proof.topic} has no messages: the query found nothing, or its results are still to come"
             continue
         sign = "=" if proof.counted.rows == a.messages else "but"

@@ -53,7 +53,7 @@ def write_cutouts(lookup: Lookup, alerts: Sequence[Alert], folder: Path) -> tupl
     """
     files, problems = [], []
     for alert in alerts:
-        for stamp in stamps(lookup.raw(alert).record(), alert.survey):
+        for stamp in stamps(lookup.record(alert), alert.survey):
             try:
                 data = fits_bytes(stamp.data)
             except FitsError as error:

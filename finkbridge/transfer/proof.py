@@ -15,6 +15,8 @@ from finkbridge import later
 from finkbridge.broker import Broker, Watermarks
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
+from finkbridge.ledger.coverage import NEVER_HAD, read_coverage
+from finkbridge.values import OffsetRange, TopicGeneration
 
 Key = tuple[str, str]
 """Cluster and topic."""
@@ -57,7 +59,9 @@ class Proof:
     waiting: int
     """Offsets at the broker that are not transferred."""
     before: int
-    """Offsets that had left the broker before the transfer began."""
+    """Offsets that had left the broker before the transfer began, or before the lake did with the topic."""
+    skipped: int
+    """Offsets at the broker that are before the lake's begin with the topic."""
     limit: int | None
     problems: list[str] = field(default_factory=list)
     """Each way in which rows and messages differ, one line each."""
@@ -88,6 +92,13 @@ def account_of(ledger: Ledger, key: Key) -> Account:
     return Account(*(int(n or 0) for n in (*row, gaps, left, size)))
 
 
+def fronts(ledger: Ledger, key: Key) -> Iterator[tuple[TopicGeneration, OffsetRange]]:
+    """Yield what each life of a topic had before the ledger began with it; not what an older life has."""
+    for lost in read_coverage(ledger).lost:
+        if (lost.source.cluster, lost.source.topic) == key and lost.reason == NEVER_HAD:
+            yield lost.source, lost.range
+
+
 def marks_of(brokers: Mapping[str, Broker], key: Key) -> dict[int, Watermarks]:
     """Return the partitions of a topic as the broker shows them now."""
     return {partition: marks for (_, partition), marks in brokers[key[0]].watermarks([key[1]]).items()}
@@ -115,10 +126,15 @@ def prove(
     parts = ledger.partitions(generation.row_id) if generation else {}
     starts = {p: parts[p].next_offset if p in parts else m.low for p, m in marks.items()}
     waiting = sum(max(0, m.end - starts[p]) for p, m in marks.items())
-    is_first = generation is None or generation.source.generation == 1
-    firsts = {p: m.low for p, m in marks.items()} | {p: part.first_offset for p, part in parts.items()}
-    before = sum(firsts.values()) if is_first else 0
-    proof = Proof(key[1], account_of(ledger, key), counted, waiting, before, limit, list(counted.wrong))
+    present = generation and generation.source
+    before = sum(m.low for p, m in marks.items() if p not in parts)
+    skipped = 0
+    for life, front in fronts(ledger, key):
+        low = marks[front.partition].low if life == present and front.partition in marks else front.end
+        before += min(front.end, low)
+        skipped += max(0, front.end - low)
+    account = account_of(ledger, key)
+    proof = Proof(key[1], account, counted, waiting, before, skipped, limit, list(counted.wrong))
     proof.problems += _differences(proof, ledger.lake)
     return proof
 
@@ -135,6 +151,11 @@ def _differences(proof: Proof, state: Path) -> Iterator[str]:
         yield (
             f"{proof.before:,} messages or holes at the beginning of {topic} had left the broker before this "
             "transfer began: if they are wanted, ask Fink for them anew"
+        )
+    if proof.skipped:
+        yield (
+            f"{proof.skipped:,} messages or holes at the beginning of {topic} are at the broker and not in "
+            "the lake, which began with it behind them (drain.start): -outdir transfers all of them"
         )
     if account.lost:
         yield f"{account.lost:,} messages or holes of {topic} left the broker before they could be fetched"

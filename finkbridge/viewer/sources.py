@@ -69,7 +69,7 @@ def of_lake(settings: Settings, name: str, survey: str | None = None, *, by_numb
         alert = lookup.find(name, survey, by_number=by_number)[0]
         if alert.survey == "other":
             raise SettingsError(f"{name} is of a kind that has no pictures here: finkbridge show {name}")
-        record = lookup.raw(alert).record()
+        record = lookup.record(alert)
         rows = lookup.lightcurve(alert.object_id, alert.survey)
     points = [_point(row) for row in rows[-MAX_POINTS:]]
     return view_of(record, survey=alert.survey, lightcurve=points, topics=alert.topics)

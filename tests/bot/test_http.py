@@ -106,6 +106,14 @@ def test_it_may_be_asked_to_wait_until_a_time(http: Http, chat: Chat, clock: Clo
     assert 20 < clock.waits[0] <= 30
 
 
+def test_it_may_be_asked_to_wait_for_centuries(http: Http, chat: Chat) -> None:
+    chat.say("send", Reply(429, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}))
+    with pytest.raises(ChannelDownError) as caught:
+        post(http, chat)
+    threading.Event().wait(0 * caught.value.wait_s)
+    assert caught.value.wait_s < threading.TIMEOUT_MAX
+
+
 def test_an_answer_that_is_cut_counts_by_its_status(
     http: Http, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:

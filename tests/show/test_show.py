@@ -298,7 +298,9 @@ def test_an_alert_whose_number_is_its_objects_name_is_found(lsst: RealAlerts, tm
     assert [a["source_id"] for a in command.json("show", "-alert", str(name))["alerts"]] == [name]
     assert command.run("show", "-alert", "7").stderr == ""
     assert "not both" in command.run("show", str(name), "-alert", "7", code=2).stderr
-    assert f"{name}\n" in command.run("viewer", "-alert", str(name), "-text").stdout.replace("   ", "\n")
+    assert command.run("viewer", "-alert", str(name), "-text").returncode == 0
+    numbers = [of_lake(settings_of(lake), str(name), by_number=mine).source_id for mine in (True, False)]
+    assert numbers == [str(name), "7"]
 
 
 def test_an_alert_is_read_by_whichever_message_can_be(ztf: RealAlerts, tmp_path: Path) -> None:
@@ -309,6 +311,7 @@ def test_an_alert_is_read_by_whichever_message_can_be(ztf: RealAlerts, tmp_path:
     with Lookup(settings_of(lake)) as lookup:
         (alert,) = lookup.find(OBJECT)
         assert same(lookup.raw(alert).record(), ztf.alerts[0])
+        assert same(lookup.record(alert), ztf.alerts[0])
         next(lake.glob("archive/fink_b_ztf/*/*.avro")).unlink()
         with pytest.raises(DecodeError, match=r"archive/fink_a_ztf.* damaged"):
             lookup.raw(alert)

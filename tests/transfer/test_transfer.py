@@ -299,6 +299,33 @@ def test_messages_that_expired_before_are_a_named_difference(
         assert f"{expired} messages or holes at the beginning of {topic} had left the broker" in said.stderr
 
 
+def test_what_expired_of_a_topic_that_was_made_anew_is_a_named_difference(
+    command: Command, kafka: Kafka, real_ztf: RealAlerts
+) -> None:
+    topic = kafka.topic("ftransfer_ztf", config=KEPT)
+    kafka.produce(topic, real_ztf.records[:3])
+    command.run("transfer", "-topic", topic, "-outdir", "out")
+    kafka.recreate(topic)
+    kafka.produce(topic, real_ztf.records[:9])
+    kafka.expire(topic, {0: 5})
+    said = command.run("transfer", "-topic", topic, "-outdir", "out", code=1)
+    assert "7 messages = 7 rows" in said.stdout
+    assert f"5 messages or holes at the beginning of {topic} had left the broker" in said.stderr
+
+
+def test_what_a_lake_skipped_is_a_named_difference(
+    command: Command, kafka: Kafka, real_ztf: RealAlerts
+) -> None:
+    topic = kafka.topic("ftransfer_ztf")
+    kafka.produce(topic, real_ztf.records[:4])
+    later = command.environ | {"FINKBRIDGE_DRAIN__START": "latest"}
+    Command(command.folder, kafka.bootstrap, **later).run("drain", topic)
+    kafka.produce(topic, real_ztf.records[4:6])
+    said = command.run("transfer", "-topic", topic, "--into-lake", code=1)
+    assert "2 messages = 2 rows" in said.stdout
+    assert f"4 messages or holes at the beginning of {topic} are at the broker" in said.stderr
+
+
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(
     command: Command, ztf_topic: str, tmp_path: Path
 ) -> None:
