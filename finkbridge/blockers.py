@@ -10,7 +10,8 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
     not seen      from the newest look at a partition all of which is in the lake, until for ever; of a topic
                   that the settings do not name, until the newest look
                   Not of a life that the next one goes on from where it ends, as others do where a log was cut
-    not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time
+    not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time;
+                  if it is gone, from its begin until that was noticed
     not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
                   nobody saw may have some
     lost          a gap. Live: between Kafka's times of its neighbours in the lake. Else: until it surely was
@@ -62,10 +63,8 @@ class Rules:
         """Return the rules of some settings, or of none."""
         if settings is None:
             return cls()
-        named, mine = (
-            {name: cluster.topics for name, cluster in settings.clusters.items()},
-            settings.certificate,
-        )
+        named = {name: cluster.topics for name, cluster in settings.clusters.items()}
+        mine = settings.certificate
         return cls(mine.late_hours * HOUR_S, named if any(named.values()) else None, mine.trust_rebuilt)
 
     def drained(self, sources: Collection[TopicGeneration]) -> set[TopicGeneration]:
@@ -216,8 +215,12 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
     """Yield what blocks for topics that have no partition in the lake."""
     known = {reach.source for reach in coverage.reaches}
     for source in coverage.sources.keys() - known:
-        until, todo = _or(coverage.sources[source], math.inf), f"finkbridge drain {source.topic}"
-        yield Blocker(source, None, NEVER, until, f"{source.topic}: never drained", todo)
+        life, why, todo = coverage.sources[source], f"{source.topic}: never drained", "finkbridge drain"
+        if life.ended_at is None:
+            yield Blocker(source, None, NEVER, math.inf, why, f"{todo} {source.topic}")
+        else:  # what it had is of no night that was over when the lake began with it
+            why, todo = f"{why}, and gone {utc(life.ended_at)}", "what it had is lost"
+            yield Blocker(source, None, life.begun_at - DISORDER_S, life.ended_at, why, todo)
     drained = {(source.cluster, source.topic) for source in coverage.sources}
     for cluster, topic in rules.named():
         if (cluster, topic) not in drained:

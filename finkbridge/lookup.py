@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ VIEWS = "deliveries lightcurve"
 """What is asked: no bookkeeping table need be filled."""
 
 LARGEST_SOURCE_ID = 2**63 - 1
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -139,15 +141,15 @@ class Lookup:
         SettingsError
             The lake has neither; or both surveys have it, and none is given.
         """
-        if not name.isascii():
-            name = name.encode(errors="replace").decode()  # what is no text is no name: DuckDB takes none
+        name = name.encode(errors="replace").decode()  # DuckDB takes no lone surrogate
         rows = [] if survey == "other" else self._of_surveys(name, by_number=by_number)
         rows = rows or self._others(name, by_number=by_number)
         rows = [row for row in rows if survey in {None, row["survey"]}]
         surveys = sorted({row["survey"] for row in rows})
         if not rows:
+            whose = f" of {survey}" if survey else ""
             raise SettingsError(
-                f"the lake has no object and no alert {name!r}: finkbridge sql lists what it has"
+                f"the lake has no object and no alert{whose} {name!r}: finkbridge sql lists what it has"
             )
         if len(surveys) > 1:
             raise SettingsError(f"{name} is of {' and of '.join(surveys)}: say which with -survey")
@@ -157,9 +159,9 @@ class Lookup:
         """Return the alerts of other kinds of this name: multi-messenger topics send it of ZTF's objects."""
         return _alerts(self._others(name, by_number=by_number))
 
-    def has_number(self, name: str) -> bool:
-        """Whether it is the number of an alert of a survey, whatever else it names."""
-        return bool(self._of_surveys(name, by_number=True))
+    def numbered(self, name: str) -> list[Alert]:
+        """Return the alerts of a survey that have this number, whatever else it names."""
+        return _alerts(self._of_surveys(name, by_number=True))
 
     def lightcurve(self, object_id: str, survey: str) -> list[Row]:
         """Return the columns `LIGHTCURVE` of the object's points, in order of time."""
@@ -176,7 +178,7 @@ class Lookup:
 
     def _of_surveys(self, name: str, *, by_number: bool) -> list[Row]:
         rows = [] if by_number else self._rows("object_id = ?", name)
-        if not rows and name.isascii() and name.isdigit() and int(name) <= LARGEST_SOURCE_ID:
+        if not rows and _NUMBER.fullmatch(name) and int(name) <= LARGEST_SOURCE_ID:
             rows = self._rows("source_id = ?", int(name))
         return rows
 

@@ -31,8 +31,10 @@ def passwords_in(text: str) -> set[str]:
 
 def spellings(secret: str) -> set[str]:
     """Return a token, or an address that is secret, and what gives it away in any output."""
-    parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret), *_TELEGRAM.findall(secret)
-    return {spelled for part in (secret, *parts) for spelled in (part, bare(part))} - {""}
+    token = _TELEGRAM.fullmatch(secret)
+    parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret), *(token.groups() if token else ())
+    telling = (part for part in parts if not _is_word(part))
+    return {spelled for part in (secret, *telling) for spelled in (part, bare(part))} - {""}
 
 
 def quotes(answer: str, address: str) -> bool:
@@ -45,8 +47,11 @@ def quotes(answer: str, address: str) -> bool:
 
 
 def _telling(part: str, address: str) -> str:
-    is_word = len(part) <= LONGEST_WORD and _WORD.fullmatch(part) and f"/{part}" in _folded(address)
-    return f"/{part}" if is_word else part
+    return f"/{part}" if _is_word(part) and f"/{part}" in _folded(address) else part
+
+
+def _is_word(part: str) -> bool:
+    return len(part) <= LONGEST_WORD and _WORD.fullmatch(part) is not None
 
 
 def _folded(text: str) -> str:

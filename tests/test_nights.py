@@ -312,6 +312,12 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     assert len(world.verdict(named).blockers) == 1
     begun = world.coordinator.add_generation("ztf", "fink_b", None)
     assert world.why(named) == "fink_b: never drained: finkbridge drain fink_b"
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [begun.row_id], time.time())  # it was deleted meanwhile
+    assert world.verdict(named).complete
+    tonight = surveys.night_at("other", time.time())
+    (now,) = verdicts(world.ledger, named, [("other", tonight)], time.time() + 100 * HOUR)
+    assert any("fink_b: never drained, and gone" in blocker.why for blocker in now.blockers)
     world.coordinator.start_partitions(begun, {0: 0})
     world.look(CLOSES, {0: 0}, "fink_b")
     assert world.verdict(named).complete

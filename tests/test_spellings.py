@@ -103,12 +103,14 @@ def test_all_other_output_keeps_common_words() -> None:
     assert masked("the services of T0001", spellings(HOOK)) == "the services of T0001"
     assert masked("see /x of host", spellings("http://host/x")) == "see /x of host"
     assert SECRET not in masked(f"no route {TARGET}, hook {SECRET}", spellings(HOOK))
+    assert "notifications" not in spellings("https://host/notifications/1b2c-3d4e")
     assert spellings("") == set()
 
 
 def test_the_half_of_a_token_that_is_secret_is_so_by_itself() -> None:
     assert spellings("123456:AAF-very_secret") == {"123456:AAF-very_secret", "AAF-very_secret"}
     assert spellings("12:short") == {"12:short"}
+    assert "8080/hook" not in spellings("http://127.0.0.1:8080/hook")
 
 
 def test_passwords_of_addresses() -> None:

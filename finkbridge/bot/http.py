@@ -42,8 +42,8 @@ FIRST_WAIT_S = 1.0
 """Before the second attempt; each later one waits twice as long."""
 LONGEST_WAIT_S = 60.0
 """A service that asks for more is down: whoever posts decides what to do meanwhile."""
-LONGEST_ASKED_S = 1e9
-"""What no clock can wait for is not asked of it."""
+LONGEST_ASKED_S = 86_400.0
+"""A service that asks for more is asked again after a day."""
 MOST_BYTES = 1 << 20
 """Of an answer."""
 HIDDEN = "(what it says is not shown: a part of the address is in it, which is secret)"
@@ -221,7 +221,7 @@ class Http:
 def _seconds(said: str) -> float:
     """Return a time to wait that is given as seconds, or as a date; 0 for what is neither."""
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said):
-        return float(said)
+        return min(float(said), LONGEST_ASKED_S)
     try:
         return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), LONGEST_ASKED_S)
     except (ValueError, OverflowError):

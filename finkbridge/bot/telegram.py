@@ -44,7 +44,7 @@ class Telegram:
         body, kind = multipart(
             {"chat_id": self._chat, "caption": markup(post), "parse_mode": "HTML", "photo": photo}
         )
-        self._call("sendPhoto", body, kind)  # refused, it may be that the chat takes no photos alone
+        self._call("sendPhoto", body, kind)  # what a chat without photos refuses is sent as text
 
     def say(self, text: str) -> None:
         """Post a line."""

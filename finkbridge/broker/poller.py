@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
 from finkbridge.access import Access
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import LATE, SILENT, UNKNOWN, ErrorWatch, error_of
+from finkbridge.broker.lives import Lives
 from finkbridge.broker.reader import headers_of, stamp_of
+from finkbridge.broker.trail import Trail
 from finkbridge.errors import SettingsError, UnknownTopicError
 from finkbridge.values import Message
 
@@ -76,7 +78,7 @@ class Poller:
     settings
         Servers, group, credentials and librdkafka keys.
     start
-        Where each partition begins, once, whatever the group has read; None: where the group is.
+        Where the partitions of the first assignment begin, whatever the group has read; None: where it is.
     on_assign
         Takes the place of `start`: it gets confluent_kafka's own consumer and partitions.
     """
@@ -100,6 +102,11 @@ class Poller:
         self._start = start
         self._on_assign = on_assign
         self._has_begun = False
+        self._lives, self._trail = Lives(cluster, settings), Trail()
+        self._handled: dict[tuple[str, int], int] = {}
+        """Where the group is, or begins, in each partition that this member has."""
+        self._renewed: set[str] = set()
+        """Topics that are to be read from their first message."""
         self._topics: tuple[str, ...] = ()
         self._missing: set[str] = set()
         self._heard = False
@@ -145,14 +152,35 @@ class Poller:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = SLICE_S if deadline is None else min(SLICE_S, deadline - time.monotonic())
+            self._begin_renewed()
             if not self._events:
                 self._fetch(count, max(left, 0.0), linger_s)
             if good := self._good(count):
                 self._heard = True
-                return _received(good)
+                received = _received(good)
+                self._tell_expired(received)
+                return received
             self._look()
             if deadline is not None and time.monotonic() >= deadline:
                 return []
+
+    def go_back(self, kept: Iterable[Received]) -> None:
+        """Give again what was taken from the broker by a call that was stopped in the middle.
+
+        Parameters
+        ----------
+        kept
+            What the caller has of it, and of earlier calls that it has not handled: it is not given again.
+        """
+        nexts = self._handled | {(r.topic, r.message.partition): r.message.offset + 1 for r in kept}
+        self._events.clear()
+        try:
+            for place in self._consumer.assignment():
+                key = place.topic, place.partition
+                self._consumer.seek(TopicPartition(*key, nexts.get(key, OFFSET_BEGINNING)))
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self.cluster) from None
+        self._trail.begin(nexts)
 
     def done(self, received: Iterable[Received]) -> None:
         """Note that messages were handled, and so all before them: their offsets may be committed."""
@@ -194,6 +222,7 @@ class Poller:
 
     def close(self) -> None:
         """Commit what was handled, and leave the group; within seconds, whatever the broker does."""
+        self._begin_renewed(now=True)
         closing = threading.Thread(target=self._close, daemon=True)
         closing.start()
         closing.join(PATIENCE_S)
@@ -212,6 +241,28 @@ class Poller:
         except RuntimeError:  # it is closed already
             return
         self._consumer.close()
+
+    def _begin_renewed(self, *, now: bool = False) -> None:
+        """Begin anew with topics that were made again under their names: old offsets mean other messages."""
+        for topic in self._lives.renewed(self._topics, now=now) if self._topics else ():
+            LOGGER.warning("topic %s was deleted and made again: reading it from its first message", topic)
+            self._renewed.add(topic)
+        for topic in tuple(self._renewed):
+            places = [place for place in self._consumer.assignment() if place.topic == topic]
+            self._events = deque(event for event in self._events if event.topic() != topic)
+            rewound = [self._rewind(place) for place in places]
+            if rewound and all(rewound):
+                self._renewed.discard(topic)
+
+    def _rewind(self, place: TopicPartition) -> bool:
+        """Go on with the first message that a partition has; return False where it is not read yet."""
+        self._trail.forget([(place.topic, place.partition)])
+        try:
+            self._consumer.seek(TopicPartition(place.topic, place.partition, OFFSET_BEGINNING))
+        except KafkaException:
+            return False
+        self._store(TopicPartition(place.topic, place.partition, 0))  # where it is not there, it is the first
+        return True
 
     def _metadata(self) -> Any:
         started = time.monotonic()
@@ -283,11 +334,13 @@ class Poller:
 
     def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self.is_joined, self.is_lost, self.partitions = True, False, len(partitions)
+        self._missing.difference_update(place.topic for place in partitions)
+        self._follow(partitions)
         if self._on_assign is not None:
             self._on_assign(consumer, partitions)
+            self._place(p for p in partitions if p.offset >= 0)
             return
         if self._start is None or self._has_begun:
-            self._tell_expired(partitions)
             return
         self._has_begun = True  # a partition that comes later has messages that nobody has read yet
         self._tell_shared(len(partitions))
@@ -299,8 +352,14 @@ class Poller:
                 place.offset = offset
                 moved.append(place)
         consumer.assign(partitions)
+        self._place(moved)
         for place in moved:  # so the group is there too, though nothing may come
             self._store(place)
+
+    def _place(self, places: Iterable[TopicPartition]) -> None:
+        """Note that partitions begin elsewhere than the group is."""
+        self._handled |= (moved := {(p.topic, p.partition): p.offset for p in places})
+        self._trail.forget(moved)
 
     def _begin(self, places: list[TopicPartition], start: Place) -> Sequence[int | None]:
         """Return the offset at which each partition begins; None where it stays where the group is."""
@@ -320,22 +379,38 @@ class Poller:
             return [None if end < start else max(start, low) for low, end in marks]
         return [low if start == "earliest" else end for low, end in marks]
 
-    def _tell_expired(self, places: list[TopicPartition]) -> None:
-        """Tell of messages that the broker no longer has, and that the group never read."""
+    def _follow(self, places: list[TopicPartition]) -> None:
+        """Note where the group is in new partitions."""
+        keys = [(place.topic, place.partition) for place in places]
+        self._trail.forget(keys)
+        for key in keys:
+            self._handled.pop(key, None)
         try:
-            for place in self._consumer.committed(places, timeout=ANSWER_S):
-                low, _ = self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
-                if 0 <= place.offset < low:
-                    LOGGER.warning(
-                        "%s partition %d: offsets [%d, %d) expired before group %s had read them",
-                        place.topic,
-                        place.partition,
-                        place.offset,
-                        low,
-                        self.group,
-                    )
+            told = self._consumer.committed(places, timeout=ANSWER_S)
         except KafkaException:  # which polling tells of
             return
+        known = {(p.topic, p.partition): p.offset for p in told if p.offset >= 0}
+        self._handled |= known
+        self._trail.begin(known)
+
+    def _tell_expired(self, received: Sequence[Received]) -> None:
+        """Tell of messages that the broker no longer has, and that the group never read."""
+        read = ((r.topic, r.message.partition, r.message.offset) for r in received)
+        for topic, span in self._trail.passed_over(read):
+            place = TopicPartition(topic, span.partition)
+            try:
+                low, _ = self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            except KafkaException:
+                continue
+            if low > span.start:  # else they are holes, as transactions and compaction leave
+                LOGGER.warning(
+                    "%s partition %d: offsets [%d, %d) expired before group %s had read them",
+                    topic,
+                    span.partition,
+                    span.start,
+                    min(low, span.end),
+                    self.group,
+                )
 
     def _tell_shared(self, count: int) -> None:
         """Tell of partitions that other members read: to begin somewhere moves this member's own alone."""
@@ -371,6 +446,7 @@ class Poller:
             )
 
     def _store(self, place: TopicPartition) -> None:
+        self._handled[place.topic, place.partition] = place.offset
         try:
             self._consumer.store_offsets(offsets=[place])
         except KafkaException:  # the partition is another member's by now, which reads the message again

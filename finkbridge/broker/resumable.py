@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Producer as RawProducer
 
 from finkbridge.access import Access
@@ -73,8 +73,8 @@ class ResumableProducer:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._is_open:
-            self._client.purge()
             with suppress(KafkaException):  # the broker aborts it by itself, after its timeout
+                self._client.purge()  # which one that was fenced refuses
                 self._client.abort_transaction(self._timeout_s)
         self._group.close()
 
@@ -101,11 +101,11 @@ class ResumableProducer:
                 self._client.produce(topic, on_delivery=self._delivered, **parts)
                 break
             except BufferError:
-                self._client.poll(POLL_S)
+                self._call(self._client.poll, POLL_S)
             except KafkaException as failure:
-                raise error_of(failure.args[0], self.name) from None
+                raise self._error_of(failure.args[0]) from None
             self._raise_failure()
-        self._client.poll(0)
+        self._call(self._client.poll, 0)
         self._raise_failure()
 
     def commit(self, topic: str, done: Mapping[int, Progress]) -> None:
@@ -114,7 +114,7 @@ class ResumableProducer:
             TopicPartition(topic, partition, progress.sent, metadata=json.dumps(progress._asdict()))
             for partition, progress in done.items()
         ]
-        while self._client.flush(POLL_S):
+        while self._call(self._client.flush, POLL_S):
             self._raise_failure()
         self._raise_failure()
         group = self._group.consumer_group_metadata()
@@ -128,7 +128,7 @@ class ResumableProducer:
     def _raise_failure(self) -> None:
         self._watch.raise_refusal()
         if self._failure is not None:
-            raise error_of(self._failure, self.name)
+            raise self._error_of(self._failure)
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         try:
@@ -137,9 +137,12 @@ class ResumableProducer:
             self._watch.raise_refusal()
             if failure.args[0].code() in LATE and self._watch.all_down:
                 raise self._watch.silence("in a transaction", answered=True) from None
-            if failure.args[0].fatal():
-                raise BrokerError(
-                    f"cluster {self.name}: another process does the same work, or a transaction took too "
-                    f"long ({failure.args[0].str()}): run again, it goes on from there"
-                ) from None
-            raise error_of(failure.args[0], self.name) from None
+            raise self._error_of(failure.args[0]) from None
+
+    def _error_of(self, error: KafkaError) -> BrokerError:
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's public name
+            return BrokerError(
+                f"cluster {self.name}: another process does the same work, or a transaction took too long "
+                f"({error.str()}): run again, it goes on from there"
+            )
+        return error_of(error, self.name)

@@ -130,8 +130,8 @@ def _make(connection: duckdb.DuckDBPyConnection, definition: Definition) -> str:
         connection.execute(definition.sql)
     except duckdb.IOException as error:
         raise LakeAccessError(
-            f"a data file of the ledger cannot be read ({_first_line(error)}): put it back, from a backup if "
-            "need be"
+            f"a data file of the ledger cannot be read ({_first_line(error)}): put it back from a "
+            "backup, or run finkbridge rebuild, which makes the tables again"
         ) from None
     except duckdb.Error as error:
         connection.execute(definition.empty)

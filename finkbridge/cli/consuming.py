@@ -129,7 +129,7 @@ def reason(session: Session) -> str:
     if not poller.is_joined:
         return f" (group {poller.group} is not joined yet: if this stays so, raise -maxtimeout or run doctor)"
     if poller.is_lost:
-        return " (no broker answers: it goes on once one does)"
+        return " (the group heard nothing of this consumer for too long: it goes on once a broker answers)"
     if poller.partitions == 0:
         return f" (another member of group {poller.group} reads all partitions: end it, or use another group)"
     lag = poller.lag()

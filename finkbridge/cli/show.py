@@ -63,7 +63,7 @@ def command(app: App, /, name: str | None, number: str | None, **how: Any) -> No
     finkbridge show ZTF26aamcbly --fits cutouts/
     finkbridge show ZTF26aamcbly --json -limit 1
     """  # noqa: D301 - click wants the character itself
-    if name is number is None and how["avro"] not in {None, STANDARD_OUTPUT}:
+    if not (name or number) and how["avro"] not in {None, STANDARD_OUTPUT}:
         # show --avro ID: the option took the name for its file
         name, how["avro"] = how["avro"], STANDARD_OUTPUT
     if how["as_json"] and how["avro"] == STANDARD_OUTPUT:
@@ -104,7 +104,7 @@ def _print(found: Sequence[Any], alerts: Sequence[Any]) -> None:
 
 def _tell_more(lookup: Any, name: str, found: Sequence[Any], *, by_number: bool) -> None:
     """Say what else has this name: multi-messenger topics send alerts of ZTF's objects again."""
-    if not by_number and len(found) > 1 and lookup.has_number(name):
+    if not by_number and any(alert.row != found[0].row or len(found) > 1 for alert in lookup.numbered(name)):
         click.echo(f"finkbridge: it is an alert's number too: -alert {name} shows that one", err=True)
     if found[0].survey != "other" and (others := lookup.others(name, by_number=by_number)):
         topics = ", ".join(sorted({topic for alert in others for topic in alert.topics}))

@@ -14,7 +14,7 @@ from finkbridge.consumer.config import cluster_settings
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.saving import Saver, Unsaved
 from finkbridge.consumer.session import Session, Wish
-from finkbridge.errors import AlertExistsError, DecodeError, SettingsError
+from finkbridge.errors import AlertExistsError, BrokerError, DecodeError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class AlertConsumer:
         """Taken from the broker, and not yet handled: where a call is stopped, the next one finds it here."""
         self._given = 0
         """How many of these, the first ones, the script has."""
+        self._is_fetching = False
+        """Whether more is being taken; also where that was stopped, as by Ctrl-C, at any instruction."""
         self._savers: dict[Path, Saver] = {}
         if topics:
             self._subscribe([topics] if isinstance(topics, str) else topics)
@@ -218,6 +220,9 @@ class AlertConsumer:
     def _gather(self, count: int, timeout: float) -> list[Opened]:
         """Open the next messages, up to the first that cannot be; the next call tells of that one."""
         self._conclude()
+        if self._is_fetching:
+            self._session.poller.go_back(self._fetched)
+            self._is_fetching = False
         deadline = None if timeout < 0 else time.monotonic() + timeout
         opened: list[Opened] = []
         while len(opened) < count:
@@ -234,8 +239,14 @@ class AlertConsumer:
 
     def _fetch(self, count: int, deadline: float | None) -> bool:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        found = self._session.poller.poll(min(count, MOST_AT_ONCE), left)
+        self._is_fetching = True
+        try:
+            found = self._session.poller.poll(min(count, MOST_AT_ONCE), left)
+        except BrokerError:  # which takes nothing
+            self._is_fetching = False
+            raise
         self._fetched += found
+        self._is_fetching = False
         return bool(found)
 
     def _conclude(self) -> None:

@@ -185,10 +185,13 @@ def _lock(descriptor: int) -> None:
 
 
 def _clear_left_behind(folder: Path) -> None:
-    """Remove what savers left aside that are dead: nobody holds its lock."""
+    """Remove what this user's savers left aside that are dead: nobody holds its lock."""
     folders = (path for path in folder.glob(f"{ASIDE}*") if path.is_dir() and not path.is_symlink())
     for left in (path for path in folders if time.time() - path.stat().st_mtime > LEFT_S):
-        descriptor = os.open(left, os.O_RDONLY)
+        try:
+            descriptor = os.open(left, os.O_RDONLY)
+        except (PermissionError, FileNotFoundError):
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

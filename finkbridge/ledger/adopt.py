@@ -86,7 +86,7 @@ def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
         The tables are about to be made: it is no hindrance that they are missing.
     """
     if is_blank(ledger) and has_archive(ledger.lake):
-        raise LakeAccessError(_lost(ledger.lake))
+        raise LakeAccessError(_lost(ledger.lake, None if ledger.is_sqlite else "postgresql"))
     with ledger.reading() as connection:
         if not to_rebuild and tables_missing(connection):
             raise LakeAccessError(
@@ -113,18 +113,23 @@ def open_known(lake: Path, url: str | None = None) -> Ledger:
     NoLakeError
         There is no lake.
     """
-    try:
-        ledger = Ledger(lake, url)
-    except NoLakeError:
-        if has_archive(lake):
-            raise LakeAccessError(_lost(lake)) from None
-        raise
+    ledger = open_or_lost(lake, url)
     try:
         refuse_if_lost(ledger)
     except LakeError:
         ledger.close()
         raise
     return ledger
+
+
+def open_or_lost(lake: Path, url: str | None = None) -> Ledger:
+    """Open a lake's ledger, which may know of nothing; raise LakeAccessError where it is lost."""
+    try:
+        return Ledger(lake, url)
+    except NoLakeError:
+        if has_archive(lake):
+            raise LakeAccessError(_lost(lake, url)) from None
+        raise
 
 
 def adopt(
@@ -170,10 +175,11 @@ def adopt(
         return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
 
 
-def _lost(lake: Path) -> str:
+def _lost(lake: Path, url: str | None = None) -> str:
+    what = layout.LEDGER if url is None else "its database"
     return (
-        f"{lake} has an archive and its ledger is lost: put {layout.LEDGER} back from a backup, "
-        "or run finkbridge rebuild --ledger"
+        f"{lake} has an archive and its ledger is lost: put {what} back from a backup, or run finkbridge "
+        "rebuild --ledger"
     )
 
 

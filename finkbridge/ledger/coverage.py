@@ -24,6 +24,16 @@ NEVER = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
+class Life:
+    """From when to when a life of a topic was known; Unix seconds UTC."""
+
+    begun_at: float
+    """When it was first seen."""
+    ended_at: float | None
+    """When the next one was first seen, or it was noticed that it is gone though no look had seen it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reach:
     """How far one partition is drained, and as of when; times in Unix seconds UTC."""
 
@@ -118,8 +128,8 @@ class Coverage:
 
     nights: Mapping[tuple[str, int], int]
     """Rows of ``deliveries`` by survey and night."""
-    sources: Mapping[TopicGeneration, float | None]
-    """All lives of topics, and when the next one of the same topic was first seen."""
+    sources: Mapping[TopicGeneration, Life]
+    """All lives of topics."""
     surveys: Mapping[TopicGeneration, frozenset[str]]
     """Whose alerts each topic has delivered."""
     delays: Mapping[TopicGeneration, Delays]
@@ -160,7 +170,7 @@ def read_coverage(ledger: Ledger) -> Coverage:
         begins = _begins(connection, places)
         return Coverage(
             nights=_nights(connection),
-            sources={source: ended.get(source) for source in sources.values()},
+            sources=_lives(connection, sources, ended, unseen),
             surveys=_surveys(connection, sources),
             delays={sources[generation]: d for generation, d in read_delays(connection).items()},
             reaches=reaches,
@@ -248,6 +258,19 @@ def _sources(connection: Connection) -> dict[int, TopicGeneration]:
     g = s.generations.c
     rows = connection.execute(select(g.id, g.cluster, g.topic, g.generation))
     return {row.id: TopicGeneration(row.cluster, row.topic, row.generation) for row in rows}
+
+
+def _lives(
+    connection: Connection,
+    sources: Mapping[int, TopicGeneration],
+    ended: Mapping[TopicGeneration, float],
+    gone: Mapping[int, float],
+) -> dict[TopicGeneration, Life]:
+    begun = connection.execute(select(s.generations.c.id, s.generations.c.first_seen))
+    return {
+        sources[generation]: Life(at, ended.get(sources[generation], gone.get(generation)))
+        for generation, at in begun
+    }
 
 
 def _partitions(connection: Connection) -> list[Row[Any]]:

@@ -25,9 +25,9 @@ from finkbridge import __version__
 from finkbridge.disk import Staging, clear_scratch, writing
 from finkbridge.drain import Bridge
 from finkbridge.errors import DecodeError, FinkbridgeError, LakeError
-from finkbridge.ledger import Coordinator, Ledger, coordinate
+from finkbridge.ledger import Coordinator, coordinate
 from finkbridge.ledger import rebuilt as r
-from finkbridge.ledger.adopt import refuse_if_lost, refuse_to_begin
+from finkbridge.ledger.adopt import open_or_lost, refuse_if_lost, refuse_to_begin
 from finkbridge.remake import Remade, RemakeTask, remake
 from finkbridge.retire import delete_unfinished_merges
 from finkbridge.settings import Settings
@@ -90,7 +90,7 @@ def holding(settings: Settings, *, to_rebuild: bool = False) -> Iterator[Bridge]
         `to_rebuild` them.
     """
     refuse_to_begin(settings.lake, settings.ledger_url)
-    with Ledger(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
+    with open_or_lost(settings.lake, settings.ledger_url) as ledger, coordinate(ledger) as coordinator:
         refuse_if_lost(ledger, to_rebuild=to_rebuild)
         clear_scratch(settings.lake)
         delete_unfinished_merges(coordinator)
@@ -104,7 +104,10 @@ def rebuild_tables(bridge: Bridge, watch: Watch) -> RebuildReport:
     _remake_all(bridge, report, watch)  # 2, 3
     if not report.problems:
         report.commit = r.commit_rebuild(coordinator)  # 4
-        report.problems += bridge.publish()  # 5
+        try:
+            report.problems += bridge.publish()  # 5
+        except LakeError as error:  # the tables are there: what was done is told all the same
+            report.problems.append(str(error))
     return report
 
 

@@ -2,6 +2,7 @@
 
     joined/<round>/files/...        the round's files, until they are in the output folder
     joined/<round>/pairs.parquet    which alerts, models and predictions it has
+    joined/<round>/alerts.json      names of the files of alerts that it looked at
     joined/<round>/files.json       path, rows and bytes of each file
 
 A round is made aside and gets its name in one rename: it is there whole, or not at all.
@@ -85,6 +86,8 @@ class Joined:
     def join(self, alerts: Sequence[Path], newest: pl.DataFrame, by: str | None) -> None:
         """Make a round of all alerts that have predictions and were in no round.
 
+        An alert that the feed sends again, in a file that no round looked at, is one more row.
+
         Parameters
         ----------
         alerts
@@ -96,15 +99,23 @@ class Joined:
         """
         fresh = newest.join(self.pairs(), on="source_id", how="anti")
         fresh = fresh.join(known_by(alerts), on="source_id", how="semi")  # others may come yet
-        if fresh.is_empty():
+        looked_at = self._looked_at()
+        wanted = {file: fresh if file.name in looked_at else newest for file in alerts}
+        if fresh.is_empty() and looked_at.issuperset(file.name for file in alerts):
             return
         number, aside = len(self.rounds()) + 1, self._state / ASIDE
         with disk.writing(self._state):
             (aside / "files").mkdir(parents=True)
-            made = [one for file in alerts for one in self._join_file(file, fresh, by, number)]
+            made = [one for file in alerts for one in self._join_file(file, wanted[file], by, number)]
+            (aside / "alerts.json").write_text(json.dumps([file.name for file in alerts]))
             fresh.select(_PAIRS.names()).write_parquet(aside / "pairs.parquet")
             (aside / "files.json").write_text(json.dumps(made))
             self._name_round(aside, number)
+
+    def _looked_at(self) -> set[str]:
+        """Return the names of the files of alerts that rounds have looked at; those of 0.0 do not say."""
+        told = (folder / "alerts.json" for folder in self.rounds())
+        return {name for file in told if file.is_file() for name in json.loads(file.read_text())}
 
     def _name_round(self, aside: Path, number: int) -> None:
         for path in sorted(aside.rglob("*")):

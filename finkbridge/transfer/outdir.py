@@ -66,7 +66,7 @@ def set_aside(state: Path, outdir: Path, topic: str) -> Path | None:
     if found := strangers(outdir, topic, ()):
         raise LakeAccessError(
             f"{outdir} has {len(found):,} files of {topic} ({found[0]}): move them away, or choose another "
-            "-outdir, to begin anew; nothing is written over"
+            "-outdir, to begin anew (nothing is written over); without --restart_from_beginning it goes on"
         )
     if not state.is_dir():
         return None

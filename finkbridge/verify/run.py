@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from finkbridge import later, layout
 from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
-from finkbridge.ledger.adopt import has_archive
+from finkbridge.ledger.adopt import has_archive, open_or_lost
 from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
@@ -95,11 +95,11 @@ def verify(
     if options.deep:
         _load_early("finkbridge.verify.deep")
     try:
-        with Ledger(lake, url) as ledger:
+        with open_or_lost(lake, url) if url else Ledger(lake) as ledger:
             _verify(ledger, options, report, watcher or Unwatched())
     except NoLakeError:
         is_there = (lake / layout.LEDGER).is_file()
-        if url is not None or not (is_there or has_archive(lake)):
+        if not (is_there or has_archive(lake)):
             raise
         report.add(_lost("is empty" if is_there else "is gone"))
     except LakeAccessError as error:

@@ -146,6 +146,53 @@ def test_what_consume_took_and_never_gave_is_not_handled(
     assert len({alert["candid"] for _, alert, _ in given if alert}) == 5
 
 
+class Interrupted:
+    """Confluent_kafka's consumer, whose every third message is taken and not given, as Ctrl-C may have it."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer, self._turn = consumer, itertools.count(1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def poll(self, timeout_s: float) -> Any:
+        taken = self._consumer.poll(timeout_s)
+        if taken is not None and next(self._turn) % 3 == 0:
+            raise KeyboardInterrupt
+        return taken
+
+
+@pytest.mark.parametrize("place", ["taken", "gathered"])
+def test_ctrl_c_in_the_middle_of_a_call_passes_over_nothing(
+    kafka: Kafka, config: Config, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A notebook goes on with the same consumer after it."""
+    topic = filled(kafka, simulated("ztf", 20), partitions=2)
+    found: list[Any] = []
+    with AlertConsumer([topic], config, "ztf") as consumer:
+        poller = consumer._session.poller
+        if place == "taken":
+            monkeypatch.setattr(poller, "_consumer", Interrupted(poller._consumer))
+        else:
+            turn, whole = itertools.count(1), poller._tell_expired
+
+            def tell(received: Any) -> None:
+                whole(received)
+                if next(turn) % 3 == 0:
+                    raise KeyboardInterrupt
+
+            monkeypatch.setattr(poller, "_tell_expired", tell)
+        stopped = 0
+        while len(found) < 20:
+            try:
+                found += consumer.consume(4, WAIT_S)
+            except KeyboardInterrupt:
+                stopped += 1
+        assert stopped > 1
+    assert len({alert["candid"] for _, alert, _ in found}) == len(found) == 20
+    assert offsets_read(kafka, config["group.id"], topic, 2) == [10, 10]
+
+
 def test_after_an_error_that_is_not_the_messages_the_same_alerts_come(kafka: Kafka, config: Config) -> None:
     topic = filled(kafka, simulated("ztf", 6))
     with AlertConsumer([topic], config) as consumer:

@@ -108,6 +108,10 @@ def test_a_ledger_made_again(tmp_path: Path, database: str) -> None:
     lake = lake_of(tmp_path / "lake", database)
     number = (lake / layout.LAKE_ID).read_text()
     execute(database, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    lost = "its ledger is lost: put its database back from a backup, or run finkbridge rebuild --ledger"
+    for broken in (rebuild.rebuild, lambda _: verify(lake, database)):
+        with pytest.raises(LakeAccessError, match=lost):
+            broken(settings_of(lake, ledger=database))
     assert rebuild.rebuild_ledger(settings_of(lake, ledger=database)).problems == []
     verify(lake, database, Options(prune=True))
     assert (lake / layout.LAKE_ID).read_text() == number

@@ -413,6 +413,23 @@ def test_renamed_file_is_named(tmp_path: Path) -> None:
     assert "give it its name again" in problem
 
 
+def test_a_catalog_that_cannot_be_written_hides_nothing_of_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full just then: the new ledger is in place."""
+
+    def full(*_: object) -> None:
+        raise LakeAccessError("the catalog cannot be written")
+
+    lake = small(tmp_path / "lake")
+    with monkeypatch.context() as patch:
+        patch.setattr("finkbridge.drain.Bridge.publish", full)
+        report = run(lake, replace_old=True)
+    assert report.tables is not None
+    assert report.tables.problems == ["the catalog cannot be written"]
+    assert (lake / report.aside).is_file()
+
+
 def test_ledger_that_is_there_is_never_written_over(tmp_path: Path) -> None:
     lake = small(tmp_path / "lake")
     before, said = rows_of(lake), facts(lake)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from finkbridge.broker import Broker
-from finkbridge.broker.resumable import ResumableProducer
-from finkbridge.errors import SettingsError, UnreachableError
+from finkbridge.broker.resumable import Progress, ResumableProducer
+from finkbridge.errors import BrokerError, SettingsError, UnreachableError
 from finkbridge.ledger.adopt import open_known
 from finkbridge.republish.index import Index
 from finkbridge.republish.request import Pace, Request, Selection
@@ -229,6 +229,30 @@ def test_killed_and_run_again(
     assert report.succeeded, report.problems
     assert report.before + report.sent == 34
     assert content(read(kafka, target)) == content(read(kafka, topic))
+
+
+def work_twice(first: ResumableProducer, second: ResumableProducer, target: str, step: str) -> None:
+    """Let a second process begin the work that the first is in the middle of."""
+    one, done = Message(0, 0, None, 0, None, b"x"), {0: Progress(0, 0, 1)}
+    with first:
+        first.begin()
+        first.send(target, 0, one)
+        with second:
+            second.begin()
+            second.send(target, 0, one)
+            second.commit(target, done)
+        deadline = time.monotonic() + 20
+        while step == "send" and time.monotonic() < deadline:
+            first.send(target, 0, one)
+        first.commit(target, done)
+
+
+@pytest.mark.parametrize("step", ["send", "commit"])
+def test_one_that_another_process_of_the_same_work_fences_says_so(kafka: Kafka, step: str) -> None:
+    target, settings = kafka.topic("replay", 1, KEPT), ClusterSettings(servers=kafka.bootstrap)
+    first, second = (ResumableProducer("c", settings, f"job-{target}") for _ in range(2))
+    with pytest.raises(BrokerError, match=r"another process does the same work.*run again"):
+        work_twice(first, second, target, step)
 
 
 def test_a_target_that_holds_other_messages_is_refused(

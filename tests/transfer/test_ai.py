@@ -116,6 +116,10 @@ def test_predictions_that_come_later_make_a_round_of_their_own(
     assert "5 predictions came when their alerts were written" in result.notes[0]
     rows = rows_in(tmp_path / "out")
     assert len(rows) == len({row["candid"] for row in rows}) == 31
+    kafka.produce(topics[0], real_ztf.records[3:5], 0)  # the feed sends two again
+    result = run(kafka, tmp_path, topics[1], partition="time")
+    assert result.succeeded, result.proofs
+    assert len(rows_in(tmp_path / "out")) == 33
     changed = [prediction(real_ztf.alerts[i]["candid"], "snn", 0.99) for i in range(3)]
     kafka.produce(topics[1], [*changed, prediction(1, "snn", 0.1)], 0)
     notes = run(kafka, tmp_path, topics[1], partition="time").notes

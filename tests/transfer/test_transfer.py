@@ -136,7 +136,8 @@ def test_files_that_are_gone_or_changed_are_named(command: Command, ztf_topic: s
     content = file.read_bytes()
     file.write_bytes(content[:-100])
     assert "1 files are not as they were written" in command.run(*words, code=1).stderr
-    assert "nothing is written over" in command.run(*words, "--restart_from_beginning", code=1).stderr
+    said = command.run(*words, "--restart_from_beginning", code=1).stderr
+    assert "nothing is written over); without --restart_from_beginning it goes on" in said
     file.unlink()
     assert "1 files are gone" in command.run(*words, code=1).stderr
     for left in (tmp_path / "out").iterdir():
