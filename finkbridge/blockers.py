@@ -132,7 +132,7 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     drained = rules.drained(coverage.sources.keys())
     reaches = (reach for reach in coverage.reaches if not reach.is_followed)
     found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
-    found += _never_drained(coverage, rules)
+    found = [_since_begin(blocker, coverage, rules) for blocker in (*found, *_never_drained(coverage, rules))]
     found += _not_searched(coverage, rules)
     found += [_lost(lost, _doubt_of_lost(lost.source, coverage, rules)) for lost in coverage.lost]
     found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
@@ -215,18 +215,33 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
     """Yield what blocks for topics that have no partition in the lake."""
     known = {reach.source for reach in coverage.reaches}
     for source in coverage.sources.keys() - known:
-        life, why, todo = coverage.sources[source], f"{source.topic}: never drained", "finkbridge drain"
-        if life.ended_at is None:
-            yield Blocker(source, None, NEVER, math.inf, why, f"{todo} {source.topic}")
-        else:  # what it had is of no night that was over when the lake began with it
-            why, todo = f"{why}, and gone {utc(life.ended_at)}", "what it had is lost"
-            yield Blocker(source, None, life.begun_at - DISORDER_S, life.ended_at, why, todo)
+        ended, why = coverage.sources[source].ended_at, f"{source.topic}: never drained"
+        if ended is None:
+            yield Blocker(source, None, NEVER, math.inf, why, f"finkbridge drain {source.topic}")
+        else:
+            yield Blocker(source, None, NEVER, ended, f"{why}, and gone {utc(ended)}", "what it had is lost")
     drained = {(source.cluster, source.topic) for source in coverage.sources}
     for cluster, topic in rules.named():
         if (cluster, topic) not in drained:
             todo = "finkbridge drain, or take it out of the settings"
             why = f"{topic}: never drained, and the settings name it"
             yield Blocker(TopicGeneration(cluster, topic, 1), None, NEVER, math.inf, why, todo)
+
+
+def _since_begin(blocker: Blocker, coverage: Coverage, rules: Rules) -> Blocker:
+    """Leave out nights that were over when the lake began with a life that is gone, and has no alert of it.
+
+    As those are that a live topic had lost by then: unless a life before it was one of replays, or the ledger
+    does not know when the lake began with it.
+    """
+    source = blocker.source
+    if source is None or blocker.since != NEVER or math.isinf(blocker.until) or source in coverage.delays:
+        return blocker
+    begun = coverage.sources[source].begun_at
+    is_known = coverage.made_again is None or begun > coverage.made_again
+    if not is_known or _doubt_of_lost(source, coverage, rules) in {LATE, EARLY}:
+        return blocker
+    return replace(blocker, since=begun - DISORDER_S)
 
 
 def _not_searched(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:

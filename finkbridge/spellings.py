@@ -33,7 +33,7 @@ def spellings(secret: str) -> set[str]:
     """Return a token, or an address that is secret, and what gives it away in any output."""
     token = _TELEGRAM.fullmatch(secret)
     parts = *_parts(secret, LONG_PATH, LONG_PART), *passwords_in(secret), *(token.groups() if token else ())
-    telling = (part for part in parts if not _is_word(part))
+    telling = (part for part in parts if _telling(part, secret) == part)
     return {spelled for part in (secret, *telling) for spelled in (part, bare(part))} - {""}
 
 

@@ -323,6 +323,19 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     assert world.verdict(named).complete
 
 
+def test_a_topic_that_is_gone_with_all_it_had_blocks_since_the_lake_began_with_it(world: World) -> None:
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    known = world.begin("fink_gone", 0, 5, time.time())
+    assert not world.verdict().complete
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known.row_id], time.time())
+    assert world.verdict().complete
+    tonight = surveys.night_at("other", time.time())
+    (now,) = verdicts(world.ledger, Rules(), [("other", tonight)], time.time() + 100 * HOUR)
+    assert any("fink_gone partition 0: never seen at its end, and gone" in b.why for b in now.blockers)
+
+
 def test_a_topic_whose_survey_nobody_knows_blocks_by_what_is_known_to_wait(world: World) -> None:
     """Its cluster has sent alerts of another survey, which tells nothing of this topic."""
     world.drain([message(0, START + HOUR)])

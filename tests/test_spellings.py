@@ -104,6 +104,7 @@ def test_all_other_output_keeps_common_words() -> None:
     assert masked("see /x of host", spellings("http://host/x")) == "see /x of host"
     assert SECRET not in masked(f"no route {TARGET}, hook {SECRET}", spellings(HOOK))
     assert "notifications" not in spellings("https://host/notifications/1b2c-3d4e")
+    assert {"hunter", "correcthorse"} <= spellings("https://me:hunter@host/x?key=correcthorse")
     assert spellings("") == set()
 
 

@@ -220,7 +220,7 @@ class Http:
 
 def _seconds(said: str) -> float:
     """Return a time to wait that is given as seconds, or as a date; 0 for what is neither."""
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said):
+    if re.fullmatch(r"\d{1,30}(\.\d{1,9})?", said):
         return min(float(said), LONGEST_ASKED_S)
     try:
         return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), LONGEST_ASKED_S)

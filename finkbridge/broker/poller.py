@@ -2,6 +2,11 @@
 
 An offset is stored when its message was handled, and librdkafka commits what is stored: every second, when
 a partition goes to another member, and at the end. So what a killed process had not handled comes again.
+
+Nothing is passed over in silence: partitions begin at offsets that are known (`finkbridge.broker.placing`),
+and librdkafka resets none by itself, but tells of those that the broker no longer has. Each time that a
+partition is given to the member is a turn of its own; what was received in an earlier one, and not handled,
+is another member's, or comes again.
 """
 
 from __future__ import annotations
@@ -10,20 +15,36 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka import Message as RawMessage
 
 from finkbridge.access import Access
 from finkbridge.broker.config import Config, build_client, client_config
-from finkbridge.broker.failures import LATE, SILENT, UNKNOWN, ErrorWatch, error_of
+from finkbridge.broker.failures import LATE, OUT_OF_RANGE, SILENT, UNKNOWN, ErrorWatch, error_of
 from finkbridge.broker.lives import Lives
+from finkbridge.broker.placing import (
+    ANSWER_S,
+    Place,
+    Start,
+    begin,
+    fallback_of,
+    place_of,
+    settle,
+    tell_shared,
+)
 from finkbridge.broker.reader import headers_of, stamp_of
-from finkbridge.broker.trail import Trail
-from finkbridge.errors import SettingsError, UnknownTopicError
+from finkbridge.errors import BrokerError, UnknownTopicError
 from finkbridge.values import Message
 
 LOGGER = logging.getLogger(__name__)
@@ -32,8 +53,6 @@ SLICE_S = 0.2
 """Longest stay inside librdkafka: between two, Ctrl-C and refused passwords are seen."""
 PATIENCE_S = 5.0
 """Longest wait for the broker to take the last offsets, and for the group to be left."""
-ANSWER_S = 10.0
-"""Longest wait for a partition's offsets."""
 DOWN_S = 2.0
 """When every broker refuses the connection for this long, none is there."""
 RETRIED = SILENT | LATE
@@ -44,7 +63,6 @@ POLLING: Config = {
     "session.timeout.ms": 10_000,
     "max.poll.interval.ms": 3_600_000,
     "auto.commit.interval.ms": 1000,
-    "auto.offset.reset": "earliest",
     "socket.keepalive.enable": True,
     "fetch.queue.backoff.ms": 5,
     "topic.metadata.refresh.interval.ms": 30_000,
@@ -53,10 +71,11 @@ FORCED: Config = {
     "enable.auto.commit": True,
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",
+    "auto.offset.reset": "error",
 }
+RENEWED_S = 60.0
+"""For so long after a topic was made again, partitions of it that the member is given begin anew."""
 
-Place = Literal["earliest", "latest"] | datetime | int
-"""Where to begin: an end of each partition, a time, or an offset."""
 OnAssign = Callable[[Any, Any], object]
 """confluent_kafka's callback: the consumer, and its new partitions."""
 
@@ -66,6 +85,13 @@ class Received(NamedTuple):
 
     topic: str
     message: Message
+    turn: int = 0
+    """Which time its partition was given to the member; in a later one it comes again, if not handled."""
+
+    @property
+    def place(self) -> Place:
+        """Topic and partition."""
+        return self.topic, self.message.partition
 
 
 class Poller:
@@ -87,7 +113,7 @@ class Poller:
         self,
         cluster: str,
         settings: Access,
-        start: Place | None = None,
+        start: Start | None = None,
         on_assign: OnAssign | None = None,
     ) -> None:
         self.cluster = cluster
@@ -102,11 +128,16 @@ class Poller:
         self._start = start
         self._on_assign = on_assign
         self._has_begun = False
-        self._lives, self._trail = Lives(cluster, settings), Trail()
-        self._handled: dict[tuple[str, int], int] = {}
-        """Where the group is, or begins, in each partition that this member has."""
-        self._renewed: set[str] = set()
-        """Topics that are to be read from their first message."""
+        self._lives = Lives(cluster, settings)
+        self._renewed: dict[str, float] = {}
+        """Topics that were made again, and when that was noticed."""
+        self._begins: dict[Place, int] = {}
+        """Where each partition began in its present turn: a number, or librdkafka's for the first message."""
+        self._handled: dict[Place, int] = {}
+        """One behind the last handled message of the present turn, where there is one."""
+        self._turns: dict[Place, int] = {}
+        self.ended = 0
+        """How many turns have ended: then what was received before may be stale."""
         self._topics: tuple[str, ...] = ()
         self._missing: set[str] = set()
         self._heard = False
@@ -119,7 +150,11 @@ class Poller:
             "on_commit": self._committed,
         }
         self._refused: KafkaError | None = None
-        self._consumer = build_client(Consumer, cluster, client_config(settings, POLLING, forced))
+        config = client_config(settings, POLLING, {})
+        self._fallback = fallback_of(str(config.get("auto.offset.reset", "earliest")))
+        strategy = str(config.get("partition.assignment.strategy", ""))
+        self._is_incremental = "cooperative" in strategy or config.get("group.protocol") == "consumer"
+        self._consumer = build_client(Consumer, cluster, config | forced)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Join the group for these topics, by name."""
@@ -157,12 +192,14 @@ class Poller:
                 self._fetch(count, max(left, 0.0), linger_s)
             if good := self._good(count):
                 self._heard = True
-                received = _received(good)
-                self._tell_expired(received)
-                return received
+                return _received(good, self._turns)
             self._look()
             if deadline is not None and time.monotonic() >= deadline:
                 return []
+
+    def is_current(self, received: Received) -> bool:
+        """Whether a message is of the present turn of its partition; else it is not to be handled."""
+        return received.turn == self._turns.get(received.place, 0)
 
     def go_back(self, kept: Iterable[Received]) -> None:
         """Give again what was taken from the broker by a call that was stopped in the middle.
@@ -172,21 +209,17 @@ class Poller:
         kept
             What the caller has of it, and of earlier calls that it has not handled: it is not given again.
         """
-        nexts = self._handled | {(r.topic, r.message.partition): r.message.offset + 1 for r in kept}
+        ends = {r.place: r.message.offset + 1 for r in kept if self.is_current(r)}
+        nexts = self._begins | self._handled | ends
         self._events.clear()
-        try:
-            for place in self._consumer.assignment():
-                key = place.topic, place.partition
-                self._consumer.seek(TopicPartition(*key, nexts.get(key, OFFSET_BEGINNING)))
-        except KafkaException as failure:
-            raise error_of(failure.args[0], self.cluster) from None
-        self._trail.begin(nexts)
+        places = map(place_of, self._consumer.assignment())
+        self._move({place: nexts.get(place, OFFSET_BEGINNING) for place in places})
 
     def done(self, received: Iterable[Received]) -> None:
         """Note that messages were handled, and so all before them: their offsets may be committed."""
-        ends = {(r.topic, r.message.partition): r.message.offset + 1 for r in received}
-        for (topic, partition), end in ends.items():
-            self._store(TopicPartition(topic, partition, end))
+        ends = {r.place: r.message.offset + 1 for r in received if self.is_current(r)}
+        for place, end in ends.items():
+            self._store(place, end)
 
     def lag(self) -> int | None:
         """Return how many offsets of this member's partitions are not yet read; None where not known."""
@@ -222,7 +255,8 @@ class Poller:
 
     def close(self) -> None:
         """Commit what was handled, and leave the group; within seconds, whatever the broker does."""
-        self._begin_renewed(now=True)
+        with suppress(BrokerError, RuntimeError):  # which the commit tells of; it is closed already
+            self._begin_renewed(now=True)
         closing = threading.Thread(target=self._close, daemon=True)
         closing.start()
         closing.join(PATIENCE_S)
@@ -246,23 +280,38 @@ class Poller:
         """Begin anew with topics that were made again under their names: old offsets mean other messages."""
         for topic in self._lives.renewed(self._topics, now=now) if self._topics else ():
             LOGGER.warning("topic %s was deleted and made again: reading it from its first message", topic)
-            self._renewed.add(topic)
-        for topic in tuple(self._renewed):
-            places = [place for place in self._consumer.assignment() if place.topic == topic]
-            self._events = deque(event for event in self._events if event.topic() != topic)
-            rewound = [self._rewind(place) for place in places]
-            if rewound and all(rewound):
-                self._renewed.discard(topic)
+            self._renewed[topic] = time.monotonic()
+            places = [place_of(p) for p in self._consumer.assignment() if p.topic == topic]
+            self._end_turns(places)
+            self._move(dict.fromkeys(places, OFFSET_BEGINNING))
+            for place in places:
+                self._store(place, 0)  # where it is not there, the first one is next
 
-    def _rewind(self, place: TopicPartition) -> bool:
-        """Go on with the first message that a partition has; return False where it is not read yet."""
-        self._trail.forget([(place.topic, place.partition)])
+    def _move(self, offsets: Mapping[Place, int]) -> None:
+        """Go on elsewhere in some partitions: librdkafka seeks in none that it has stopped to read."""
+        moved = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        self._begins |= offsets
         try:
-            self._consumer.seek(TopicPartition(place.topic, place.partition, OFFSET_BEGINNING))
-        except KafkaException:
-            return False
-        self._store(TopicPartition(place.topic, place.partition, 0))  # where it is not there, it is the first
-        return True
+            if self._is_incremental:
+                self._consumer.incremental_unassign(moved)
+                self._consumer.incremental_assign(moved)
+                return
+            others = [p for p in self._consumer.assignment() if place_of(p) not in offsets]
+            for other in self._consumer.position(others) if others else ():
+                at = other.offset if other.offset >= 0 else self._begins.get(place_of(other), OFFSET_INVALID)
+                moved.append(TopicPartition(*place_of(other), at))
+            self._consumer.assign(moved)
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self.cluster) from None
+
+    def _end_turns(self, places: Collection[Place]) -> None:
+        """Let go of what was received of some partitions, and not handled."""
+        self.ended += 1
+        for place in places:
+            self._turns[place] = self._turns.get(place, 0) + 1
+            self._begins.pop(place, None)
+            self._handled.pop(place, None)
+        self._events = deque(e for e in self._events if (e.topic(), e.partition()) not in places)
 
     def _metadata(self) -> Any:
         started = time.monotonic()
@@ -313,13 +362,23 @@ class Poller:
 
     def _note(self, event: RawMessage, error: KafkaError) -> None:
         if error.code() in UNKNOWN:
-            self._note_missing(str(event.topic()), error)
+            if not self._has_topic(str(event.topic())):  # else it was made again with fewer partitions
+                self._note_missing(str(event.topic()), error)
         elif error.code() in RETRIED:
             self._watch(error)
+        elif error.code() in OUT_OF_RANGE and self._fallback != "error":
+            self._reset((str(event.topic()), int(event.partition() or 0)), int(event.offset() or 0))
         elif error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - librdkafka's public name
             LOGGER.warning("handling took too long, and the group gave the partitions away: joining again")
         else:
             raise error_of(error, self.cluster)
+
+    def _has_topic(self, topic: str) -> bool:
+        try:
+            found = self._consumer.list_topics(timeout=ANSWER_S).topics.get(topic)
+        except KafkaException:  # which polling tells of
+            return True
+        return found is not None and bool(found.partitions)
 
     def _note_missing(self, topic: str, error: KafkaError) -> None:
         self.on_missing(topic)
@@ -332,128 +391,72 @@ class Poller:
                 "`finkbridge topics list`"
             ) from KafkaException(error)
 
+    def _reset(self, place: Place, due: int) -> None:
+        """Go on where the broker has messages, and tell of those that it no longer has."""
+        try:
+            low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
+        except KafkaException as failure:
+            self._move({place: due})  # so that it is told again
+            raise error_of(failure.args[0], self.cluster) from None
+        goes_on = low if self._fallback == "earliest" else end
+        if 0 <= due < low:
+            why = "offsets [%d, %d) expired before group %s had read them"
+            LOGGER.warning(f"%s partition %d: {why}", *place, due, low, self.group)
+        elif due > end:
+            why = "it ends at %d, and the group is at %d: it was cut or made again, and is read from %d"
+            LOGGER.warning(f"%s partition %d: {why}", *place, end, due, goes_on)
+        self._move({place: goes_on})
+
     def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
-        self.is_joined, self.is_lost, self.partitions = True, False, len(partitions)
+        self.is_joined, self.is_lost = True, False
+        self.partitions += len(partitions)
         self._missing.difference_update(place.topic for place in partitions)
-        self._follow(partitions)
+        places = [TopicPartition(*place_of(place)) for place in partitions]
+        moved: Sequence[TopicPartition] = ()
         if self._on_assign is not None:
             self._on_assign(consumer, partitions)
-            self._place(p for p in partitions if p.offset >= 0)
-            return
-        if self._start is None or self._has_begun:
-            return
-        self._has_begun = True  # a partition that comes later has messages that nobody has read yet
-        self._tell_shared(len(partitions))
-        if not partitions:
-            return
-        moved = []
-        for place, offset in zip(partitions, self._begin(partitions, self._start), strict=True):
-            if offset is not None:
-                place.offset = offset
-                moved.append(place)
-        consumer.assign(partitions)
-        self._place(moved)
+            wanted = {place_of(place): place.offset for place in consumer.assignment()}
+            for place in places:
+                place.offset = wanted.get(place_of(place), OFFSET_INVALID)
+        elif self._start is not None and not self._has_begun:
+            self._has_begun = True  # a partition that comes later has messages that nobody has read yet
+            moved = self._begin(places, self._start)
+        for place in places:
+            if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
+                place.offset = OFFSET_BEGINNING
+        self._place(places)
         for place in moved:  # so the group is there too, though nothing may come
-            self._store(place)
+            self._store(place_of(place), place.offset)
 
-    def _place(self, places: Iterable[TopicPartition]) -> None:
-        """Note that partitions begin elsewhere than the group is."""
-        self._handled |= (moved := {(p.topic, p.partition): p.offset for p in places})
-        self._trail.forget(moved)
-
-    def _begin(self, places: list[TopicPartition], start: Place) -> Sequence[int | None]:
-        """Return the offset at which each partition begins; None where it stays where the group is."""
+    def _begin(self, places: Sequence[TopicPartition], start: Start) -> Sequence[TopicPartition]:
         try:
-            marks = [self._consumer.get_watermark_offsets(p, timeout=ANSWER_S) for p in places]
-            if isinstance(start, datetime):
-                stamp = max(0, int(start.timestamp() * 1000))  # Kafka takes no time before 1970
-                asked = [TopicPartition(p.topic, p.partition, stamp) for p in places]
-                found = [p.offset for p in self._consumer.offsets_for_times(asked, timeout=ANSWER_S)]
-                return [end if o < 0 else o for o, (_, end) in zip(found, marks, strict=True)]
+            tell_shared(self._consumer, self._topics, len(places), self.group)
+            return begin(self._consumer, places, start) if places else ()
         except KafkaException as failure:
             raise error_of(failure.args[0], self.cluster) from None
-        if isinstance(start, int):
-            self._tell_short(
-                {p: end for p, (_, end) in zip(places, marks, strict=True) if end < start}, start, len(places)
-            )
-            return [None if end < start else max(start, low) for low, end in marks]
-        return [low if start == "earliest" else end for low, end in marks]
 
-    def _follow(self, places: list[TopicPartition]) -> None:
-        """Note where the group is in new partitions."""
-        keys = [(place.topic, place.partition) for place in places]
-        self._trail.forget(keys)
-        for key in keys:
-            self._handled.pop(key, None)
+    def _place(self, places: list[TopicPartition]) -> None:
+        """Begin with partitions that the group has given to this member."""
         try:
-            told = self._consumer.committed(places, timeout=ANSWER_S)
-        except KafkaException:  # which polling tells of
+            settle(self._consumer, places, self._fallback)
+        except KafkaException:  # which polling tells of; librdkafka asks for the group's offsets itself
             return
-        known = {(p.topic, p.partition): p.offset for p in told if p.offset >= 0}
-        self._handled |= known
-        self._trail.begin(known)
+        self._begins |= {place_of(place): place.offset for place in places}
+        if not self._is_incremental:
+            self._consumer.assign(places)
+        elif self._on_assign is None:  # else it has assigned them
+            self._consumer.incremental_assign(places)
 
-    def _tell_expired(self, received: Sequence[Received]) -> None:
-        """Tell of messages that the broker no longer has, and that the group never read."""
-        read = ((r.topic, r.message.partition, r.message.offset) for r in received)
-        for topic, span in self._trail.passed_over(read):
-            place = TopicPartition(topic, span.partition)
-            try:
-                low, _ = self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
-            except KafkaException:
-                continue
-            if low > span.start:  # else they are holes, as transactions and compaction leave
-                LOGGER.warning(
-                    "%s partition %d: offsets [%d, %d) expired before group %s had read them",
-                    topic,
-                    span.partition,
-                    span.start,
-                    min(low, span.end),
-                    self.group,
-                )
-
-    def _tell_shared(self, count: int) -> None:
-        """Tell of partitions that other members read: to begin somewhere moves this member's own alone."""
+    def _store(self, place: Place, end: int) -> None:
+        self._handled[place] = end
         try:
-            found = self._consumer.list_topics(timeout=ANSWER_S).topics
-        except KafkaException:  # which polling tells of
-            return
-        there = sum(len(found[topic].partitions) for topic in self._topics if topic in found)
-        if count < there:
-            LOGGER.warning(
-                "other members of group %s read %d of %d partitions, which stay where the group is: to move "
-                "them too, end those members and begin there again",
-                self.group,
-                there - count,
-                there,
-            )
-
-    def _tell_short(self, ends: dict[TopicPartition, int], start: int, count: int) -> None:
-        """Tell of partitions that end before an offset: to move them to their ends would skip messages."""
-        if len(ends) == count:
-            last = max(ends.values())
-            raise SettingsError(
-                f"offset {start} is behind the end of every partition, and the group stays where it is: say "
-                f"an offset up to {last}, or latest"
-            )
-        for place, end in ends.items():
-            LOGGER.warning(
-                "%s partition %d ends at %d, before %d: it goes on where the group is",
-                place.topic,
-                place.partition,
-                end,
-                start,
-            )
-
-    def _store(self, place: TopicPartition) -> None:
-        self._handled[place.topic, place.partition] = place.offset
-        try:
-            self._consumer.store_offsets(offsets=[place])
+            self._consumer.store_offsets(offsets=[TopicPartition(*place, end)])
         except KafkaException:  # the partition is another member's by now, which reads the message again
-            LOGGER.info("%s partition %d went to another member", place.topic, place.partition)
+            LOGGER.info("%s partition %d went to another member", *place)
 
     def _revoked(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
         self.partitions = max(0, self.partitions - len(partitions))
+        self._end_turns({place_of(place) for place in partitions})
 
     def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self.is_lost = True
@@ -465,7 +468,7 @@ class Poller:
         self._refused = None if is_nothing else error
 
 
-def _received(raw: list[RawMessage]) -> list[Received]:
+def _received(raw: list[RawMessage], turns: Mapping[Place, int]) -> list[Received]:
     """Return librdkafka's messages as ours; equal keys in a row, mostly a schema, are one object."""
     found, key = [], None
     for m in raw:
@@ -473,5 +476,5 @@ def _received(raw: list[RawMessage]) -> list[Received]:
         key = key if own == key else own
         stamp, kind = stamp_of(m)
         message = Message(m.partition(), m.offset(), stamp, kind, key, m.value(), headers_of(m))
-        found.append(Received(m.topic(), message))
+        found.append(Received(m.topic(), message, turns.get((m.topic(), m.partition()), 0)))
     return found

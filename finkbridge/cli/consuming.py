@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from finkbridge.avro.schemas import WriterSchema, read_schema
-from finkbridge.broker.poller import Place
+from finkbridge.broker.placing import Start
 from finkbridge.cli.options import App, survey_of
 from finkbridge.cli.showing import Show, Table, shower
 from finkbridge.cli.stopping import stopping_in_order
@@ -55,7 +55,7 @@ def run(app: App, options: Options) -> int:
     return _consume(app, wish, topics, order, options)
 
 
-def parse_place(text: str | None) -> Place | None:
+def parse_place(text: str | None) -> Start | None:
     """Return where to begin, as ``-start_at`` says it.
 
     Raises

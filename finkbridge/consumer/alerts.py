@@ -102,6 +102,8 @@ class AlertConsumer:
         """How many of these, the first ones, the script has."""
         self._is_fetching = False
         """Whether more is being taken; also where that was stopped, as by Ctrl-C, at any instruction."""
+        self._ended = 0
+        """See `Poller.ended`, when it was last looked at."""
         self._savers: dict[Path, Saver] = {}
         if topics:
             self._subscribe([topics] if isinstance(topics, str) else topics)
@@ -143,7 +145,9 @@ class AlertConsumer:
             The cluster or its schema registry refuses, or is not there. The next poll gives the alert that
             this one would have given.
         """
-        return next(iter(self.consume(1, timeout)), NOTHING)
+        found = [_polled(opened) for opened in self._gather(1, timeout)]
+        self._given = len(found)  # last of all: what Ctrl-C takes before is given again
+        return found[0] if found else NOTHING
 
     def consume(self, num_alerts: int = 1, timeout: float = -1) -> list[Polled]:
         """Return up to `num_alerts` alerts, fewer when the time (s) is over; see `poll`."""
@@ -226,8 +230,12 @@ class AlertConsumer:
         deadline = None if timeout < 0 else time.monotonic() + timeout
         opened: list[Opened] = []
         while len(opened) < count:
-            if len(opened) == len(self._fetched) and not self._fetch(count - len(opened), deadline):
-                break
+            if len(opened) == len(self._fetched):
+                is_more = self._fetch(count - len(opened), deadline)
+                opened = self._without_stale(opened)
+                if not is_more:
+                    break
+                continue
             try:
                 opened.append(self._open(self._fetched[len(opened)]))
             except DecodeError:
@@ -248,6 +256,15 @@ class AlertConsumer:
         self._fetched += found
         self._is_fetching = False
         return bool(found)
+
+    def _without_stale(self, opened: list[Opened]) -> list[Opened]:
+        """Let go of what is another member's by now, or comes again: its partition was taken meanwhile."""
+        poller = self._session.poller
+        if poller.ended == self._ended:
+            return opened
+        self._ended = poller.ended
+        self._fetched = [received for received in self._fetched if poller.is_current(received)]
+        return [one for one in opened if poller.is_current(one.received)]
 
     def _conclude(self) -> None:
         """Take all alerts that were given out as handled."""

@@ -12,7 +12,8 @@ from finkbridge.avro.resolve import SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
 from finkbridge.broker.client import Broker
 from finkbridge.broker.names import NO_PATTERN
-from finkbridge.broker.poller import OnAssign, Place, Poller
+from finkbridge.broker.placing import Start
+from finkbridge.broker.poller import OnAssign, Poller
 from finkbridge.consumer.beginning import refuse_later_than_all
 from finkbridge.consumer.opening import Opener
 from finkbridge.errors import UnknownTopicError
@@ -36,7 +37,7 @@ class Wish:
     """Text of a writer schema for every message; None to find it with each."""
     schema_folder: Path | None = None
     """Of schemas that keys only name."""
-    start: Place | None = None
+    start: Start | None = None
     on_assign: OnAssign | None = None
     advice: str = ADVICE
 

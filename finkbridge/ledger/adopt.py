@@ -86,7 +86,7 @@ def refuse_if_lost(ledger: Ledger, *, to_rebuild: bool = False) -> None:
         The tables are about to be made: it is no hindrance that they are missing.
     """
     if is_blank(ledger) and has_archive(ledger.lake):
-        raise LakeAccessError(_lost(ledger.lake, None if ledger.is_sqlite else "postgresql"))
+        raise LakeAccessError(_lost(ledger.lake, is_file=ledger.is_sqlite))
     with ledger.reading() as connection:
         if not to_rebuild and tables_missing(connection):
             raise LakeAccessError(
@@ -128,7 +128,7 @@ def open_or_lost(lake: Path, url: str | None = None) -> Ledger:
         return Ledger(lake, url)
     except NoLakeError:
         if has_archive(lake):
-            raise LakeAccessError(_lost(lake, url)) from None
+            raise LakeAccessError(_lost(lake, is_file=url is None)) from None
         raise
 
 
@@ -175,8 +175,8 @@ def adopt(
         return [r for r in adoption.requeues if not _add_requeue(connection, epoch, r, complete)]
 
 
-def _lost(lake: Path, url: str | None = None) -> str:
-    what = layout.LEDGER if url is None else "its database"
+def _lost(lake: Path, *, is_file: bool = True) -> str:
+    what = layout.LEDGER if is_file else "its database"
     return (
         f"{lake} has an archive and its ledger is lost: put {what} back from a backup, or run finkbridge "
         "rebuild --ledger"

@@ -99,9 +99,10 @@ class Joined:
         """
         fresh = newest.join(self.pairs(), on="source_id", how="anti")
         fresh = fresh.join(known_by(alerts), on="source_id", how="semi")  # others may come yet
-        looked_at = self._looked_at()
+        names = {file.name for file in alerts}
+        looked_at = self._looked_at(names)
         wanted = {file: fresh if file.name in looked_at else newest for file in alerts}
-        if fresh.is_empty() and looked_at.issuperset(file.name for file in alerts):
+        if fresh.is_empty() and looked_at >= names:
             return
         number, aside = len(self.rounds()) + 1, self._state / ASIDE
         with disk.writing(self._state):
@@ -112,10 +113,12 @@ class Joined:
             (aside / "files.json").write_text(json.dumps(made))
             self._name_round(aside, number)
 
-    def _looked_at(self) -> set[str]:
-        """Return the names of the files of alerts that rounds have looked at; those of 0.0 do not say."""
-        told = (folder / "alerts.json" for folder in self.rounds())
-        return {name for file in told if file.is_file() for name in json.loads(file.read_text())}
+    def _looked_at(self, names: set[str]) -> set[str]:
+        """Return which files of alerts rounds have looked at: all, where an older round does not say."""
+        told = [folder / "alerts.json" for folder in self.rounds()]
+        if not all(file.is_file() for file in told):
+            return names
+        return {name for file in told for name in json.loads(file.read_text())}
 
     def _name_round(self, aside: Path, number: int) -> None:
         for path in sorted(aside.rglob("*")):

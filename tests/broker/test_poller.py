@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from finkbridge.broker import lives
-from finkbridge.broker.poller import Poller
+from finkbridge.broker.poller import Poller, Received
 from finkbridge.errors import BrokerError
 from finkbridge.settings import ClusterSettings
 from tests.support.kafka import Kafka
@@ -140,3 +141,100 @@ def test_what_expires_while_it_is_read_is_told(
     assert offsets == [*range(last + 1), *range(2500, 3000)]
     (told,) = [record.message for record in caplog.records if "expired" in record.message]
     assert f"{topic} partition 0: offsets [{last + 1}, 2500) expired before group" in told
+
+
+def test_a_topic_that_is_made_again_with_fewer_partitions_is_there(
+    kafka: Kafka, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lives, "LOOK_S", 0.2)
+    topic = kafka.topic("fink_fewer", 3)
+    for partition in range(3):
+        kafka.produce(topic, [(None, b"old")] * 5, partition=partition)
+    fast = {"topic.metadata.refresh.interval.ms": "1000"}
+    poller = Poller("c", settings.model_copy(update={"kafka": fast}))
+    poller.subscribe([topic])
+    read(poller, 15)
+    kafka.recreate(topic, partitions=1)
+    kafka.produce(topic, [(None, b"new")] * 20, partition=0)
+    seen: set[int] = set()
+    while seen != set(range(20)):
+        seen |= set(read(poller, 1))
+    poller.close()
+
+
+def test_holes_cost_nothing(
+    kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each transaction leaves one; a question to the broker for each would wait for its long fetch."""
+    topic = kafka.topic("fink_holes")
+    for n in range(40):
+        kafka.produce_transaction(topic, [(None, b"%d" % n)])
+    poller = Poller("c", settings)
+    poller.subscribe([topic])
+    found = read(poller, 1)
+    began = time.monotonic()
+    read(poller, 40 - len(found))
+    assert time.monotonic() - began < 5
+    poller.close()
+    assert not [record for record in caplog.records if "expired" in record.message]
+
+
+def test_what_was_received_of_a_topic_before_it_was_made_again_moves_nobody(
+    kafka: Kafka, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lives, "LOOK_S", 0.2)
+    topic = kafka.topic("fink_again")
+    kafka.produce(topic, [(None, b"old")] * 5)
+    poller = Poller("c", settings)
+    poller.subscribe([topic])
+    old = poller.poll(10, WAIT_S, 1.0)
+    assert len(old) == 5
+    kafka.recreate(topic)
+    while poller.is_current(old[0]):
+        poller.poll(10, 0.2)
+    poller.done(old)
+    kafka.produce(topic, [(None, b"new")] * 9)
+    poller.close()
+    later = Poller("c", settings)
+    later.subscribe([topic])
+    assert read(later, 1)[0] == 0
+    later.close()
+
+
+def test_a_rebalance_leaves_what_was_not_handled_to_who_has_the_partition(
+    kafka: Kafka, settings: ClusterSettings
+) -> None:
+    topic = kafka.topic("fink_shared", 2)
+    for partition in (0, 1):
+        kafka.produce(topic, [(None, b"x")] * 3, partition=partition)
+    first, second = Poller("c", settings), Poller("c", settings)
+    first.subscribe([topic])
+    held: list[Received] = []
+    while len(held) < 6:
+        held += first.poll(6 - len(held), WAIT_S, 0.5)
+    second.subscribe([topic])
+    mine: list[Received] = []
+    other: list[Received] = []
+    deadline = time.monotonic() + 60
+    while len(mine) < 3 or len(other) < 3:
+        mine += first.poll(10, 0.2)
+        other += second.poll(10, 0.2)
+        assert time.monotonic() < deadline
+    assert not any(first.is_current(one) for one in held)
+    assert {one.place for one in mine}.isdisjoint(one.place for one in other)
+    first.close()
+    second.close()
+
+
+def test_a_group_that_begins_at_the_end_goes_back_no_further(kafka: Kafka, settings: ClusterSettings) -> None:
+    topic = kafka.topic("fink_end")
+    kafka.produce(topic, [(None, b"old")] * 5)
+    poller = Poller("c", settings.model_copy(update={"kafka": {"auto.offset.reset": "latest"}}))
+    poller.subscribe([topic])
+    while not poller.is_joined:
+        assert poller.poll(10, 0.5) == []
+    kafka.produce(topic, [(None, b"new")] * 2)
+    assert [one.message.offset for one in poller.poll(1, WAIT_S)] == [5]
+    poller.go_back([])
+    assert read(poller, 2) == [5, 6]
+    poller.close()

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 import finkbridge
 from finkbridge import AlertConsumer
+from finkbridge.broker import poller as poller_module
 from finkbridge.errors import (
     AlertExistsError,
     AuthenticationError,
@@ -147,17 +149,17 @@ def test_what_consume_took_and_never_gave_is_not_handled(
 
 
 class Interrupted:
-    """Confluent_kafka's consumer, whose every third message is taken and not given, as Ctrl-C may have it."""
+    """Confluent_kafka's consumer, whose every n-th message is taken and not given, as Ctrl-C may have it."""
 
-    def __init__(self, consumer: Any) -> None:
-        self._consumer, self._turn = consumer, itertools.count(1)
+    def __init__(self, consumer: Any, every: int = 3) -> None:
+        self._consumer, self._turn, self._every = consumer, itertools.count(1), every
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
     def poll(self, timeout_s: float) -> Any:
         taken = self._consumer.poll(timeout_s)
-        if taken is not None and next(self._turn) % 3 == 0:
+        if taken is not None and next(self._turn) % self._every == 0:
             raise KeyboardInterrupt
         return taken
 
@@ -174,14 +176,14 @@ def test_ctrl_c_in_the_middle_of_a_call_passes_over_nothing(
         if place == "taken":
             monkeypatch.setattr(poller, "_consumer", Interrupted(poller._consumer))
         else:
-            turn, whole = itertools.count(1), poller._tell_expired
+            turn, whole = itertools.count(1), poller_module._received
 
-            def tell(received: Any) -> None:
-                whole(received)
+            def received(*messages: Any) -> Any:
                 if next(turn) % 3 == 0:
                     raise KeyboardInterrupt
+                return whole(*messages)
 
-            monkeypatch.setattr(poller, "_tell_expired", tell)
+            monkeypatch.setattr(poller_module, "_received", received)
         stopped = 0
         while len(found) < 20:
             try:
@@ -191,6 +193,29 @@ def test_ctrl_c_in_the_middle_of_a_call_passes_over_nothing(
         assert stopped > 1
     assert len({alert["candid"] for _, alert, _ in found}) == len(found) == 20
     assert offsets_read(kafka, config["group.id"], topic, 2) == [10, 10]
+
+
+@pytest.mark.parametrize("offset", [OFFSET_BEGINNING, 3])
+def test_ctrl_c_goes_back_to_where_on_assign_began(
+    kafka: Kafka, config: Config, monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    """Whatever the group has read, and whether or not it is the list that it got."""
+    topic = filled(kafka, simulated("ztf", 10))
+    with AlertConsumer([topic], config, "ztf") as consumer:
+        assert len(consumer.consume(10, WAIT_S)) == 10
+
+    def move(raw: Any, places: Any) -> None:
+        raw.assign([TopicPartition(place.topic, place.partition, offset) for place in places])
+
+    with AlertConsumer([topic], config, "ztf", on_assign=move) as consumer:
+        poller = consumer._session.poller
+        with monkeypatch.context() as patch:
+            patch.setattr(poller, "_consumer", Interrupted(poller._consumer, every=1))
+            with pytest.raises(KeyboardInterrupt):
+                consumer.poll(WAIT_S)
+        due = 10 - max(offset, 0)
+        assert len({alert["candid"] for _, alert, _ in consumer.consume(due, WAIT_S)}) == due  # type: ignore[index]
+        assert consumer.poll(SHORT_S) == (None, None, None)
 
 
 def test_after_an_error_that_is_not_the_messages_the_same_alerts_come(kafka: Kafka, config: Config) -> None:

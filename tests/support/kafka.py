@@ -90,9 +90,11 @@ class Kafka:
                 raise TimeoutError(f"the broker does not notice that {name} was made or deleted")
             time.sleep(0.02)
 
-    def recreate(self, topic: str) -> None:
-        """Delete a topic and create it again as it was: its offsets start anew."""
+    def recreate(self, topic: str, *, partitions: int | None = None) -> None:
+        """Delete a topic and create it again, maybe with other partitions: its offsets start anew."""
         self.delete(topic)
+        if partitions is not None:
+            self._topics[topic] = NewTopic(topic, partitions, config=dict(self._topics[topic].config))
         self._create(topic)
 
     def topic_id(self, topic: str) -> str:
