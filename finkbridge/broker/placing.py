@@ -29,7 +29,7 @@ _FALLBACKS: dict[str, Fallback] = {"latest": "latest", "end": "latest", "largest
 
 def fallback_of(reset: str) -> Fallback:
     """Return what a value of librdkafka's ``auto.offset.reset`` means."""
-    return _FALLBACKS.get(reset, "earliest")
+    return _FALLBACKS.get(reset.lower(), "earliest")
 
 
 def place_of(place: TopicPartition) -> Place:

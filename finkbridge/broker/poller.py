@@ -31,7 +31,15 @@ from confluent_kafka import Message as RawMessage
 
 from finkbridge.access import Access
 from finkbridge.broker.config import Config, build_client, client_config
-from finkbridge.broker.failures import LATE, OUT_OF_RANGE, SILENT, UNKNOWN, ErrorWatch, error_of
+from finkbridge.broker.failures import (
+    END_OF_PARTITION,
+    LATE,
+    OUT_OF_RANGE,
+    SILENT,
+    UNKNOWN,
+    ErrorWatch,
+    error_of,
+)
 from finkbridge.broker.lives import Lives
 from finkbridge.broker.placing import (
     ANSWER_S,
@@ -50,7 +58,7 @@ from finkbridge.values import Message
 LOGGER = logging.getLogger(__name__)
 
 SLICE_S = 0.2
-"""Longest stay inside librdkafka: between two, Ctrl-C and refused passwords are seen."""
+"""Longest wait inside librdkafka for a message: between two, Ctrl-C and refused passwords are seen."""
 PATIENCE_S = 5.0
 """Longest wait for the broker to take the last offsets, and for the group to be left."""
 DOWN_S = 2.0
@@ -133,6 +141,8 @@ class Poller:
         """Topics that were made again, and when that was noticed."""
         self._begins: dict[Place, int] = {}
         """Where each partition began in its present turn: a number, or librdkafka's for the first message."""
+        self._placed: dict[Place, int] = {}
+        """Where librdkafka was told to read on, last: its position, until it gives a message."""
         self._handled: dict[Place, int] = {}
         """One behind the last handled message of the present turn, where there is one."""
         self._turns: dict[Place, int] = {}
@@ -153,7 +163,7 @@ class Poller:
         config = client_config(settings, POLLING, {})
         self._fallback = fallback_of(str(config.get("auto.offset.reset", "earliest")))
         strategy = str(config.get("partition.assignment.strategy", ""))
-        self._is_incremental = "cooperative" in strategy or config.get("group.protocol") == "consumer"
+        self._is_incremental = "cooperative" in strategy
         self._consumer = build_client(Consumer, cluster, config | forced)
 
     def subscribe(self, topics: Sequence[str]) -> None:
@@ -213,7 +223,7 @@ class Poller:
         nexts = self._begins | self._handled | ends
         self._events.clear()
         places = map(place_of, self._consumer.assignment())
-        self._move({place: nexts.get(place, OFFSET_BEGINNING) for place in places})
+        self._move({place: nexts.get(place, OFFSET_INVALID) for place in places})
 
     def done(self, received: Iterable[Received]) -> None:
         """Note that messages were handled, and so all before them: their offsets may be committed."""
@@ -283,24 +293,31 @@ class Poller:
             self._renewed[topic] = time.monotonic()
             places = [place_of(p) for p in self._consumer.assignment() if p.topic == topic]
             self._end_turns(places)
-            self._move(dict.fromkeys(places, OFFSET_BEGINNING))
+            self._begin_at(dict.fromkeys(places, OFFSET_BEGINNING))
             for place in places:
                 self._store(place, 0)  # where it is not there, the first one is next
 
+    def _begin_at(self, offsets: Mapping[Place, int]) -> None:
+        """Begin anew in some partitions: what was handled of them says nothing any more."""
+        for place in offsets:
+            self._handled.pop(place, None)
+        self._begins |= offsets
+        self._move(offsets)
+
     def _move(self, offsets: Mapping[Place, int]) -> None:
         """Go on elsewhere in some partitions: librdkafka seeks in none that it has stopped to read."""
-        moved = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        self._begins |= offsets
+        moved = dict(offsets)
         try:
             if self._is_incremental:
-                self._consumer.incremental_unassign(moved)
-                self._consumer.incremental_assign(moved)
-                return
-            others = [p for p in self._consumer.assignment() if place_of(p) not in offsets]
-            for other in self._consumer.position(others) if others else ():
-                at = other.offset if other.offset >= 0 else self._begins.get(place_of(other), OFFSET_INVALID)
-                moved.append(TopicPartition(*place_of(other), at))
-            self._consumer.assign(moved)
+                self._consumer.incremental_unassign(_places(moved))
+                self._consumer.incremental_assign(_places(moved))
+            else:
+                for other in self._consumer.position(self._consumer.assignment()):
+                    at = place_of(other)
+                    known = other.offset if other.offset >= 0 else self._placed.get(at, OFFSET_INVALID)
+                    moved.setdefault(at, known)
+                self._consumer.assign(_places(moved))
+            self._placed |= moved
         except KafkaException as failure:
             raise error_of(failure.args[0], self.cluster) from None
 
@@ -309,8 +326,8 @@ class Poller:
         self.ended += 1
         for place in places:
             self._turns[place] = self._turns.get(place, 0) + 1
-            self._begins.pop(place, None)
-            self._handled.pop(place, None)
+            for known in (self._begins, self._placed, self._handled):
+                known.pop(place, None)
         self._events = deque(e for e in self._events if (e.topic(), e.partition()) not in places)
 
     def _metadata(self) -> Any:
@@ -340,7 +357,16 @@ class Poller:
         if first is not None:
             self._events.append(first)
             if count > 1:
-                self._events.extend(self._consumer.consume(count - 1, linger_s))
+                turns = self._turns.copy()
+                more = self._consumer.consume(count - 1, linger_s)  # partitions may go and come in it
+                self._events.extend(more if turns == self._turns else self._of_same_turn(more, turns))
+
+    def _of_same_turn(self, events: Iterable[RawMessage], turns: Mapping[Place, int]) -> list[RawMessage]:
+        """Leave out what may be of turns that ended meanwhile; those that began since begin anew."""
+        changed = {place for place, turn in self._turns.items() if turns.get(place, 0) != turn}
+        mine = changed.intersection(map(place_of, self._consumer.assignment()))
+        self._move({place: self._begins.get(place, OFFSET_INVALID) for place in mine})
+        return [event for event in events if (event.topic(), event.partition()) not in changed]
 
     def _good(self, count: int) -> list[RawMessage]:
         """Return the messages up to the next error; note or raise the errors before them.
@@ -361,6 +387,8 @@ class Poller:
         return good
 
     def _note(self, event: RawMessage, error: KafkaError) -> None:
+        if error.code() == END_OF_PARTITION:  # which nobody needs to know, and a user may ask for
+            return
         if error.code() in UNKNOWN:
             if not self._has_topic(str(event.topic())):  # else it was made again with fewer partitions
                 self._note_missing(str(event.topic()), error)
@@ -393,19 +421,21 @@ class Poller:
 
     def _reset(self, place: Place, due: int) -> None:
         """Go on where the broker has messages, and tell of those that it no longer has."""
+        if place not in set(map(place_of, self._consumer.assignment())):
+            return  # it went to another member meanwhile
         try:
             low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
         except KafkaException as failure:
             self._move({place: due})  # so that it is told again
             raise error_of(failure.args[0], self.cluster) from None
-        goes_on = low if self._fallback == "earliest" else end
+        goes_on = low if self._fallback == "earliest" else due if low <= due <= end else end
         if 0 <= due < low:
-            why = "offsets [%d, %d) expired before group %s had read them"
-            LOGGER.warning(f"%s partition %d: {why}", *place, due, low, self.group)
-        elif due > end:
-            why = "it ends at %d, and the group is at %d: it was cut or made again, and is read from %d"
-            LOGGER.warning(f"%s partition %d: {why}", *place, end, due, goes_on)
-        self._move({place: goes_on})
+            why = "offsets [%d, %d) expired before group %s had read them; it goes on at %d"
+            LOGGER.warning(f"%s partition %d: {why}", *place, due, low, self.group, goes_on)
+        elif due >= 0:  # it ends later by now, maybe
+            why = "it ended before %d, where the group is: it was cut or made again; it goes on at %d"
+            LOGGER.warning(f"%s partition %d: {why}", *place, due, goes_on)
+        self._begin_at({place: goes_on})
 
     def _assigned(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self.is_joined, self.is_lost = True, False
@@ -441,7 +471,8 @@ class Poller:
             settle(self._consumer, places, self._fallback)
         except KafkaException:  # which polling tells of; librdkafka asks for the group's offsets itself
             return
-        self._begins |= {place_of(place): place.offset for place in places}
+        self._begins |= (begins := {place_of(place): place.offset for place in places})
+        self._placed |= begins
         if not self._is_incremental:
             self._consumer.assign(places)
         elif self._on_assign is None:  # else it has assigned them
@@ -466,6 +497,10 @@ class Poller:
         """Note a refusal; this is librdkafka's ``on_commit``."""
         is_nothing = error is not None and error.code() == KafkaError._NO_OFFSET  # noqa: SLF001
         self._refused = None if is_nothing else error
+
+
+def _places(offsets: Mapping[Place, int]) -> list[TopicPartition]:
+    return [TopicPartition(*place, offset) for place, offset in offsets.items()]
 
 
 def _received(raw: list[RawMessage], turns: Mapping[Place, int]) -> list[Received]:

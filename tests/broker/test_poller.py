@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from finkbridge.broker import lives
 from finkbridge.broker.poller import Poller, Received
@@ -224,6 +224,65 @@ def test_a_rebalance_leaves_what_was_not_handled_to_who_has_the_partition(
     assert {one.place for one in mine}.isdisjoint(one.place for one in other)
     first.close()
     second.close()
+
+
+class Rebalanced(Mixed):
+    """A consumer whose group takes a partition and gives it back while a batch is collected."""
+
+    def __init__(self, poller: Poller, place: tuple[str, int]) -> None:
+        super().__init__(poller._consumer, -1)
+        self._poller, self._place = poller, place
+
+    def poll(self, timeout_s: float) -> Any:
+        return self._consumer.poll(timeout_s)
+
+    def consume(self, count: int, linger_s: float) -> list[Any]:
+        found: list[Any] = self._consumer.consume(count, linger_s)
+        if self._place in {(event.topic(), event.partition()) for event in found}:
+            begins = self._poller._begins[self._place]
+            self._poller._revoked(None, [TopicPartition(*self._place)])
+            self._poller._begins[self._place] = begins
+            self._poller._consumer = self._consumer
+        return found
+
+
+def test_a_rebalance_while_a_batch_is_collected_passes_over_nothing(
+    kafka: Kafka, settings: ClusterSettings
+) -> None:
+    topic = kafka.topic("fink_batch", 2)
+    for partition in (0, 1):
+        kafka.produce(topic, [(None, b"x")] * 30, partition=partition)
+    poller = Poller("c", settings)
+    poller.subscribe([topic])
+    while not poller.is_joined:
+        assert poller.poll(0, 0.1) == []
+    stub = poller._consumer = Rebalanced(poller, (topic, 1))
+    found: list[Received] = []
+    while batch := poller.poll(100, 5.0, 1.0):
+        found += [one for one in batch if poller.is_current(one)]
+    assert poller._consumer is not stub
+    places = [(one.message.partition, one.message.offset) for one in found if poller.is_current(one)]
+    assert sorted(places) == [(p, n) for p in (0, 1) for n in range(30)]
+    poller.close()
+
+
+def test_a_partition_that_moves_leaves_the_others_where_they_are(
+    kafka: Kafka, settings: ClusterSettings
+) -> None:
+    """Also twice in a row: librdkafka knows no position then."""
+    topic = kafka.topic("fink_moves", 3)
+    for partition in range(3):
+        kafka.produce(topic, [(None, b"x")] * 5, partition=partition)
+    poller = Poller("c", settings)
+    poller.subscribe([topic])
+    read(poller, 15)
+    poller._move({(topic, 0): 3})
+    poller._move({(topic, 1): 4})
+    found: list[Received] = []
+    while batch := poller.poll(10, 2.0):
+        found += batch
+    assert sorted((one.message.partition, one.message.offset) for one in found) == [(0, 3), (0, 4), (1, 4)]
+    poller.close()
 
 
 def test_a_group_that_begins_at_the_end_goes_back_no_further(kafka: Kafka, settings: ClusterSettings) -> None:
