@@ -131,8 +131,11 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
     drained = rules.drained(coverage.sources.keys())
     reaches = (reach for reach in coverage.reaches if not reach.is_followed)
-    found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
-    found = [_since_begin(blocker, coverage, rules) for blocker in (*found, *_never_drained(coverage, rules))]
+    found: list[Blocker] = []
+    for reach in reaches:
+        blocker = _not_seen(reach, doubts[reach.source], is_drained=reach.source in drained)
+        found.append(blocker if reach.ended_at is None else _since_begin(blocker, coverage, rules))
+    found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
     found += [_lost(lost, _doubt_of_lost(lost.source, coverage, rules)) for lost in coverage.lost]
     found += [_waiting(waiting, doubts[waiting.source]) for waiting in coverage.waiting]
@@ -219,7 +222,9 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
         if ended is None:
             yield Blocker(source, None, NEVER, math.inf, why, f"finkbridge drain {source.topic}")
         else:
-            yield Blocker(source, None, NEVER, ended, f"{why}, and gone {utc(ended)}", "what it had is lost")
+            why = f"{why}, and gone {utc(ended)}"
+            gone = Blocker(source, None, NEVER, ended, why, "what it had is lost")
+            yield _since_begin(gone, coverage, rules)
     drained = {(source.cluster, source.topic) for source in coverage.sources}
     for cluster, topic in rules.named():
         if (cluster, topic) not in drained:
@@ -235,7 +240,7 @@ def _since_begin(blocker: Blocker, coverage: Coverage, rules: Rules) -> Blocker:
     does not know when the lake began with it.
     """
     source = blocker.source
-    if source is None or blocker.since != NEVER or math.isinf(blocker.until) or source in coverage.delays:
+    if source is None or blocker.since != NEVER or source in coverage.delays:
         return blocker
     begun = coverage.sources[source].begun_at
     is_known = coverage.made_again is None or begun > coverage.made_again

@@ -323,6 +323,16 @@ def test_a_topic_of_which_nothing_was_ever_drained_blocks(world: World) -> None:
     assert world.verdict(named).complete
 
 
+def test_what_waits_of_a_topic_that_is_not_drained_may_be_of_any_night(world: World) -> None:
+    """It is there: unlike of one that is gone, a drain tells."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    world.begin("fink_other", 0, 5, time.time())
+    world.search(CLOSES, "fink_a")
+    named = Rules(topics={"ztf": ("fink_a",)})
+    assert "fink_other partition 0: never seen at its end" in world.why(named)
+
+
 def test_a_topic_that_is_gone_with_all_it_had_blocks_since_the_lake_began_with_it(world: World) -> None:
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
