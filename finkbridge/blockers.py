@@ -131,10 +131,7 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
     drained = rules.drained(coverage.sources.keys())
     reaches = (reach for reach in coverage.reaches if not reach.is_followed)
-    found: list[Blocker] = []
-    for reach in reaches:
-        blocker = _not_seen(reach, doubts[reach.source], is_drained=reach.source in drained)
-        found.append(blocker if reach.ended_at is None else _since_begin(blocker, coverage, rules))
+    found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
     found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
     found += [_lost(lost, _doubt_of_lost(lost.source, coverage, rules)) for lost in coverage.lost]
@@ -222,9 +219,8 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
         if ended is None:
             yield Blocker(source, None, NEVER, math.inf, why, f"finkbridge drain {source.topic}")
         else:
-            why = f"{why}, and gone {utc(ended)}"
-            gone = Blocker(source, None, NEVER, ended, why, "what it had is lost")
-            yield _since_begin(gone, coverage, rules)
+            since, why = _begun(source, coverage, rules), f"{why}, and gone {utc(ended)}"
+            yield Blocker(source, None, since, ended, why, "what it had is lost")
     drained = {(source.cluster, source.topic) for source in coverage.sources}
     for cluster, topic in rules.named():
         if (cluster, topic) not in drained:
@@ -233,20 +229,16 @@ def _never_drained(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
             yield Blocker(TopicGeneration(cluster, topic, 1), None, NEVER, math.inf, why, todo)
 
 
-def _since_begin(blocker: Blocker, coverage: Coverage, rules: Rules) -> Blocker:
-    """Leave out nights that were over when the lake began with a life that is gone, and has no alert of it.
+def _begun(source: TopicGeneration, coverage: Coverage, rules: Rules) -> float:
+    """Return when the lake began with a life of which it knows nothing else: it had no night that was over.
 
-    As those are that a live topic had lost by then: unless a life before it was one of replays, or the ledger
-    does not know when the lake began with it.
+    As what a live topic had lost by then: not where a life before it was one of replays, or where the ledger
+    does not know when that was.
     """
-    source = blocker.source
-    if source is None or blocker.since != NEVER or source in coverage.delays:
-        return blocker
     begun = coverage.sources[source].begun_at
     is_known = coverage.made_again is None or begun > coverage.made_again
-    if not is_known or _doubt_of_lost(source, coverage, rules) in {LATE, EARLY}:
-        return blocker
-    return replace(blocker, since=begun - DISORDER_S)
+    is_told = _doubt_of_lost(source, coverage, rules) in {LATE, EARLY}
+    return begun - DISORDER_S if is_known and not is_told else NEVER
 
 
 def _not_searched(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:

@@ -333,17 +333,16 @@ def test_what_waits_of_a_topic_that_is_not_drained_may_be_of_any_night(world: Wo
     assert "fink_other partition 0: never seen at its end" in world.why(named)
 
 
-def test_a_topic_that_is_gone_with_all_it_had_blocks_since_the_lake_began_with_it(world: World) -> None:
+def test_what_was_known_to_wait_of_a_topic_may_be_of_any_night_once_it_is_gone(world: World) -> None:
     world.drain([message(0, START + HOUR)])
     world.look(CLOSES, {0: 1})
     known = world.begin("fink_gone", 0, 5, time.time())
     assert not world.verdict().complete
     with world.coordinator.writing() as connection:
         seen.note_gone(connection, [known.row_id], time.time())
-    assert world.verdict().complete
-    tonight = surveys.night_at("other", time.time())
-    (now,) = verdicts(world.ledger, Rules(), [("other", tonight)], time.time() + 100 * HOUR)
-    assert any("fink_gone partition 0: never seen at its end, and gone" in b.why for b in now.blockers)
+    assert "fink_gone partition 0: never seen at its end, and gone" in world.why()
+    world.coordinator.give_up([], known, "gone")
+    assert any(blocker.lost for blocker in world.verdict().blockers)
 
 
 def test_a_topic_whose_survey_nobody_knows_blocks_by_what_is_known_to_wait(world: World) -> None:
