@@ -41,7 +41,7 @@ def command(
     only the old one knew is named. A ledger that is there is never written over: with --replace the new one
     is made beside it, and if that or the tables fail, all is as before.
 
-    Exit codes: 0; 1 something could not be read, and nothing was replaced; 2 a bad setting.
+    Exit codes: 0; 1 something could not be read or written, which a line says; 2 a bad setting.
     """
     if replace and not of_ledger:
         raise SettingsError("--replace goes with --ledger")

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from finkbridge import later, layout
 from finkbridge.errors import LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
-from finkbridge.ledger.adopt import has_archive, open_or_lost
+from finkbridge.ledger.adopt import has_archive, open_or_lost, refuse_if_lost
 from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
@@ -96,6 +96,8 @@ def verify(
         _load_early("finkbridge.verify.deep")
     try:
         with open_or_lost(lake, url) if url else Ledger(lake) as ledger:
+            if url is not None:  # of a file, the findings say what to do
+                refuse_if_lost(ledger, to_rebuild=True)
             _verify(ledger, options, report, watcher or Unwatched())
     except NoLakeError:
         is_there = (lake / layout.LEDGER).is_file()

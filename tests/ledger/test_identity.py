@@ -112,6 +112,9 @@ def test_a_ledger_made_again(tmp_path: Path, database: str) -> None:
     for broken in (rebuild.rebuild, lambda _: verify(lake, database)):
         with pytest.raises(LakeAccessError, match=lost):
             broken(settings_of(lake, ledger=database))
+    Ledger(lake, database, create=True).close()  # as a drain does, which is refused then
+    with pytest.raises(LakeAccessError, match=lost):
+        verify(lake, database)
     assert rebuild.rebuild_ledger(settings_of(lake, ledger=database)).problems == []
     verify(lake, database, Options(prune=True))
     assert (lake / layout.LAKE_ID).read_text() == number
