@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from finkbridge.access import Access
 from finkbridge.broker.admin import ClusterAdmin
-from finkbridge.errors import BrokerError
+from finkbridge.errors import BrokerError, UnknownTopicError
 
 LOOK_S = 10.0
 """Between two looks."""
@@ -61,6 +61,9 @@ class Lives:
     def _look(self, topics: Sequence[str]) -> dict[str, str]:
         if self._admin is None:
             self._admin = ClusterAdmin(self._cluster, self._settings, ANSWER_S)
-        there = self._admin.topics()
-        ids = self._admin.topic_ids([topic for topic in topics if topic in there])
+        try:
+            ids = self._admin.topic_ids(topics)
+        except UnknownTopicError:
+            there = self._admin.topics()
+            ids = self._admin.topic_ids([topic for topic in topics if topic in there])
         return {topic: id_ for topic, id_ in ids.items() if id_ is not None}

@@ -13,11 +13,9 @@ from confluent_kafka import TopicPartition
 from finkbridge.access import Access
 from finkbridge.broker.config import Config
 from finkbridge.broker.failures import END_OF_PARTITION
+from finkbridge.broker.placing import Place
 from finkbridge.broker.reader import FORCED, PEEK, WAIT_S, RangeReader, stamp_of
 from finkbridge.errors import BrokerTimeoutError
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 NO_END = 2**62
 """An offset behind the end of any partition."""

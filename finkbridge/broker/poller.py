@@ -410,14 +410,15 @@ class Poller:
 
     def _note_missing(self, topic: str, error: KafkaError) -> None:
         self.on_missing(topic)
-        if topic not in self._missing:
-            self._missing.add(topic)
-            LOGGER.warning("cluster %s has no topic %s now: it is read once it is there", self.cluster, topic)
+        is_new = topic not in self._missing
+        self._missing.add(topic)
         if self._missing.issuperset(self._topics):
             raise UnknownTopicError(
                 f"cluster {self.cluster} has no topic {', '.join(self._topics)}: look at the names with "
                 "`finkbridge topics list`"
             ) from KafkaException(error)
+        if is_new:
+            LOGGER.warning("cluster %s has no topic %s now: it is read once it is there", self.cluster, topic)
 
     def _reset(self, place: Place, due: int) -> None:
         """Go on where the broker has messages, and tell of those that it no longer has."""

@@ -104,7 +104,8 @@ def _print(found: Sequence[Any], alerts: Sequence[Any]) -> None:
 
 def _tell_more(lookup: Any, name: str, found: Sequence[Any], *, by_number: bool) -> None:
     """Say what else has this name: multi-messenger topics send alerts of ZTF's objects again."""
-    if not by_number and any(alert.row != found[0].row or len(found) > 1 for alert in lookup.numbered(name)):
+    numbered = [] if by_number else lookup.numbered(name)
+    if numbered and (len(found) > 1 or numbered[0].row != found[0].row):
         click.echo(f"finkbridge: it is an alert's number too: -alert {name} shows that one", err=True)
     if found[0].survey != "other" and (others := lookup.others(name, by_number=by_number)):
         topics = ", ".join(sorted({topic for alert in others for topic in alert.topics}))
