@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 from finkbridge.access import Access
 from finkbridge.broker.config import build_client, client_config
 from finkbridge.broker.failures import ELECTING, ErrorWatch, error_of
-from finkbridge.errors import BrokerError, UnknownTopicError
+from finkbridge.errors import BrokerError, BrokerTimeoutError, UnknownTopicError
 
 FIRST_ANSWER_S = 0.5
 """First wait for an answer, doubled each time: between two, a refused password is seen."""
@@ -151,7 +151,10 @@ class ClusterAdmin:
         return {resource.name: _retention(result) for resource, result in told.items()}
 
     def create(self, topic: str, partitions: int, config: Mapping[str, str]) -> bool:
-        """Create a topic; False if it is there, or appears when it is written to (librdkafka's mock)."""
+        """Create a topic, and wait until the cluster shows it.
+
+        False if it is there, or appears when it is written to (librdkafka's mock).
+        """
         overview = self._overview()
         if topic in overview.topics or not overview.is_real:
             return False
@@ -159,10 +162,21 @@ class ClusterAdmin:
             [NewTopic(topic, partitions, config=dict(config))], request_timeout=self._timeout_s
         )
         outcome = self._results(asked, f"creating {topic}")[topic]
-        if isinstance(outcome, KafkaError) and outcome.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return False
-        self._value(outcome)
-        return True
+        was_there = isinstance(outcome, KafkaError) and outcome.code() == KafkaError.TOPIC_ALREADY_EXISTS
+        if not was_there:
+            self._value(outcome)
+        self._await(topic)
+        return not was_there
+
+    def _await(self, topic: str) -> None:
+        """Wait for a topic that the controller has made: the brokers learn of it a moment later."""
+        deadline = time.monotonic() + self._timeout_s
+        while topic not in self._overview().topics:
+            if time.monotonic() > deadline:
+                raise BrokerTimeoutError(
+                    f"cluster {self._cluster}: topic {topic} was made, and is not there yet: run again"
+                )
+            time.sleep(ELECTION_S)
 
     def _known(self, topics: Iterable[str], overview: _Overview) -> dict[str, int]:
         """Return the number of partitions of the topics asked for, each of which must be there."""

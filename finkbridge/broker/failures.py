@@ -57,6 +57,8 @@ LATE = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+NOTHING_TO_COMMIT = KafkaError._NO_OFFSET
+POLLED_TOO_LATE = KafkaError._MAX_POLL_EXCEEDED
 ELECTING = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,

@@ -35,6 +35,8 @@ class Lives:
         self._admin: ClusterAdmin | None = None
         self._ids: dict[str, str] = {}
         self._next_at = 0.0
+        self.absent: set[str] = set()
+        """Topics that were not there at the last look."""
 
     def renewed(self, topics: Sequence[str], *, now: bool = False) -> list[str]:
         """Return the topics that are others than at the last look, if it is time for one.
@@ -66,4 +68,5 @@ class Lives:
         except UnknownTopicError:
             there = self._admin.topics()
             ids = self._admin.topic_ids([topic for topic in topics if topic in there])
+        self.absent = set(topics).difference(ids)
         return {topic: id_ for topic, id_ in ids.items() if id_ is not None}

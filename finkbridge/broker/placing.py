@@ -16,6 +16,8 @@ LOGGER = logging.getLogger(__name__)
 ANSWER_S = 10.0
 """Longest wait for a partition's offsets."""
 
+ENDS = (OFFSET_BEGINNING, OFFSET_END)
+
 Place = tuple[str, int]
 """Topic and partition."""
 Start = Literal["earliest", "latest"] | datetime | int
@@ -38,7 +40,9 @@ def place_of(place: TopicPartition) -> Place:
 
 
 def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) -> None:
-    """Give partitions without an offset the group's, or else the fallback's; the end of one as a number.
+    """Give partitions without an offset the group's, or else the fallback's; all as numbers.
+
+    Only where nothing is known, and `fallback` is an error, there is no number: librdkafka tells of it.
 
     Raises
     ------
@@ -53,8 +57,9 @@ def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) 
         offset = committed.get(place_of(place), OFFSET_INVALID)
         place.offset = offset if offset >= 0 else otherwise
     for place in places:
-        if place.offset == OFFSET_END:
-            place.offset = consumer.get_watermark_offsets(place, timeout=ANSWER_S)[1]
+        if place.offset in ENDS:
+            low, end = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            place.offset = end if place.offset == OFFSET_END else low
 
 
 def begin(consumer: Any, places: Sequence[TopicPartition], start: Start) -> list[TopicPartition]:

@@ -125,14 +125,16 @@ class Printer:
 
 def reason(session: Session) -> str:
     """Return why nothing came, as an addition to a line; empty where all is read."""
-    poller = session.poller
-    if not poller.is_joined:
+    poller, assignment = session.poller, session.poller.assignment
+    if not assignment.is_joined:
         return f" (group {poller.group} is not joined yet: if this stays so, raise -maxtimeout or run doctor)"
-    if poller.is_lost:
+    if assignment.is_lost:
         return " (the group heard nothing of this consumer for too long: it goes on once a broker answers)"
-    if poller.partitions == 0:
+    if assignment.count == 0 and poller.absent:
+        return f" ({', '.join(sorted(poller.absent))} is not there now: it is read once it is there)"
+    if assignment.count == 0:
         return f" (another member of group {poller.group} reads all partitions: end it, or use another group)"
-    lag = poller.lag()
+    lag = assignment.lag()
     return f" ({lag:,} wait at the broker: a slow line?)" if lag else ""
 
 

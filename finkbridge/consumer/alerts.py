@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from finkbridge.avro.schemas import WriterSchema, read_schema
-from finkbridge.broker.poller import OnAssign, Received
+from finkbridge.broker.assignment import OnAssign, Received
 from finkbridge.consumer.config import cluster_settings
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.saving import Saver, Unsaved
@@ -61,7 +61,7 @@ class AlertConsumer:
     dump_schema : bool
         Save each writer schema once, as ``schema_<id>.json`` in the working folder.
     on_assign : callable, optional
-        Called with confluent_kafka's consumer and its new partitions, to set where they begin.
+        Called with confluent_kafka's consumer and its new partitions, to ``assign`` them where they begin.
 
     Raises
     ------
@@ -103,7 +103,7 @@ class AlertConsumer:
         self._is_fetching = False
         """Whether more is being taken; also where that was stopped, as by Ctrl-C, at any instruction."""
         self._ended = 0
-        """See `Poller.ended`, when it was last looked at."""
+        """See `Assignment.ended`, when it was last looked at."""
         self._savers: dict[Path, Saver] = {}
         if topics:
             self._subscribe([topics] if isinstance(topics, str) else topics)
@@ -259,12 +259,12 @@ class AlertConsumer:
 
     def _without_stale(self, opened: list[Opened]) -> list[Opened]:
         """Let go of what is another member's by now, or comes again: its partition was taken meanwhile."""
-        poller = self._session.poller
-        if poller.ended == self._ended:
+        assignment = self._session.poller.assignment
+        if assignment.ended == self._ended:
             return opened
-        self._ended = poller.ended
-        self._fetched = [received for received in self._fetched if poller.is_current(received)]
-        return [one for one in opened if poller.is_current(one.received)]
+        self._ended = assignment.ended
+        self._fetched = [received for received in self._fetched if assignment.is_current(received)]
+        return [one for one in opened if assignment.is_current(one.received)]
 
     def _conclude(self) -> None:
         """Take all alerts that were given out as handled."""

@@ -9,7 +9,7 @@ from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.resolve import Framing, Resolved, SchemaResolver
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import Prefix, decode_one
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.names import FIELDS, FIRST_FIELDS, file_name, is_moving
 from finkbridge.errors import DecodeError
 

@@ -10,7 +10,7 @@ from finkbridge.avro.bounds import is_bounded
 from finkbridge.avro.resolve import Resolved
 from finkbridge.avro.schemas import WriterSchema
 from finkbridge.avro.single import decode_one
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.opening import Opener
 from finkbridge.errors import DecodeError, SchemaError
 

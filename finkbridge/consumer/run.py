@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from finkbridge.avro.resolve import Resolved
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.proving import prove
 from finkbridge.consumer.saving import Saver, Unsaved

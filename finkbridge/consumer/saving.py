@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 
 from finkbridge.avro.container import SYNC_BYTES, block_prefix, encode_header
 from finkbridge.avro.schemas import WriterSchema
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.names import safe_place
 from finkbridge.consumer.opening import place_of
 from finkbridge.errors import AlertExistsError, SaveError

@@ -74,8 +74,8 @@ def republish(
             )
             broker.topics()  # tells of a cluster that is not there, where a transaction only waits
             producer = stack.enter_context(ResumableProducer(request.cluster, cluster, job))
-            create_topic(cluster, request.target, max(index.partitions()) + 1, TARGET)
-            _refuse_to_expire(broker, request.target, index.frame)
+            if not create_topic(cluster, request.target, max(index.partitions()) + 1, TARGET):
+                _refuse_to_expire(broker, request.target, index.frame)
             sender = Sender(producer, request.target, _begin(broker, producer, request, index))
             report.before = sender.total
             for done in sender.send(

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from finkbridge.broker import lives
-from finkbridge.broker.poller import Poller, Received
+from finkbridge.broker.assignment import Received
+from finkbridge.broker.poller import Poller
 from finkbridge.errors import BrokerError
 from finkbridge.settings import ClusterSettings
 from tests.support.kafka import Kafka
@@ -28,13 +29,33 @@ class Refusal:
     def error(self) -> KafkaError:
         return KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
+    def topic(self) -> str:
+        return "fink_secret"
+
+    def partition(self) -> None:
+        return None
+
+
+class Gone(Refusal):
+    """What librdkafka mostly gives once for a topic that was deleted."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+    def topic(self) -> str:
+        return self._topic
+
 
 class Mixed:
-    """A consumer that gives a refusal as its n-th event."""
+    """A consumer that gives an error as its n-th event."""
 
-    def __init__(self, consumer: Any, at: int) -> None:
+    def __init__(self, consumer: Any, at: int, error: Any = None) -> None:
         self._consumer = consumer
         self._left = at
+        self._error = error or Refusal()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
@@ -42,7 +63,7 @@ class Mixed:
     def poll(self, timeout_s: float) -> Any:
         if self._left == 0:
             self._left = -1
-            return Refusal()
+            return self._error
         event = self._consumer.poll(timeout_s)
         self._left -= event is not None
         return event
@@ -165,6 +186,31 @@ def test_a_topic_that_is_made_again_with_fewer_partitions_is_there(
     poller.close()
 
 
+def test_a_topic_that_is_deleted_is_waited_for(
+    kafka: Kafka,
+    settings: ClusterSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(lives, "LOOK_S", 0.2)
+    fast = {"topic.metadata.refresh.interval.ms": "500"}
+    topic, poller = begun(kafka, settings.model_copy(update={"kafka": fast}))
+    read(poller, 5)
+    kafka.delete(topic)
+    poller._consumer = Mixed(poller._consumer, 0, Gone(topic))
+    deadline = time.monotonic() + 60
+    while poller.assignment.count or not poller.absent:
+        assert poller.poll(10, 0.2) == []
+        assert time.monotonic() < deadline, "nobody noticed"
+    kafka.make(topic)
+    kafka.produce(topic, [(None, b"new")] * 3)
+    assert read(poller, 3) == [0, 1, 2]
+    assert not poller.absent
+    poller.close()
+    told = [record.message for record in caplog.records if "has no topic" in record.message]
+    assert told == [f"cluster c has no topic {topic} now: it is read once it is there"]
+
+
 def test_holes_cost_nothing(
     kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,9 +220,9 @@ def test_holes_cost_nothing(
         kafka.produce_transaction(topic, [(None, b"%d" % n)])
     poller = Poller("c", settings)
     poller.subscribe([topic])
-    counting = poller._consumer = Counting(poller._consumer, -1)
+    counting = poller.assignment._consumer = Counting(poller._consumer, -1)
     read(poller, 40)
-    assert counting.asked == 0
+    assert counting.asked == 1  # where it begins
     poller.close()
     assert not [record for record in caplog.records if "expired" in record.message]
 
@@ -248,9 +294,10 @@ class Rebalanced(Mixed):
     def consume(self, count: int, linger_s: float) -> list[Any]:
         found: list[Any] = self._consumer.consume(count, linger_s)
         if self._place in {(event.topic(), event.partition()) for event in found}:
-            begins = self._poller._begins[self._place]
-            self._poller._revoked(None, [TopicPartition(*self._place)])
-            self._poller._begins[self._place] = begins
+            assignment = self._poller.assignment
+            begins = assignment._begins[self._place]
+            assignment.revoked(None, [TopicPartition(*self._place)])
+            assignment._begins[self._place] = begins
             self._poller._consumer = self._consumer
         return found
 
@@ -263,7 +310,7 @@ def test_a_rebalance_while_a_batch_is_collected_passes_over_nothing(
         kafka.produce(topic, [(None, b"x")] * 30, partition=partition)
     poller = Poller("c", settings)
     poller.subscribe([topic])
-    while not poller.is_joined:
+    while not poller.assignment.is_joined:
         assert poller.poll(0, 0.1) == []
     stub = poller._consumer = Rebalanced(poller, (topic, 1))
     found: list[Received] = []
@@ -285,8 +332,8 @@ def test_a_partition_that_moves_leaves_the_others_where_they_are(
     poller = Poller("c", settings)
     poller.subscribe([topic])
     read(poller, 15)
-    poller._move({(topic, 0): 3})
-    poller._move({(topic, 1): 4})
+    poller.assignment._move({(topic, 0): 3})
+    poller.assignment._move({(topic, 1): 4})
     found: list[Received] = []
     while batch := poller.poll(10, 2.0):
         found += batch
@@ -299,7 +346,7 @@ def test_a_group_that_begins_at_the_end_goes_back_no_further(kafka: Kafka, setti
     kafka.produce(topic, [(None, b"old")] * 5)
     poller = Poller("c", settings.model_copy(update={"kafka": {"auto.offset.reset": "latest"}}))
     poller.subscribe([topic])
-    while not poller.is_joined:
+    while not poller.assignment.is_joined:
         assert poller.poll(10, 0.5) == []
     kafka.produce(topic, [(None, b"new")] * 2)
     assert [one.message.offset for one in poller.poll(1, WAIT_S)] == [5]

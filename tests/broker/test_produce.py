@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 
 from finkbridge.broker import Broker, Producer, create_topic
-from finkbridge.errors import AuthenticationError, BrokerError, UnreachableError
+from finkbridge.broker.admin import ClusterAdmin
+from finkbridge.errors import AuthenticationError, BrokerError, BrokerTimeoutError, UnreachableError
 from finkbridge.settings import ClusterSettings
 from finkbridge.values import Message, OffsetRange
 from tests.support.kafka import Kafka
@@ -70,3 +74,24 @@ def test_topic_is_created_once(kafka: Kafka, broker: Broker, settings: ClusterSe
     assert broker.retention_ms([topic]) == {topic: 60_000}
     with pytest.raises(BrokerError):
         create_topic(settings, topic + "x", 1, {"no.such.setting": "1"})
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_created_topic_is_waited_for(
+    kafka: Kafka, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    """The controller makes it, and the brokers learn of it a moment later: also where another made it."""
+    topic = kafka.topic("unused")
+    topic = topic if is_there else f"{topic}_late"
+    whole, looks = ClusterAdmin._overview, itertools.count(1)
+
+    def late(self: ClusterAdmin) -> Any:
+        found = whole(self)
+        return found if next(looks) > 3 else found._replace(topics={})
+
+    monkeypatch.setattr(ClusterAdmin, "_overview", late)
+    assert create_topic(settings, topic, 3) is not is_there
+    assert next(looks) == 5
+    monkeypatch.setattr(ClusterAdmin, "_overview", lambda self: whole(self)._replace(topics={}))
+    with pytest.raises(BrokerTimeoutError, match=rf"topic {topic} was made, and is not there yet: run again"):
+        create_topic(settings, topic, 3, timeout_s=1)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
@@ -179,7 +180,7 @@ def test_ctrl_c_in_the_middle_of_a_call_passes_over_nothing(
             turn, whole = itertools.count(1), poller_module._received
 
             def received(*messages: Any) -> Any:
-                if next(turn) % 3 == 0:
+                if next(turn) % 7 == 0:
                     raise KeyboardInterrupt
                 return whole(*messages)
 
@@ -216,6 +217,30 @@ def test_ctrl_c_goes_back_to_where_on_assign_began(
         due = 10 - max(offset, 0)
         assert len({alert["candid"] for _, alert, _ in consumer.consume(due, WAIT_S)}) == due  # type: ignore[index]
         assert consumer.poll(SHORT_S) == (None, None, None)
+
+
+def test_ctrl_c_after_on_assign_brings_no_alert_twice(
+    kafka: Kafka, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka would go to the first message once more, half a second later."""
+    topic = filled(kafka, simulated("ztf", 20), partitions=2)
+    with AlertConsumer([topic], config, "ztf") as consumer:
+        assert all(consumer.poll(WAIT_S).topic for _ in range(20))
+
+    def rewind(raw: Any, places: Any) -> None:
+        for place in places:
+            place.offset = OFFSET_BEGINNING
+        raw.assign(places)
+
+    with AlertConsumer([topic], config, "ztf", on_assign=rewind) as consumer:
+        found = consumer.consume(1, WAIT_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(consumer._session.poller, "_fetch", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                consumer.poll(WAIT_S)
+        while batch := consumer.consume(30, 2 * SHORT_S):
+            found += batch
+    assert len({alert["candid"] for _, alert, _ in found}) == len(found) == 20  # type: ignore[index]
 
 
 def test_after_an_error_that_is_not_the_messages_the_same_alerts_come(kafka: Kafka, config: Config) -> None:

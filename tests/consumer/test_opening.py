@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finkbridge.avro.resolve import SchemaResolver
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.opening import Opener
 from finkbridge.values import Message
 from tests.avro.samples import encode, record_of, schema_of

@@ -13,7 +13,7 @@ import fastavro
 import pytest
 
 from finkbridge.avro.schemas import parse_schema
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer import saving
 from finkbridge.consumer.saving import ASIDE, UNDECODED, Saver, Unsaved
 from finkbridge.errors import AlertExistsError, SaveError

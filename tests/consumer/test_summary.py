@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from finkbridge.avro.resolve import Framing
-from finkbridge.broker.poller import Received
+from finkbridge.broker.assignment import Received
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.summary import TIMES, summary
 from finkbridge.values import Message

@@ -90,6 +90,10 @@ class Kafka:
                 raise TimeoutError(f"the broker does not notice that {name} was made or deleted")
             time.sleep(0.02)
 
+    def make(self, topic: str) -> None:
+        """Create again a topic that was deleted."""
+        self._create(topic)
+
     def recreate(self, topic: str, *, partitions: int | None = None) -> None:
         """Delete a topic and create it again, maybe with other partitions: its offsets start anew."""
         self.delete(topic)

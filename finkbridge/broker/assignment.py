@@ -1,0 +1,329 @@
+"""The partitions that a group gives to one member, and where it is in each of them.
+
+Each time that a partition is given to the member is a turn of its own: what was received in an earlier one,
+and not handled, is another member's, or comes again.
+
+librdkafka gets offsets as numbers only. A logical one (the first message, the end) makes it ask the broker,
+and where it is told another place meanwhile, it asks once more after half a second, and goes there: back over
+what was given, or on over what was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+
+from finkbridge.broker.failures import error_of
+from finkbridge.broker.placing import ANSWER_S, Fallback, Place, Start, begin, place_of, settle, tell_shared
+from finkbridge.values import Message
+
+LOGGER = logging.getLogger(__name__)
+
+RENEWED_S = 60.0
+"""For so long after a topic was made again, partitions of it that the member is given begin anew."""
+
+OnAssign = Callable[[Any, Any], object]
+"""confluent_kafka's callback: the consumer, and its new partitions."""
+
+
+class Received(NamedTuple):
+    """A message, and the topic that it came in."""
+
+    topic: str
+    message: Message
+    turn: int = 0
+    """Which time its partition was given to the member; in a later one it comes again, if not handled."""
+
+    @property
+    def place(self) -> Place:
+        """Topic and partition."""
+        return self.topic, self.message.partition
+
+
+class Beginning(NamedTuple):
+    """Where a member begins in the partitions that it is given."""
+
+    fallback: Fallback
+    """Where the group is nowhere, or where the broker no longer has messages."""
+    start: Start | None = None
+    """For those of the first assignment, whatever the group has read; None: where it is."""
+    on_assign: OnAssign | None = None
+    """Takes the place of `start`."""
+
+
+class Assignment:
+    """The partitions of one member. Not for several threads.
+
+    Parameters
+    ----------
+    consumer
+        librdkafka's.
+    cluster, group
+        Their names, for messages.
+    beginning
+        Where to begin in each.
+    is_incremental
+        Whether the group gives and takes single partitions, and leaves the others alone.
+    """
+
+    def __init__(
+        self, consumer: Consumer, cluster: str, group: str, beginning: Beginning, *, is_incremental: bool
+    ) -> None:
+        self._consumer = consumer
+        self._cluster, self._group = cluster, group
+        self.fallback = beginning.fallback
+        self._start, self._on_assign = beginning.start, beginning.on_assign
+        self.topics: Sequence[str] = ()
+        """What is subscribed to."""
+        self._is_incremental = is_incremental
+        self.is_joined = False
+        """Whether the group has given this member its partitions, which may be none."""
+        self.is_lost = False
+        """Whether the group took its partitions back, as it was not heard of, and gave it none since."""
+        self.count = 0
+        """How many partitions the member has."""
+        self.was_given = False
+        """Whether it ever had one."""
+        self.ended = 0
+        """How many turns have ended: then what was received before may be stale."""
+        self._has_begun = False
+        self._renewed: dict[str, float] = {}
+        """Topics that were made again, and when that was noticed."""
+        self._turns: dict[Place, int] = {}
+        self._begins: dict[Place, int] = {}
+        """Where each partition began in its present turn."""
+        self._placed: dict[Place, int] = {}
+        """Where librdkafka was told to read on, last: its position, until it gives a message."""
+        self._handled: dict[Place, int] = {}
+        """One behind the last handled message of the present turn, where there is one."""
+
+    @property
+    def turns(self) -> dict[Place, int]:
+        """How often each partition was taken from the member, or begun anew; absent is 0."""
+        return self._turns.copy()
+
+    @property
+    def handled(self) -> dict[Place, int]:
+        """One behind the last handled message of each partition, in its present turn."""
+        return self._handled.copy()
+
+    def turn_of(self, place: Place) -> int:
+        """Return which turn of a partition this is."""
+        return self._turns.get(place, 0)
+
+    def is_current(self, received: Received) -> bool:
+        """Whether a message is of the present turn of its partition; else it is not to be handled."""
+        return received.turn == self.turn_of(received.place)
+
+    def done(self, received: Iterable[Received]) -> None:
+        """Note that messages were handled, and so all before them: their offsets may be committed."""
+        for place, end in self._ends_of(received).items():
+            self._store(place, end)
+
+    def go_back(self, kept: Iterable[Received]) -> None:
+        """Read again whatever was neither handled nor is kept.
+
+        Raises
+        ------
+        BrokerError
+            librdkafka refuses.
+        """
+        nexts = self._begins | self._handled | self._ends_of(kept)
+        self._move({place: nexts.get(place, OFFSET_INVALID) for place in self._places()})
+
+    def begin_again(self, since: Mapping[Place, int]) -> set[Place]:
+        """Begin anew in the partitions whose turn ended since then, and return them.
+
+        Parameters
+        ----------
+        since
+            `turns`, as they were.
+
+        Raises
+        ------
+        BrokerError
+            librdkafka refuses.
+        """
+        changed = {place for place, turn in self._turns.items() if since.get(place, 0) != turn}
+        mine = changed.intersection(self._places())
+        self._move({place: self._begins.get(place, OFFSET_INVALID) for place in mine})
+        return changed
+
+    def renew(self, topic: str) -> None:
+        """Begin anew with a topic that was made again under its name: old offsets mean other messages.
+
+        Raises
+        ------
+        BrokerError
+            librdkafka refuses.
+        """
+        LOGGER.warning("topic %s was deleted and made again: reading it from its first message", topic)
+        self._renewed[topic] = time.monotonic()
+        places = [place for place in self._places() if place[0] == topic]
+        self._end_turns(places)
+        self._begin_at(dict.fromkeys(places, 0))
+        for place in places:
+            self._store(place, 0)  # where it is not there, the first one is next
+
+    def reset(self, place: Place, due: int) -> None:
+        """Go on where the broker has messages, and tell of those that it no longer has.
+
+        Parameters
+        ----------
+        place
+            Topic and partition.
+        due
+            The offset that librdkafka asked for, and did not get.
+
+        Raises
+        ------
+        BrokerError
+            The broker does not answer; it is asked for the same offset again.
+        """
+        if place not in self._places():
+            return  # it went to another member meanwhile
+        try:
+            low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
+        except KafkaException as failure:
+            self._move({place: due})  # so that it is told again
+            raise error_of(failure.args[0], self._cluster) from None
+        goes_on = low if self.fallback == "earliest" else due if low <= due <= end else end
+        if 0 <= due < low:
+            why = "offsets [%d, %d) expired before group %s had read them; it goes on at %d"
+            LOGGER.warning(f"%s partition %d: {why}", *place, due, low, self._group, goes_on)
+        elif due >= 0:  # it ends later by now, maybe
+            why = "it ended before %d, where the group is: it was cut or made again; it goes on at %d"
+            LOGGER.warning(f"%s partition %d: {why}", *place, due, goes_on)
+        self._begin_at({place: goes_on})
+
+    def lag(self) -> int | None:
+        """Return how many offsets of the partitions are not yet read; None where not known."""
+        lag = 0
+        try:
+            for place in self._consumer.position(self._consumer.assignment()):
+                _, end = self._consumer.get_watermark_offsets(place, cached=True)
+                if place.offset < 0 or end < 0:
+                    return None
+                lag += max(0, end - place.offset)
+        except KafkaException:
+            return None
+        return lag
+
+    def assigned(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Begin with partitions that the group gives; this is librdkafka's ``on_assign``."""
+        self.is_joined, self.is_lost = True, False
+        self.was_given = self.was_given or bool(partitions)
+        self.count += len(partitions)
+        places = [TopicPartition(*place_of(place)) for place in partitions]
+        moved: Sequence[TopicPartition] = ()
+        if self._on_assign is not None:
+            wish = _Wish(consumer)
+            self._on_assign(wish, list(partitions))
+            for place in places:
+                place.offset = wish.offsets.get(place_of(place), OFFSET_INVALID)
+        elif self._start is not None and not self._has_begun:
+            self._has_begun = True  # a partition that comes later has messages that nobody has read yet
+            moved = self._begin(places, self._start)
+        for place in places:
+            if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
+                place.offset = 0
+        self._place(places)
+        for place in moved:  # so the group is there too, though nothing may come
+            self._store(place_of(place), place.offset)
+
+    def revoked(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Let go of partitions; this is librdkafka's ``on_revoke``."""
+        self.count = max(0, self.count - len(partitions))
+        self._end_turns({place_of(place) for place in partitions})
+
+    def lost(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Let go of partitions that may be another member's already; this is librdkafka's ``on_lost``."""
+        self.is_lost = True
+        self.revoked(consumer, partitions)
+
+    def _places(self) -> set[Place]:
+        return set(map(place_of, self._consumer.assignment()))
+
+    def _ends_of(self, received: Iterable[Received]) -> dict[Place, int]:
+        return {r.place: r.message.offset + 1 for r in received if self.is_current(r)}
+
+    def _begin(self, places: Sequence[TopicPartition], start: Start) -> Sequence[TopicPartition]:
+        try:
+            tell_shared(self._consumer, self.topics, len(places), self._group)
+            return begin(self._consumer, places, start) if places else ()
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self._cluster) from None
+
+    def _place(self, places: list[TopicPartition]) -> None:
+        try:
+            settle(self._consumer, places, self.fallback)
+        except KafkaException:  # which polling tells of; librdkafka asks for the group's offsets itself
+            return
+        self._begins |= (begins := {place_of(place): place.offset for place in places})
+        self._placed |= begins
+        if self._is_incremental:
+            self._consumer.incremental_assign(places)
+        else:
+            self._consumer.assign(places)
+
+    def _begin_at(self, offsets: Mapping[Place, int]) -> None:
+        """Begin anew in some partitions: what was handled of them says nothing any more."""
+        for place in offsets:
+            self._handled.pop(place, None)
+        self._begins |= offsets
+        self._move(offsets)
+
+    def _move(self, offsets: Mapping[Place, int]) -> None:
+        """Go on elsewhere in some partitions: librdkafka seeks in none that it has stopped to read."""
+        moved = dict(offsets)
+        try:
+            if self._is_incremental:
+                self._consumer.incremental_unassign(_partitions(moved))
+                self._consumer.incremental_assign(_partitions(moved))
+            else:
+                for other in self._consumer.position(self._consumer.assignment()):
+                    at = place_of(other)
+                    known = other.offset if other.offset >= 0 else self._placed.get(at, OFFSET_INVALID)
+                    moved.setdefault(at, known)
+                self._consumer.assign(_partitions(moved))
+            self._placed |= moved
+        except KafkaException as failure:
+            raise error_of(failure.args[0], self._cluster) from None
+
+    def _end_turns(self, places: Collection[Place]) -> None:
+        self.ended += 1
+        for place in places:
+            self._turns[place] = self.turn_of(place) + 1
+            for known in (self._begins, self._placed, self._handled):
+                known.pop(place, None)
+
+    def _store(self, place: Place, end: int) -> None:
+        self._handled[place] = end
+        try:
+            self._consumer.store_offsets(offsets=[TopicPartition(*place, end)])
+        except KafkaException:  # the partition is another member's by now, which reads the message again
+            LOGGER.info("%s partition %d went to another member", *place)
+
+
+class _Wish:
+    """confluent_kafka's consumer, for a user's ``on_assign``: what it assigns is noted, and done after it."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self.offsets: dict[Place, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.offsets |= {place_of(place): place.offset for place in partitions}
+
+    incremental_assign = assign
+
+
+def _partitions(offsets: Mapping[Place, int]) -> list[TopicPartition]:
+    return [TopicPartition(*place, offset) for place, offset in offsets.items()]
