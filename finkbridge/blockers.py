@@ -13,7 +13,8 @@ lake Kafka's times tell nothing, and a message can be of any night that had begu
     not drained   a topic that the settings name, or that was begun, and has nothing in the lake: at any time;
                   if it is gone, from its begin until that was noticed
     not searched  a pattern of the settings, from the newest search for topics that it matches: a topic that
-                  nobody saw may have some
+                  nobody saw may have some. Likewise a topic that they name, and that is gone: it may be there
+                  again
     lost          a gap. Live: between Kafka's times of its neighbours in the lake. Else: until it surely was
                   sent. What was there before the lake began with a topic that is live, or of which nothing
                   is in the lake: from when it began, as nights that were over by then have none of it
@@ -131,7 +132,8 @@ def blockers(coverage: Coverage, rules: Rules) -> list[Blocker]:
     doubts = {source: _doubt(source, coverage, rules) for source in coverage.sources}
     drained = rules.drained(coverage.sources.keys())
     reaches = (reach for reach in coverage.reaches if not reach.is_followed)
-    found = [_not_seen(r, doubts[r.source], is_drained=r.source in drained) for r in reaches]
+    trusted = coverage.made_again if rules.trust_rebuilt else None
+    found = [_not_seen(r, doubts[r.source], trusted, is_drained=r.source in drained) for r in reaches]
     found += _never_drained(coverage, rules)
     found += _not_searched(coverage, rules)
     found += [_lost(lost, _doubt_of_lost(lost.source, coverage, rules)) for lost in coverage.lost]
@@ -190,9 +192,11 @@ def _doubt_of_lost(source: TopicGeneration, coverage: Coverage, rules: Rules) ->
     return _doubt(next((life for life in lives if life in coverage.delays), source), coverage, rules)
 
 
-def _not_seen(reach: Reach, doubt: str, *, is_drained: bool) -> Blocker:
+def _not_seen(reach: Reach, doubt: str, trusted: float | None, *, is_drained: bool) -> Blocker:
     unread = 0 if reach.seen_end is None else max(0, reach.seen_end - reach.next_offset)
     looked, told = _or(reach.reached_at, NEVER), NEVER if doubt else _or(reach.passed_at, NEVER)
+    if doubt and reach.seen_at is None and reach.ended_at is not None:
+        looked = _or(trusted, NEVER)  # no drain will tell any more, and the files of the lake are to judge
     seen = max(looked, told)
     since = NEVER if unread and doubt else seen - (DISORDER_S if unread or told > looked else 0)
     where = _where(reach.source, reach.partition)
@@ -248,6 +252,23 @@ def _not_searched(coverage: Coverage, rules: Rules) -> Iterator[Blocker]:
         when = "never" if at == NEVER else f"last {utc(at)}"
         why = f"{pattern}: its topics were looked for {when}"
         yield Blocker(TopicGeneration(cluster, pattern, 1), None, at, math.inf, why, "finkbridge drain")
+    gone = _gone(coverage)
+    for cluster, topic in rules.named():
+        if (cluster, topic) in gone:
+            at = max(gone[cluster, topic], _or(coverage.searched.get((cluster, topic)), NEVER))
+            why = f"{topic}: gone, and looked for last {utc(at)}"
+            todo = "finkbridge drain, or take it out of the settings"
+            yield Blocker(TopicGeneration(cluster, topic, 1), None, at, math.inf, why, todo)
+
+
+def _gone(coverage: Coverage) -> dict[tuple[str, str], float]:
+    """Return when it was noticed of which clusters and topics that they are gone."""
+    ends: dict[TopicGeneration, list[float | None]] = {}
+    for reach in coverage.reaches:
+        ends.setdefault(reach.source, []).append(reach.ended_at)
+    newest = {(s.cluster, s.topic): s for s in sorted(coverage.sources, key=lambda s: s.generation)}
+    mine = {key: ends.get(source, [coverage.sources[source].ended_at]) for key, source in newest.items()}
+    return {key: max(_or(at, NEVER) for at in told) for key, told in mine.items() if None not in told}
 
 
 def _last_seen(reach: Reach, seen: float) -> str:
@@ -255,6 +276,8 @@ def _last_seen(reach: Reach, seen: float) -> str:
         return "never seen at its end"
     if seen == reach.reached_at:
         return f"last seen at its end {utc(seen)}"
+    if reach.passed_at is None or seen > reach.passed_at:
+        return f"not seen since the ledger was made again {utc(seen)}"
     return f"drained up to {utc(seen)}, by Kafka's time"
 
 

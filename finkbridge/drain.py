@@ -326,8 +326,7 @@ class Bridge:
         search = replace(search, untold=search.untold | look.untold)
         whole = replace(look, topics=look.topics + older.topics, wanted=search.names)
         plans = planner.plan(whole, asked, pending)
-        searched = sightings.searched(whole, search, planner.generations)
-        sightings.note(self.coordinator, whole, planner.generations, report.topics, self.brokers, searched)
+        sightings.note(self.coordinator, whole, search, planner.generations, report.topics, self.brokers)
         for key in sightings.lost(self.coordinator, whole, planner.generations, self.brokers):
             planner.settler.give_up_deleted(key)
         return plans

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 
@@ -27,10 +27,10 @@ Key = tuple[str, str]
 def note(
     coordinator: Coordinator,
     look: Look,
+    search: Search,
     generations: Mapping[Key, KnownGeneration],
     settled: Mapping[Key, TopicReport],
     brokers: Mapping[str, Broker],
-    searched: Mapping[Key, float],
 ) -> None:
     """Write down where partitions end, which topics are gone, and what was searched for.
 
@@ -40,6 +40,8 @@ def note(
         Of the lake.
     look
         At the clusters.
+    search
+        By which its topics were found.
     generations
         Newest life of each topic, as settled by planning after the look.
     settled
@@ -47,8 +49,6 @@ def note(
         transaction holds back of them: it is at the broker and cannot be drained yet.
     brokers
         By cluster.
-    searched
-        See `searched`.
     """
     held = _held_back(look, brokers)
     ends = {}
@@ -58,7 +58,11 @@ def note(
             if (more := held.get((*key, partition))) is not None:
                 ends[generations[key].row_id, partition] = marks.end + more
                 settled[key].held += more
-    gone = [generations[key].row_id for key in _gone(coordinator, look, generations, brokers)]
+    with coordinator.ledger.reading() as connection:
+        were_gone = seen.gone(connection)
+    gone = [generations[key].row_id for key in _gone(look, generations, brokers, were_gone)]
+    over = {*were_gone, *gone} - {row_id for row_id, _ in ends}
+    searched = _searched(look, search, {key: g.row_id in over for key, g in generations.items()})
     if ends or gone or searched:
         with coordinator.writing() as connection:
             seen.note_looks(connection, ends, look.at)
@@ -66,10 +70,11 @@ def note(
             seen.note_searched(connection, searched)
 
 
-def searched(look: Look, search: Search, generations: Mapping[Key, KnownGeneration]) -> dict[Key, float]:
-    """Return when each cluster was searched for each pattern, of which the ledger now knows all topics.
+def _searched(look: Look, search: Search, is_gone: Mapping[Key, bool]) -> dict[Key, float]:
+    """Return when each cluster was searched for each pattern, and for each topic by its name that is gone.
 
-    Of a topic that the ledger knows, its partitions tell how far it is drained.
+    Not where it showed a topic of which the ledger knows nothing, or nothing but lives that are over: of one
+    that it knows, its partitions tell how far it is drained.
 
     Parameters
     ----------
@@ -77,16 +82,18 @@ def searched(look: Look, search: Search, generations: Mapping[Key, KnownGenerati
         At the clusters.
     search
         By which its topics were found.
-    generations
-        Newest life of each topic that the ledger knows, after the look.
+    is_gone
+        Whether the newest life of each topic that the ledger knows is over, after the look.
     """
-    unknown = {*search.untold, *((t.cluster, t.topic) for t in look.topics)} - generations.keys()
+    shown = {*search.untold, *((t.cluster, t.topic) for t in look.topics)}
+    unknown = [key for key in shown if is_gone.get(key, True)]
     return {
         (cluster, name): search.at
         for cluster, names in search.names.items()
         if cluster not in look.silent
         for name in names
-        if is_pattern(name) and not any(c == cluster and fnmatchcase(topic, name) for c, topic in unknown)
+        if (is_pattern(name) or is_gone.get((cluster, name), False))
+        and not any(c == cluster and fnmatchcase(topic, name) for c, topic in unknown)
     }
 
 
@@ -114,18 +121,16 @@ def lost(
 
 
 def _gone(
-    coordinator: Coordinator,
     look: Look,
     generations: Mapping[Key, KnownGeneration],
     brokers: Mapping[str, Broker],
+    known: Collection[int],
 ) -> list[Key]:
-    """Return the topics that were looked for, and of which the broker says now that there is none."""
-    missing = look.missing(generations)
-    if not missing:
-        return []
-    with coordinator.ledger.reading() as connection:
-        known = seen.gone(connection)
-    unknown = [key for key in missing if generations[key].row_id not in known]
+    """Return the topics that were looked for, and of which the broker says now that there is none.
+
+    Not those of which the ledger knows it.
+    """
+    unknown = [key for key in look.missing(generations) if generations[key].row_id not in known]
     return [(cluster, topic) for cluster, topic in unknown if brokers[cluster].is_gone(topic)]
 
 

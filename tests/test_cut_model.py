@@ -148,7 +148,7 @@ class World:
         look = Look((seen,), wanted={"ztf": ["t"]}, at=TIME_MS / 1000)
         plans = planner.plan(look, [("ztf", "t")], planner.settler.pending())
         self.shown |= {sent for plan in plans for r in plan.ranges for sent in broker.sent(r)}
-        sightings.note(coordinator, look, planner.generations, report.topics, brokers, {})
+        sightings.note(coordinator, look, look.search, planner.generations, report.topics, brokers)
         if report.topics:
             for p, marks in broker.marks.items():
                 self.shown |= set(broker.sent(OffsetRange(p, marks.low, marks.end)))

@@ -397,6 +397,30 @@ def test_a_pattern_that_was_not_looked_for_since_the_night_closed_blocks(world: 
     assert world.verdict(Rules(topics={"ztf": ("fink_a",)})).complete
 
 
+def test_a_topic_that_is_named_and_gone_blocks_unless_it_was_looked_for_since_the_night_closed(
+    world: World,
+) -> None:
+    """It may be there again, with alerts of the night."""
+    world.drain([message(0, START + HOUR)])
+    world.look(CLOSES, {0: 1})
+    world.drain([message(0, START - 50 * HOUR)], "fink_gone")
+    world.look(START - 40 * HOUR, {0: 1}, "fink_gone")
+    named = Rules(topics={"ztf": ("fink_a", "fink_gone")})
+    assert "fink_gone partition 0: last seen at its end" in world.why(named)
+    known = generation_of(world.coordinator, "fink_gone").row_id
+    with world.coordinator.writing() as connection:
+        seen.note_gone(connection, [known], START - 30 * HOUR)
+    assert world.why(named) == (
+        "fink_gone: gone, and looked for last 2026-03-18 18:00 UTC: finkbridge drain, or take it out of the "
+        "settings"
+    )
+    world.search(CLOSES - 1, "fink_gone")
+    assert "fink_gone: gone, and looked for last 2026-03-21 05:59 UTC" in world.why(named)
+    assert world.verdict(Rules(topics={"ztf": ("fink_a",)})).complete
+    world.search(CLOSES, "fink_gone")
+    assert world.verdict(named).complete
+
+
 def test_neighbours_of_a_gap_are_found_by_an_index(world: World) -> None:
     """The table has a million ranges in a year, and each publishing asks for every gap."""
     with world.ledger.reading() as connection:
@@ -821,6 +845,31 @@ def test_a_ledger_made_again_may_have_forgotten_lives_partitions_and_topics(tmp_
         World(coordinator).look(CLOSES, {1: 1})
         (night,) = verdicts(ledger, Rules(), [("other", NIGHT)])
         assert [b.why.endswith(FORGOTTEN) for b in night.blockers] == [True]
+
+
+def test_a_replay_that_is_gone_before_a_ledger_made_again_looked_is_judged_by_the_files(
+    tmp_path: Path,
+) -> None:
+    """Nothing would ever tell what it got between."""
+    with Ledger(tmp_path, create=True) as ledger, coordinate(ledger) as coordinator:
+        world = World(coordinator)
+        world.drain([message(0, START + HOUR)])
+        undated = Message(0, 0, None, 0, POINT_KEY, encode(POINT, {"x": 1.0}))
+        world.drain([undated], "fink_replay")  # as of a replay, its time tells nothing
+    rebuild_ledger(Settings(lake=tmp_path), replace_old=True)
+    made = time.time()
+    with Ledger(tmp_path) as ledger, coordinate(ledger) as coordinator:
+        anew = World(coordinator)
+        anew.look(made + 9 * 24 * HOUR, {0: 1})
+        known = generation_of(coordinator, "fink_replay").row_id
+        with coordinator.writing() as connection:
+            seen.note_gone(connection, [known], made + 3 * 24 * HOUR)
+        now = made + 10 * 24 * HOUR
+        assert "fink_replay partition 0: never seen at its end, and gone" in anew.why(now=now)
+        assert anew.verdict(TRUSTING, now).complete
+        between = surveys.night_at("other", made + 24 * HOUR)
+        (told,) = verdicts(ledger, TRUSTING, [("other", between)], now)
+        assert "fink_replay partition 0: not seen since the ledger was made again" in str(told.why)
 
 
 def test_a_life_of_which_nothing_landed_is_taken_for_what_the_one_before_it_was(world: World) -> None:

@@ -434,6 +434,44 @@ def test_a_pattern_was_looked_for_once_all_that_it_matches_is_known(
     assert searched(lake)["ztf", pattern] > at
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+@pytest.mark.parametrize("step", ["watermarks", "held_back"])
+def test_a_topic_that_is_gone_was_looked_for_only_where_all_is_known(
+    kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch, step: str, *, is_named: bool
+) -> None:
+    """It may be there again: the life that the ledger has tells nothing of that."""
+    gone, other = kafka.topic("gone"), kafka.topic("other")
+    kafka.produce(gone, points(0))
+    kafka.produce(other, points(1))
+    name = gone if is_named else f"{gone}*"
+    settings = make_settings(lake, kafka.bootstrap, name, other)
+    drained(settings)
+    kafka.delete(gone)
+    for _ in range(2):
+        before = time.time()
+        drain(settings)
+        assert before <= searched(lake)["ztf", name] <= time.time()
+    at = searched(lake)["ztf", name]
+    drained(settings, other)
+    assert searched(lake)["ztf", name] == at
+    kafka.make(gone)
+    kafka.produce(gone, points(2))
+    ask = getattr(Broker, step)
+
+    def without_leader(self: Broker, topics: Any) -> Any:
+        if any(gone in (topic, topic[0]) for topic in topics):
+            raise BrokerError(f"{gone}: no leader")
+        return ask(self, topics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Broker, step, without_leader)
+        drain(settings)
+    is_new = step == "held_back"  # then the ledger knows its new life
+    assert (searched(lake)["ztf", name] > at) == (is_new and not is_named)
+    report = drained(settings)
+    assert report.total("rows") == (0 if is_new else 1)
+
+
 def test_deleted_with_pending_plans_is_a_gap(
     kafka: Kafka, lake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,9 @@ from finkbridge.cli.options import App, json_option, lake_option, pass_app
     is_flag=True,
     help="With --deep: decode all by Apache DataFusion, which shares no code with drains: slower.",
 )
-@click.option("--prune", is_flag=True, help="First delete files that surely were never committed.")
+@click.option(
+    "--prune", is_flag=True, help="If the rest holds, delete files that surely were never committed."
+)
 @json_option
 @lake_option
 @pass_app

@@ -26,7 +26,6 @@ TOO_LITTLE_BYTES, LITTLE_BYTES = 10**9, 10**10
 of Fink's topics is some GB."""
 
 REPAIR = "put a backup back, or run finkbridge rebuild --ledger --replace"
-LOST = "put ledger.db back from a backup, or run finkbridge rebuild --ledger"
 AHEAD_S = 60.0
 """A commit that is so far in the future shows that the clock was set back."""
 
@@ -125,9 +124,15 @@ def ledger(settings: Settings) -> Iterator[Finding]:
             yield from _opened(opened, where)
     except NoLakeError:
         if has_archive(settings.lake):
-            yield Finding("ledger", where, "bad", "lost, and the lake has an archive", LOST)
+            said = "lost, and the lake has an archive"
+            yield Finding("ledger", where, "bad", said, _put_back(is_file=not settings.ledger))
         else:
             yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
+
+
+def _put_back(*, is_file: bool) -> str:
+    what = "ledger.db" if is_file else "its database"
+    return f"put {what} back from a backup, or run finkbridge rebuild --ledger"
 
 
 def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
@@ -135,7 +140,8 @@ def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
         yield Finding("ledger", where, "bad", f"damaged: {damage}", REPAIR)
         return
     if is_blank(ledger) and has_archive(ledger.lake):
-        yield Finding("ledger", where, "bad", "knows of nothing, and the lake has an archive", LOST)
+        said = "knows of nothing, and the lake has an archive"
+        yield Finding("ledger", where, "bad", said, _put_back(is_file=ledger.is_sqlite))
         return
     if found := next(check_ledger(ledger), None):
         said = f"contradicts itself: {found.where}: {found.problem}"

@@ -245,12 +245,16 @@ class Coordinator:
         return commit
 
     def deletable(self, grace_s: float) -> Sequence[Row[Any, Any]]:
-        """Return id and path of replaced files whose grace period is over and which are still on disk."""
+        """Return id and path of replaced files whose grace period is over and which are still on disk.
+
+        Not of those that are the only copies of their messages, whatever a damaged ledger says.
+        """
         f = s.files.c
         query = (
             select(f.id, f.path)
             .join(s.commits, f.removed == s.commits.c.number)
             .where(s.IS_REPLACED, s.commits.c.committed_at < time.time() - grace_s)
+            .where(f.table.not_in(("archive", "quarantine")))
         )
         with self.ledger.reading() as connection:
             return connection.execute(query).all()

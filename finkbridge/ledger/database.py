@@ -22,6 +22,7 @@ BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another writer: longer than any commit, short of a user's patience."""
 
 RESTORE = f"put {layout.LEDGER} back from a backup, or run finkbridge rebuild --ledger --replace"
+RESTORE_DATABASE = "put its database back from a backup, or empty it and run finkbridge rebuild --ledger"
 
 FULL_BYTES = 1_000_000
 """A disk with less space than this is full: the ledger writes pages of some kB, and its log."""

@@ -30,10 +30,11 @@ def refuse_other(connection: Connection, lake: Path) -> None:
     number = _noted(connection)
     if number is None or number == _read(lake) or is_blank(connection):
         return
-    restore = f"; where it is this one, and lost the file, echo {number:016x} > {layout.LAKE_ID} in it"
+    file = layout.LAKE_ID
+    restore = f"; where it is this one, and its {file} was lost, echo {number:016x} > {file} in it"
     raise LakeAccessError(
         f"the ledger is of another lake than {lake}, and nothing was changed: name its own with --lake, or "
-        f"another database as `ledger`{'' if (lake / layout.LAKE_ID).exists() else restore}"
+        f"another database as `ledger`{restore if _read(lake) is None else ''}"
     )
 
 

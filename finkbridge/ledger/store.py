@@ -12,14 +12,25 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, LargeBinary, Row, Select, cast, func, inspect, select
 
 from finkbridge.errors import (
+    LakeAccessError,
     LakeError,
     LakeVersionError,
 )
 from finkbridge.ledger import identity
 from finkbridge.ledger import schema as s
-from finkbridge.ledger.database import make_folder, no_lake, open_postgresql, open_sqlite, translated
+from finkbridge.ledger.database import (
+    RESTORE,
+    RESTORE_DATABASE,
+    make_folder,
+    no_lake,
+    open_postgresql,
+    open_sqlite,
+    translated,
+)
 from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
+NEEDED = [table for table in s.metadata.sorted_tables if table is not s.rebuilt]
+"""Tables that every ledger has: one without is damaged, and not to be made anew as if nothing were in it."""
 RUNS_AT_ONCE = 1_000
 """Of which the reports are in memory."""
 
@@ -238,6 +249,12 @@ class Ledger:
             raise LakeVersionError(
                 f"the lake {self.lake} was made by a newer finkbridge (ledger version {version}, "
                 f"this one knows {s.VERSION}): upgrade finkbridge"
+            )
+        there = inspect(self.engine).get_table_names()
+        if lost := [table.name for table in NEEDED if table.name not in there]:
+            raise LakeAccessError(
+                f"the ledger of {self.lake} has lost its table {', '.join(lost)}: "
+                f"{RESTORE if self.is_sqlite else RESTORE_DATABASE}"
             )
         if not self.is_sqlite:
             with self.engine.connect() as connection:

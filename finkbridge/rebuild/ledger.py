@@ -132,9 +132,12 @@ def _finish_setting_aside(settings: Settings) -> None:
 def _refuse_to_replace(settings: Settings) -> None:
     with suppress(NoLakeError), Ledger(settings.lake, settings.ledger_url) as ledger:
         if not is_blank(ledger):
+            anew = "--replace gives it another name and makes a new one"
+            if not ledger.is_sqlite:
+                anew = "to make a new one, empty its database first"
             raise SettingsError(
-                f"{settings.lake} has a ledger: nothing was changed; --replace gives it another name and "
-                "makes a new one, `finkbridge rebuild` without --ledger makes the tables again"
+                f"{settings.lake} has a ledger: nothing was changed; {anew}, `finkbridge rebuild` without "
+                "--ledger makes the tables again"
             )
 
 

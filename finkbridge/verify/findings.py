@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from finkbridge import layout
 from finkbridge.nights import parse_night
 
 RESTORE = "restore it from a copy"
 RESTORE_LEDGER = (
     "restore the ledger from a copy, or make it anew with `finkbridge rebuild --ledger --replace`"
+)
+RESTORE_DATABASE = (
+    "restore the ledger's database from a copy, or empty it and make the ledger anew with "
+    "`finkbridge rebuild --ledger`"
 )
 REBUILD = "make the tables anew with `finkbridge rebuild`"
 PUBLISH = "run `finkbridge catalog`"
@@ -30,6 +35,14 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}: {self.remedy}"
+
+
+def of_database(finding: Finding) -> Finding:
+    """Return a finding in the words for a ledger in PostgreSQL."""
+    remedy = RESTORE_DATABASE if finding.remedy == RESTORE_LEDGER else finding.remedy
+    return replace(
+        finding, where="ledger" if finding.where == layout.LEDGER else finding.where, remedy=remedy
+    )
 
 
 @dataclass(frozen=True, slots=True)

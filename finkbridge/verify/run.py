@@ -1,11 +1,12 @@
 """The verification of a lake, in the order in which one thing rests on another.
 
-    1 prune      if asked: with the lake held, what surely was never committed is deleted
-    2 ledger     the database's own checks, then ours: offsets tile, counts agree
-    3 files      what the ledger lists is there, byte for byte, and says what the ledger does; what is there
+    1 ledger     the database's own checks, then ours: offsets tile, counts agree
+    2 files      what the ledger lists is there, byte for byte, and says what the ledger does; what is there
                  is listed
-    4 catalog    it shows exactly the files of the ledger; nights that were counted are counted again
-    5 deep       if asked: the archive decoded anew, and every field compared
+    3 catalog    it shows exactly the files of the ledger; nights that were counted are counted again
+    4 deep       if asked: the archive decoded anew, and every field compared
+    5 prune      if asked, and 1, 2 and 4 found nothing: with the lake held, what surely was never committed
+                 is deleted. Where the ledger or a file is damaged, it may be the only whole copy
 
 All but pruning only reads, needs no lock, and may run beside a drain: what looks wrong is looked at again in
 the ledger as it is then.
@@ -25,7 +26,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from finkbridge import later, layout
-from finkbridge.errors import LakeAccessError, NoLakeError
+from finkbridge.errors import LakeAccessError, LakeError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger.adopt import has_archive, open_or_lost, refuse_if_lost
 from finkbridge.ledger.rebuilt import tables_missing
@@ -33,7 +34,7 @@ from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
 from finkbridge.verify.database import check_database
 from finkbridge.verify.derived import check_derived
-from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope
+from finkbridge.verify.findings import REBUILD, RESTORE_LEDGER, Finding, Scope, of_database
 from finkbridge.verify.listed import is_held, select_scope, total_bytes
 from finkbridge.verify.offsets import check_offsets
 from finkbridge.verify.report import Report, Unwatched, Watcher
@@ -108,32 +109,57 @@ def verify(
         if url is not None or options.prune:
             raise
         report.add(_lost(str(error)))
+    if url is not None:
+        report.findings = list(map(of_database, report.findings))
     report.seconds = time.monotonic() - began
     return report
 
 
 def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) -> None:
     if options.prune:
-        with coordinate(ledger) as coordinator:
-            report.pruned = prune(coordinator, options.scope)  # 1
-    for finding in check_ledger(ledger):  # 2
+        with coordinate(ledger):  # rather now than when all is read: is it free?
+            pass
+    strays = _check(ledger, options, report, watcher)
+    if options.prune:
+        strays = _prune(ledger, options.scope, strays, report)  # 5
+    for stray in strays:
+        report.add(stray.finding)
+
+
+def _check(ledger: Ledger, options: Options, report: Report, watcher: Watcher) -> list[Stray]:
+    """Tell of all that is not as it should be but strays, and return these."""
+    for finding in check_ledger(ledger):  # 1
         report.add(finding)
     if any(finding.kind == "ledger" for finding in report.findings):
         report.add("the files were not looked at, as the ledger does not tell which there are")
-        return
+        return []
     if all(finding.remedy == FORGET_REPORT for finding in report.findings):  # else holes are no JSON, say
         with ledger.reading() as connection:
             report.spans += read_spans(connection)
-    damaged = _check_files(ledger, options.scope, report, watcher)  # 3
+    damaged, strays = _check_files(ledger, options.scope, report, watcher)  # 2
     if any(finding == NO_TABLES for finding in report.findings):
-        return
-    for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 4
+        return strays
+    for found in later.call("finkbridge.verify.published:check_catalog", ledger):  # 3
         report.add(found)
     if not damaged and options.scope.is_all:
         for finding in later.call("finkbridge.verify.published:check_counts", ledger):
             report.add(finding)
     if options.deep:
-        _compare(ledger, options, damaged, report, watcher)  # 5
+        _compare(ledger, options, damaged, report, watcher)  # 4
+    return strays
+
+
+def _prune(ledger: Ledger, scope: Scope, strays: list[Stray], report: Report) -> list[Stray]:
+    """Delete what surely is not needed, and return the other strays."""
+    if any(finding.kind != "catalog" and finding.remedy != FORGET_REPORT for finding in report.findings):
+        report.add("nothing was pruned, as what is left over may be the only whole copy: mend the rest first")
+        return strays
+    try:
+        with coordinate(ledger) as coordinator:
+            report.pruned = prune(coordinator, scope)
+    except LakeError as error:
+        report.add(f"nothing was pruned: {error}")
+    return [stray for stray in strays if stray.path not in report.pruned]
 
 
 def _compare(ledger: Ledger, options: Options, damaged: set[str], report: Report, watcher: Watcher) -> None:
@@ -174,8 +200,10 @@ def check_ledger(ledger: Ledger) -> Iterator[Finding]:
         yield _lost(f"has what cannot be ({' '.join(str(error).split())[:200]})")
 
 
-def _check_files(ledger: Ledger, scope: Scope, report: Report, watcher: Watcher) -> set[str]:
-    """Check files, strays included; return the paths that are not to be read again."""
+def _check_files(
+    ledger: Ledger, scope: Scope, report: Report, watcher: Watcher
+) -> tuple[set[str], list[Stray]]:
+    """Check files; return the paths that are not to be read again, and the strays."""
     held = is_held(ledger)
     began, before = time.monotonic(), find_strays(ledger, scope)
     if scope.is_all:
@@ -193,23 +221,17 @@ def _check_files(ledger: Ledger, scope: Scope, report: Report, watcher: Watcher)
     damaged = {finding.where for finding in report.findings if finding.kind == "file"}
     for finding in later.call("finkbridge.verify.witness:check_witnesses", ledger, selection, damaged):
         report.add(finding)
-    if before:
-        held = held or is_held(ledger)
-        time.sleep(max(0.0, began + SETTLE_S - time.monotonic()) if held else 0.0)
-        seen = {stray.path for stray in before}
-        still = [stray for stray in find_strays(ledger, scope) if stray.path in seen]
-        _tell_strays(still, report, held=held)
-    return damaged
-
-
-def _tell_strays(strays: list[Stray], report: Report, *, held: bool) -> None:
-    under_way = [stray for stray in strays if held and stray.may_be_under_way]
-    for stray in strays:
-        if stray not in under_way:
-            report.add(stray.finding)
+    if not before:
+        return damaged, []
+    held = held or is_held(ledger)
+    time.sleep(max(0.0, began + SETTLE_S - time.monotonic()) if held else 0.0)
+    seen = {stray.path for stray in before}
+    still = [stray for stray in find_strays(ledger, scope) if stray.path in seen]
+    under_way = [stray for stray in still if held and stray.may_be_under_way]
     if under_way:
         example = under_way[0].path
         report.add(f"{len(under_way)} files, such as {example}, are being written by a running drain")
+    return damaged, [stray for stray in still if stray not in under_way]
 
 
 def _lost(problem: str) -> Finding:

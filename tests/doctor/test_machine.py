@@ -166,7 +166,10 @@ def test_a_lost_ledger_is_no_new_lake(tmp_path: Path, left: bytes | str | None) 
     if isinstance(left, bytes):
         (lake / layout.LEDGER).write_bytes(left)
     (found,) = machine.ledger(settings_of(lake))
-    assert (found.state, found.todo) == ("bad", machine.LOST)
+    assert (found.state, found.todo) == (
+        "bad",
+        "put ledger.db back from a backup, or run finkbridge rebuild --ledger",
+    )
 
 
 def test_a_ledger_that_is_no_file(tmp_path: Path) -> None:

@@ -113,19 +113,28 @@ def test_a_ledger_made_again(tmp_path: Path, database: str) -> None:
         with pytest.raises(LakeAccessError, match=lost):
             broken(settings_of(lake, ledger=database))
     Ledger(lake, database, create=True).close()  # as a drain does, which is refused then
+    (told,) = machine.ledger(settings_of(lake, ledger=database))
+    assert told.todo == "put its database back from a backup, or run finkbridge rebuild --ledger"
     with pytest.raises(LakeAccessError, match=lost):
         verify(lake, database)
     assert rebuild.rebuild_ledger(settings_of(lake, ledger=database)).problems == []
     verify(lake, database, Options(prune=True))
+    (found,) = machine.ledger(settings_of(lake, ledger=database))
+    assert found.state == "good"
     assert (lake / layout.LAKE_ID).read_text() == number
     with pytest.raises(LakeAccessError, match=OTHER):
         Ledger(tmp_path / "other", database)
     assert_whole(lake, database)
 
 
-def test_a_lost_file_is_made_again_as_the_error_says(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"\x00" * 17])
+def test_a_lost_file_is_made_again_as_the_error_says(
+    tmp_path: Path, database: str, left: bytes | None
+) -> None:
     lake = lake_of(tmp_path / "lake", database)
     (lake / layout.LAKE_ID).unlink()
+    if left is not None:
+        (lake / layout.LAKE_ID).write_bytes(left)
     with pytest.raises(LakeAccessError, match=r"echo [0-9a-f]{16} > lake\.id in it$") as caught:
         Ledger(lake, database)
     (lake / layout.LAKE_ID).write_text(str(caught.value).split()[-5] + "\n")
