@@ -12,22 +12,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from finkbridge.broker.failures import error_of
-from finkbridge.broker.placing import ANSWER_S, Fallback, Place, Start, begin, place_of, settle, tell_shared
+from finkbridge.broker.placing import (
+    ANSWER_S,
+    Fallback,
+    OnAssign,
+    Place,
+    Start,
+    begin,
+    place_of,
+    settle,
+    tell_shared,
+    wished,
+)
 from finkbridge.values import Message
 
 LOGGER = logging.getLogger(__name__)
 
 RENEWED_S = 60.0
 """For so long after a topic was made again, partitions of it that the member is given begin anew."""
-
-OnAssign = Callable[[Any, Any], object]
-"""confluent_kafka's callback: the consumer, and its new partitions."""
 
 
 class Received(NamedTuple):
@@ -90,6 +98,10 @@ class Assignment:
         """Whether it ever had one."""
         self.ended = 0
         """How many turns have ended: then what was received before may be stale."""
+        self._new: list[Place] = []
+        """Partitions that the group gave, and that are not begun with yet."""
+        self._failure: BaseException | None = None
+        """Why not."""
         self._has_begun = False
         self._renewed: dict[str, float] = {}
         """Topics that were made again, and when that was noticed."""
@@ -186,6 +198,8 @@ class Assignment:
         """
         if place not in self._places():
             return  # it went to another member meanwhile
+        if due < self._placed.get(place, due):
+            return  # it goes on behind it already: told before, and once more as another one was moved
         try:
             low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
         except KafkaException as failure:
@@ -196,7 +210,7 @@ class Assignment:
             why = "offsets [%d, %d) expired before group %s had read them; it goes on at %d"
             LOGGER.warning(f"%s partition %d: {why}", *place, due, low, self._group, goes_on)
         elif due >= 0:  # it ends later by now, maybe
-            why = "it ended before %d, where the group is: it was cut or made again; it goes on at %d"
+            why = "it ends before %d, where it was to go on: was it cut, or made again? It goes on at %d"
             LOGGER.warning(f"%s partition %d: {why}", *place, due, goes_on)
         self._begin_at({place: goes_on})
 
@@ -213,32 +227,38 @@ class Assignment:
             return None
         return lag
 
-    def assigned(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
-        """Begin with partitions that the group gives; this is librdkafka's ``on_assign``."""
+    def assigned(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Take partitions that the group gives; this is librdkafka's ``on_assign``."""
         self.is_joined, self.is_lost = True, False
         self.was_given = self.was_given or bool(partitions)
         self.count += len(partitions)
-        places = [TopicPartition(*place_of(place)) for place in partitions]
-        moved: Sequence[TopicPartition] = ()
-        if self._on_assign is not None:
-            wish = _Wish(consumer)
-            self._on_assign(wish, list(partitions))
-            for place in places:
-                place.offset = wish.offsets.get(place_of(place), OFFSET_INVALID)
-        elif self._start is not None and not self._has_begun:
-            self._has_begun = True  # a partition that comes later has messages that nobody has read yet
-            moved = self._begin(places, self._start)
-        for place in places:
-            if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
-                place.offset = 0
-        self._place(places)
-        for place in moved:  # so the group is there too, though nothing may come
-            self._store(place_of(place), place.offset)
+        self._new += map(place_of, partitions)
+        try:
+            self._begin_new()
+        except BaseException as error:  # noqa: BLE001 - which confluent_kafka would not let through
+            self._failure = error
+            self._assign([])  # else librdkafka begins by itself
+
+    def begin_new(self) -> None:
+        """Begin with the partitions that the group gave, if that failed when it did.
+
+        Raises
+        ------
+        BaseException
+            Why it failed, at first; the next call tries again.
+        """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._new:
+            self._begin_new()
 
     def revoked(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         """Let go of partitions; this is librdkafka's ``on_revoke``."""
         self.count = max(0, self.count - len(partitions))
-        self._end_turns({place_of(place) for place in partitions})
+        gone = {place_of(place) for place in partitions}
+        self._new = [place for place in self._new if place not in gone]
+        self._end_turns(gone)
 
     def lost(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         """Let go of partitions that may be another member's already; this is librdkafka's ``on_lost``."""
@@ -251,6 +271,22 @@ class Assignment:
     def _ends_of(self, received: Iterable[Received]) -> dict[Place, int]:
         return {r.place: r.message.offset + 1 for r in received if self.is_current(r)}
 
+    def _begin_new(self) -> None:
+        places = [TopicPartition(*place) for place in self._new]
+        moved: Sequence[TopicPartition] = ()
+        if self._on_assign is not None:
+            places = wished(self._on_assign, self._consumer, places)
+        elif self._start is not None and not self._has_begun:
+            moved = self._begin(places, self._start)
+        for place in places:
+            if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
+                place.offset = 0
+        self._place(places)
+        self._has_begun = True  # a partition that comes later has messages that nobody has read yet
+        self._new = []
+        for place in moved:  # so the group is there too, though nothing may come
+            self._store(place_of(place), place.offset)
+
     def _begin(self, places: Sequence[TopicPartition], start: Start) -> Sequence[TopicPartition]:
         try:
             tell_shared(self._consumer, self.topics, len(places), self._group)
@@ -261,10 +297,15 @@ class Assignment:
     def _place(self, places: list[TopicPartition]) -> None:
         try:
             settle(self._consumer, places, self.fallback)
-        except KafkaException:  # which polling tells of; librdkafka asks for the group's offsets itself
-            return
-        self._begins |= (begins := {place_of(place): place.offset for place in places})
+        except KafkaException as failure:
+            if self._on_assign is not None:
+                raise error_of(failure.args[0], self._cluster) from None
+        begins = {place_of(place): place.offset for place in places}  # librdkafka looks for what has none
+        self._begins |= begins
         self._placed |= begins
+        self._assign(places)
+
+    def _assign(self, places: list[TopicPartition]) -> None:
         if self._is_incremental:
             self._consumer.incremental_assign(places)
         else:
@@ -279,17 +320,18 @@ class Assignment:
 
     def _move(self, offsets: Mapping[Place, int]) -> None:
         """Go on elsewhere in some partitions: librdkafka seeks in none that it has stopped to read."""
+        if not offsets:
+            return
         moved = dict(offsets)
         try:
             if self._is_incremental:
                 self._consumer.incremental_unassign(_partitions(moved))
-                self._consumer.incremental_assign(_partitions(moved))
             else:
                 for other in self._consumer.position(self._consumer.assignment()):
                     at = place_of(other)
                     known = other.offset if other.offset >= 0 else self._placed.get(at, OFFSET_INVALID)
                     moved.setdefault(at, known)
-                self._consumer.assign(_partitions(moved))
+            self._assign(_partitions(moved))
             self._placed |= moved
         except KafkaException as failure:
             raise error_of(failure.args[0], self._cluster) from None
@@ -307,22 +349,6 @@ class Assignment:
             self._consumer.store_offsets(offsets=[TopicPartition(*place, end)])
         except KafkaException:  # the partition is another member's by now, which reads the message again
             LOGGER.info("%s partition %d went to another member", *place)
-
-
-class _Wish:
-    """confluent_kafka's consumer, for a user's ``on_assign``: what it assigns is noted, and done after it."""
-
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        self.offsets: dict[Place, int] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._consumer, name)
-
-    def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        self.offsets |= {place_of(place): place.offset for place in partitions}
-
-    incremental_assign = assign
 
 
 def _partitions(offsets: Mapping[Place, int]) -> list[TopicPartition]:

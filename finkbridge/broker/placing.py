@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ Place = tuple[str, int]
 """Topic and partition."""
 Start = Literal["earliest", "latest"] | datetime | int
 """Where to begin: an end of each partition, a time, or an offset."""
+OnAssign = Callable[[Any, Any], object]
+"""confluent_kafka's callback: the consumer, and its new partitions."""
 Fallback = Literal["earliest", "latest", "error"]
 """Where to begin where the group is nowhere, or at offsets that the broker no longer has."""
 
@@ -37,6 +39,31 @@ def fallback_of(reset: str) -> Fallback:
 def place_of(place: TopicPartition) -> Place:
     """Return topic and partition."""
     return place.topic, place.partition
+
+
+class _Wish:
+    """confluent_kafka's consumer, for a user's ``on_assign``: what it assigns is noted, and done after it."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self.offsets: dict[Place, int] | None = None
+        """None: it assigned nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.offsets = (self.offsets or {}) | {place_of(place): place.offset for place in partitions}
+
+    incremental_assign = assign
+
+
+def wished(on_assign: OnAssign, consumer: Any, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    """Return the partitions that a user's callback assigns, with its offsets; all, if it assigns none."""
+    wish, mine = _Wish(consumer), list(map(place_of, partitions))
+    on_assign(wish, list(partitions))
+    offsets = dict.fromkeys(mine, OFFSET_INVALID) if wish.offsets is None else wish.offsets
+    return [TopicPartition(*place, offsets[place]) for place in mine if place in offsets]
 
 
 def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) -> None:

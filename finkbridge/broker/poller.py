@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
 from finkbridge.access import Access
-from finkbridge.broker.assignment import Assignment, Beginning, OnAssign, Received
+from finkbridge.broker.assignment import Assignment, Beginning, Received
 from finkbridge.broker.config import Config, build_client, client_config
 from finkbridge.broker.failures import (
     END_OF_PARTITION,
@@ -35,7 +35,7 @@ from finkbridge.broker.failures import (
     error_of,
 )
 from finkbridge.broker.lives import Lives
-from finkbridge.broker.placing import ANSWER_S, Place, Start, fallback_of
+from finkbridge.broker.placing import ANSWER_S, OnAssign, Place, Start, fallback_of
 from finkbridge.broker.reader import headers_of, stamp_of
 from finkbridge.errors import BrokerError, UnknownTopicError
 from finkbridge.values import Message
@@ -158,8 +158,10 @@ class Poller:
         while True:
             left = SLICE_S if deadline is None else min(SLICE_S, deadline - time.monotonic())
             self._begin_renewed()
+            self.assignment.begin_new()
             if not self._events:
                 self._fetch(count, max(left, 0.0), linger_s)
+                self.assignment.begin_new()
             if good := self._good(count):
                 self._heard = True
                 return good

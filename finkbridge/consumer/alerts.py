@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from finkbridge.avro.schemas import WriterSchema, read_schema
-from finkbridge.broker.assignment import OnAssign, Received
+from finkbridge.broker.assignment import Received
+from finkbridge.broker.placing import OnAssign
 from finkbridge.consumer.config import cluster_settings
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.saving import Saver, Unsaved

@@ -10,10 +10,9 @@ from typing import Self
 
 from finkbridge.avro.resolve import SchemaResolver
 from finkbridge.avro.schemas import WriterSchema, parse_schema
-from finkbridge.broker.assignment import OnAssign
 from finkbridge.broker.client import Broker
 from finkbridge.broker.names import NO_PATTERN
-from finkbridge.broker.placing import Start
+from finkbridge.broker.placing import OnAssign, Start
 from finkbridge.broker.poller import Poller
 from finkbridge.consumer.beginning import refuse_later_than_all
 from finkbridge.consumer.opening import Opener

@@ -353,3 +353,25 @@ def test_a_group_that_begins_at_the_end_goes_back_no_further(kafka: Kafka, setti
     poller.go_back([])
     assert read(poller, 2) == [5, 6]
     poller.close()
+
+
+def test_what_expired_in_several_partitions_is_told_once_of_each(
+    kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To move one moves all, and librdkafka asks for what the others were about to get once more."""
+    topic = kafka.topic("fink_wide", 4, KEPT)
+    for partition in range(4):
+        kafka.produce(topic, [(None, b"x")] * 20, partition=partition)
+    first = Poller("c", settings)
+    first.subscribe([topic])
+    read(first, 80)
+    first.close()
+    for partition in range(4):
+        kafka.produce(topic, [(None, b"x")] * 20, partition=partition)
+    kafka.expire(topic, dict.fromkeys(range(4), 30))
+    poller = Poller("c", settings)
+    poller.subscribe([topic])
+    assert len(read(poller, 40)) == 40
+    poller.close()
+    told = [record.message for record in caplog.records if "[20, 30) expired" in record.message]
+    assert len(told) == len(set(told)) == 4

@@ -243,6 +243,51 @@ def test_ctrl_c_after_on_assign_brings_no_alert_twice(
     assert len({alert["candid"] for _, alert, _ in found}) == len(found) == 20  # type: ignore[index]
 
 
+STRATEGIES = ["range", "cooperative-sticky"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_on_assign_leaves_out_is_not_read(kafka: Kafka, config: Config, strategy: str) -> None:
+    topic = filled(kafka, simulated("ztf", 6), partitions=2)
+
+    def some(raw: Any, places: Any) -> None:
+        mine = [place for place in places if place.partition == 1]
+        raw.incremental_assign(mine) if strategy.startswith("coop") else raw.assign(mine)
+
+    mine = config | {"partition.assignment.strategy": strategy}
+    with AlertConsumer([topic], mine, "ztf", on_assign=some) as consumer:
+        assert len(consumer.consume(3, WAIT_S)) == 3
+        assert consumer.poll(SHORT_S) == (None, None, None)
+    assert offsets_read(kafka, config["group.id"], topic, 2) == [-1001, 3]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a bug")])
+def test_an_on_assign_that_fails_is_called_again(
+    kafka: Kafka, config: Config, strategy: str, error: BaseException
+) -> None:
+    """The error comes through, and nothing is read from elsewhere in between."""
+    topic = filled(kafka, simulated("ztf", 6), partitions=2)
+    with AlertConsumer([topic], config, "ztf") as consumer:
+        assert all(consumer.poll(WAIT_S).topic for _ in range(6))
+    calls = itertools.count(1)
+
+    def rewind(raw: Any, places: Any) -> None:
+        if next(calls) == 1:
+            raise error
+        for place in places:
+            place.offset = 1
+        raw.assign(places)
+
+    mine = config | {"partition.assignment.strategy": strategy}
+    with AlertConsumer([topic], mine, "ztf", on_assign=rewind) as consumer:
+        with pytest.raises(type(error)):
+            consumer.consume(10, WAIT_S)
+        found = [p for _ in range(4) for p in consumer.consume(1, WAIT_S)]
+        assert consumer.poll(SHORT_S) == (None, None, None)
+    assert len({alert["candid"] for _, alert, _ in found}) == 4  # type: ignore[index]
+
+
 def test_after_an_error_that_is_not_the_messages_the_same_alerts_come(kafka: Kafka, config: Config) -> None:
     topic = filled(kafka, simulated("ztf", 6))
     with AlertConsumer([topic], config) as consumer:

@@ -17,6 +17,17 @@ from typing import NamedTuple
 from tests.torture import results
 from tests.torture.world import ROOT
 
+DURABLE_STEPS = (
+    "tests/test_drain_crash.py",
+    "tests/test_salvage.py",
+    "tests/test_cuts.py",
+    "tests/quarantine",
+    "tests/rebuild",
+    "tests/republish",
+    "tests/transfer/test_crash.py",
+)
+"""Where processes are killed between two of them."""
+
 
 class Step(NamedTuple):
     """One attack: a module, and what it is told."""
@@ -33,9 +44,12 @@ def steps(given: argparse.Namespace) -> list[Step]:
         Step("kills", "tests.torture.kills", ("--kills", str(given.kills), *seed)),
         Step("dagster", "tests.torture.dagster_kills", ("--kills", str(given.dagster_kills), *seed)),
         Step("mutants", "tests.hostile.mutants", ("--n", str(given.mutants), *seed)),
+        Step("schemas", "tests.torture.schemas", ("--n", str(given.schemas))),
         Step("soak", "tests.torture.soak", ("--minutes", str(given.minutes), *seed)),
         Step("attacks", "tests.attacks", ()),
-        Step("secrets", "pytest", ("tests/test_secrets.py", "tests/test_drain_crash.py", "-q")),
+        Step("hostile", "pytest", ("-q", "tests/hostile", "tests/viewer/test_fits.py", "tests/reader")),
+        Step("steps", "pytest", ("-q", *DURABLE_STEPS)),
+        Step("secrets", "pytest", ("-q", "tests/test_secrets.py")),
     ]
 
 
@@ -60,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--dagster-kills", type=int, default=20)
     parser.add_argument("--mutants", type=int, default=100_000)
+    parser.add_argument("--schemas", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=float, default=30, help="of the soak")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="names of steps")

@@ -10,6 +10,7 @@ from tests.support.kafka import Kafka
 from tests.support.lake import drained, make_settings
 from tests.torture import truth
 from tests.torture.kills import torture
+from tests.torture.schemas import ROWS, overwhelm
 from tests.torture.soak import Observed, soak, trend
 from tests.torture.world import World
 
@@ -31,6 +32,13 @@ def test_kills(world: World) -> None:
     assert (found["lost"], found["doubled"], found["wrong"]) == (0, 0, 0)
     assert found["messages"] == found["rows"] + found["quarantined"] > 100
     assert len(found["by_kind"]) >= 4, "the kills should be of several kinds"
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+def test_schemas(kafka: Kafka, tmp_path: Path) -> None:
+    found = overwhelm(kafka, tmp_path, 500)
+    assert (found["rows"], found["quarantined"], found["problems"]) == (ROWS, 500 - ROWS, [])
 
 
 @pytest.mark.slow
