@@ -20,6 +20,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicParti
 from finkbridge.broker.failures import error_of
 from finkbridge.broker.placing import (
     ANSWER_S,
+    UNPLACED,
     Fallback,
     OnAssign,
     Place,
@@ -107,21 +108,20 @@ class Assignment:
         """Topics that were made again, and when that was noticed."""
         self._turns: dict[Place, int] = {}
         self._begins: dict[Place, int] = {}
-        """Where each partition began in its present turn."""
+        """Where each partition that is read began in its present turn."""
         self._placed: dict[Place, int] = {}
         """Where librdkafka was told to read on, last: its position, until it gives a message."""
         self._handled: dict[Place, int] = {}
         """One behind the last handled message of the present turn, where there is one."""
+        self._committed: dict[Place, int] = {}
+        """The group's offsets, as far as this member knows."""
+        self._left: dict[Place, tuple[int | None, int]] = {}
+        """Of partitions that were taken: the group's offset as known then, and how far they were handled."""
 
     @property
     def turns(self) -> dict[Place, int]:
         """How often each partition was taken from the member, or begun anew; absent is 0."""
         return self._turns.copy()
-
-    @property
-    def handled(self) -> dict[Place, int]:
-        """One behind the last handled message of each partition, in its present turn."""
-        return self._handled.copy()
 
     def turn_of(self, place: Place) -> int:
         """Return which turn of a partition this is."""
@@ -136,16 +136,14 @@ class Assignment:
         for place, end in self._ends_of(received).items():
             self._store(place, end)
 
-    def go_back(self, kept: Iterable[Received]) -> None:
-        """Read again whatever was neither handled nor is kept.
+    def note_committed(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take note of what was committed."""
+        self._committed |= {place_of(p): p.offset for p in partitions if p.error is None and p.offset >= 0}
 
-        Raises
-        ------
-        BrokerError
-            librdkafka refuses.
-        """
-        nexts = self._begins | self._handled | self._ends_of(kept)
-        self._move({place: nexts.get(place, OFFSET_INVALID) for place in self._places()})
+    def uncommitted(self) -> list[TopicPartition]:
+        """Return how far partitions are handled of which the group does not know it, to be committed."""
+        ends = {place: end for place, end in self._handled.items() if self._committed.get(place) != end}
+        return _partitions(ends)
 
     def begin_again(self, since: Mapping[Place, int]) -> set[Place]:
         """Begin anew in the partitions whose turn ended since then, and return them.
@@ -161,8 +159,7 @@ class Assignment:
             librdkafka refuses.
         """
         changed = {place for place, turn in self._turns.items() if since.get(place, 0) != turn}
-        mine = changed.intersection(self._places())
-        self._move({place: self._begins.get(place, OFFSET_INVALID) for place in mine})
+        self._move({place: at for place, at in self._begins.items() if place in changed})
         return changed
 
     def renew(self, topic: str) -> None:
@@ -175,8 +172,11 @@ class Assignment:
         """
         LOGGER.warning("topic %s was deleted and made again: reading it from its first message", topic)
         self._renewed[topic] = time.monotonic()
-        places = [place for place in self._places() if place[0] == topic]
+        places = [place for place in self._begins if place[0] == topic]
         self._end_turns(places)
+        for known in (self._left, self._committed):
+            for place in [place for place in known if place[0] == topic]:
+                del known[place]
         self._begin_at(dict.fromkeys(places, 0))
         for place in places:
             self._store(place, 0)  # where it is not there, the first one is next
@@ -196,7 +196,7 @@ class Assignment:
         BrokerError
             The broker does not answer; it is asked for the same offset again.
         """
-        if place not in self._places():
+        if place not in self._begins:
             return  # it went to another member meanwhile
         if due < self._placed.get(place, due):
             return  # it goes on behind it already: told before, and once more as another one was moved
@@ -257,6 +257,7 @@ class Assignment:
         """Let go of partitions; this is librdkafka's ``on_revoke``."""
         self.count = max(0, self.count - len(partitions))
         gone = {place_of(place) for place in partitions}
+        self._left |= {p: (self._committed.get(p), self._handled[p]) for p in gone & self._handled.keys()}
         self._new = [place for place in self._new if place not in gone]
         self._end_turns(gone)
 
@@ -264,9 +265,6 @@ class Assignment:
         """Let go of partitions that may be another member's already; this is librdkafka's ``on_lost``."""
         self.is_lost = True
         self.revoked(consumer, partitions)
-
-    def _places(self) -> set[Place]:
-        return set(map(place_of, self._consumer.assignment()))
 
     def _ends_of(self, received: Iterable[Received]) -> dict[Place, int]:
         return {r.place: r.message.offset + 1 for r in received if self.is_current(r)}
@@ -281,10 +279,10 @@ class Assignment:
         for place in places:
             if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
                 place.offset = 0
-        self._place(places)
+        resumed = self._place(places)
         self._has_begun = True  # a partition that comes later has messages that nobody has read yet
         self._new = []
-        for place in moved:  # so the group is there too, though nothing may come
+        for place in (*moved, *resumed):  # so the group is there too, though nothing may come
             self._store(place_of(place), place.offset)
 
     def _begin(self, places: Sequence[TopicPartition], start: Start) -> Sequence[TopicPartition]:
@@ -294,16 +292,37 @@ class Assignment:
         except KafkaException as failure:
             raise error_of(failure.args[0], self._cluster) from None
 
-    def _place(self, places: list[TopicPartition]) -> None:
+    def _place(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Begin with partitions, and return those that go on where this member was, not the group."""
+        free = [place for place in places if place.offset in UNPLACED]
+        committed: dict[Place, int] = {}
         try:
-            settle(self._consumer, places, self.fallback)
-        except KafkaException as failure:
+            committed = settle(self._consumer, places, self.fallback)
+        except KafkaException as failure:  # librdkafka looks for what has no offset, and polling tells why
             if self._on_assign is not None:
                 raise error_of(failure.args[0], self._cluster) from None
-        begins = {place_of(place): place.offset for place in places}  # librdkafka looks for what has none
+        resumed = [place for place in free if self._resume(place, committed.get(place_of(place)))]
+        begins = {place_of(place): place.offset for place in places}
         self._begins |= begins
         self._placed |= begins
         self._assign(places)
+        return resumed
+
+    def _resume(self, place: TopicPartition, committed: int | None) -> bool:
+        """Go on in a partition behind what this member has handled, if nobody moved the group since.
+
+        So it is after a broker that was away for longer than a member may be silent: what was handled
+        meanwhile could not be committed.
+        """
+        at = place_of(place)
+        known, handled = self._left.pop(at, (None, 0))
+        self._committed.pop(at, None)
+        if committed is not None:
+            self._committed[at] = committed
+        if known != committed or handled <= (committed or 0):
+            return False
+        place.offset = handled
+        return True
 
     def _assign(self, places: list[TopicPartition]) -> None:
         if self._is_incremental:
@@ -325,7 +344,10 @@ class Assignment:
         moved = dict(offsets)
         try:
             if self._is_incremental:
-                self._consumer.incremental_unassign(_partitions(moved))
+                there = set(map(place_of, self._consumer.assignment()))
+                self._consumer.incremental_unassign(
+                    _partitions({p: o for p, o in moved.items() if p in there})
+                )
             else:
                 for other in self._consumer.position(self._consumer.assignment()):
                     at = place_of(other)

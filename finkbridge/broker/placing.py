@@ -17,6 +17,8 @@ ANSWER_S = 10.0
 """Longest wait for a partition's offsets."""
 
 ENDS = (OFFSET_BEGINNING, OFFSET_END)
+UNPLACED = (OFFSET_INVALID, OFFSET_STORED)
+"""Of partitions that go on where the group is."""
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -66,27 +68,28 @@ def wished(on_assign: OnAssign, consumer: Any, partitions: Sequence[TopicPartiti
     return [TopicPartition(*place, offsets[place]) for place in mine if place in offsets]
 
 
-def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) -> None:
+def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) -> dict[Place, int]:
     """Give partitions without an offset the group's, or else the fallback's; all as numbers.
 
     Only where nothing is known, and `fallback` is an error, there is no number: librdkafka tells of it.
+    Return the group's.
 
     Raises
     ------
     KafkaException
         The broker does not answer.
     """
-    free = [place for place in places if place.offset in {OFFSET_INVALID, OFFSET_STORED}]
+    free = [place for place in places if place.offset in UNPLACED]
     told = consumer.committed(free, timeout=ANSWER_S) if free else ()
-    committed = {place_of(place): place.offset for place in told}
+    committed = {place_of(place): place.offset for place in told if place.offset >= 0}
     otherwise = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END, "error": OFFSET_INVALID}[fallback]
     for place in free:
-        offset = committed.get(place_of(place), OFFSET_INVALID)
-        place.offset = offset if offset >= 0 else otherwise
+        place.offset = committed.get(place_of(place), otherwise)
     for place in places:
         if place.offset in ENDS:
             low, end = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
             place.offset = end if place.offset == OFFSET_END else low
+    return committed
 
 
 def begin(consumer: Any, places: Sequence[TopicPartition], start: Start) -> list[TopicPartition]:

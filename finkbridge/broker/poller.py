@@ -37,6 +37,7 @@ from finkbridge.broker.failures import (
 from finkbridge.broker.lives import Lives
 from finkbridge.broker.placing import ANSWER_S, OnAssign, Place, Start, fallback_of
 from finkbridge.broker.reader import headers_of, stamp_of
+from finkbridge.deferral import Deferral
 from finkbridge.errors import BrokerError, UnknownTopicError
 from finkbridge.values import Message
 
@@ -133,8 +134,16 @@ class Poller:
             list(topics), on_assign=self._assigned, on_revoke=mine.revoked, on_lost=mine.lost
         )
 
-    def poll(self, count: int, timeout_s: float | None, linger_s: float = 0.0) -> list[Received]:
+    def poll(
+        self,
+        count: int,
+        timeout_s: float | None,
+        linger_s: float = 0.0,
+        into: list[Received] | None = None,
+    ) -> list[Received]:
         """Return up to `count` messages; none when the time is over.
+
+        What is stopped by Ctrl-C has taken nothing, or what it took is in `into`.
 
         Parameters
         ----------
@@ -144,6 +153,8 @@ class Poller:
             Seconds to wait for the first one; None waits for ever.
         linger_s
             Seconds to wait for more, once there is one.
+        into
+            A list to extend by them, too.
 
         Raises
         ------
@@ -157,14 +168,18 @@ class Poller:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = SLICE_S if deadline is None else min(SLICE_S, deadline - time.monotonic())
-            self._begin_renewed()
             self.assignment.begin_new()
-            if not self._events:
-                self._fetch(count, max(left, 0.0), linger_s)
-                self.assignment.begin_new()
-            if good := self._good(count):
+            with Deferral():  # what librdkafka gave, or told of partitions, it does not say again
+                self._begin_renewed()
+                if not self._events:
+                    self._fetch(count, max(left, 0.0), linger_s)
+                good = self._good(count)
+                if into is not None:
+                    into += good
+            if good:
                 self._heard = True
                 return good
+            self.assignment.begin_new()
             self._look()
             if deadline is not None and time.monotonic() >= deadline:
                 return []
@@ -172,17 +187,6 @@ class Poller:
     def is_current(self, received: Received) -> bool:
         """Whether a message is of the present turn of its partition; else it is not to be handled."""
         return self.assignment.is_current(received)
-
-    def go_back(self, kept: Iterable[Received]) -> None:
-        """Give again what was taken from the broker by a call that was stopped in the middle.
-
-        Parameters
-        ----------
-        kept
-            What the caller has of it, and of earlier calls that it has not handled: it is not given again.
-        """
-        self._events.clear()
-        self.assignment.go_back(kept)
 
     def done(self, received: Iterable[Received]) -> None:
         """Note that messages were handled, and so all before them: their offsets may be committed."""
@@ -221,16 +225,19 @@ class Poller:
             )
 
     def _close(self) -> None:
-        try:
-            self._consumer.commit(asynchronous=False)
-        except KafkaException as failure:
-            if failure.args[0].code() != NOTHING_TO_COMMIT:
-                self._refused = failure.args[0]
-        except RuntimeError:  # it is closed already
-            pass
-        self._is_committed = True
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # it is closed already
+            if ends := self.assignment.uncommitted():
+                self._commit(ends)
+            self._is_committed = True
             self._consumer.close()
+
+    def _commit(self, ends: list[TopicPartition]) -> None:
+        """Commit offsets by numbers: librdkafka forgets what is stored when it is told another place."""
+        try:
+            told = self._consumer.commit(offsets=ends, asynchronous=False) or ()
+            self._refused = next((place.error for place in told if place.error is not None), None)
+        except KafkaException as failure:
+            self._refused = failure.args[0]
 
     def _begin_renewed(self, *, now: bool = False) -> None:
         """Begin anew with topics that were made again under their names."""
@@ -337,10 +344,12 @@ class Poller:
         self._missing.difference_update(place.topic for place in partitions)
         self.assignment.assigned(consumer, partitions)
 
-    def _note_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    def _note_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Note a refusal; this is librdkafka's ``on_commit``."""
         is_nothing = error is not None and error.code() == NOTHING_TO_COMMIT
         self._refused = None if is_nothing else error
+        if error is None:
+            self.assignment.note_committed(partitions)
 
 
 def _place_of(event: RawMessage) -> Place:

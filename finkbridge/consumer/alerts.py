@@ -15,7 +15,7 @@ from finkbridge.consumer.config import cluster_settings
 from finkbridge.consumer.opening import Opened
 from finkbridge.consumer.saving import Saver, Unsaved
 from finkbridge.consumer.session import Session, Wish
-from finkbridge.errors import AlertExistsError, BrokerError, DecodeError, SettingsError
+from finkbridge.errors import AlertExistsError, DecodeError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -101,8 +101,6 @@ class AlertConsumer:
         """Taken from the broker, and not yet handled: where a call is stopped, the next one finds it here."""
         self._given = 0
         """How many of these, the first ones, the script has."""
-        self._is_fetching = False
-        """Whether more is being taken; also where that was stopped, as by Ctrl-C, at any instruction."""
         self._ended = 0
         """See `Assignment.ended`, when it was last looked at."""
         self._savers: dict[Path, Saver] = {}
@@ -225,11 +223,8 @@ class AlertConsumer:
     def _gather(self, count: int, timeout: float) -> list[Opened]:
         """Open the next messages, up to the first that cannot be; the next call tells of that one."""
         self._conclude()
-        if self._is_fetching:
-            self._session.poller.go_back(self._fetched)
-            self._is_fetching = False
         deadline = None if timeout < 0 else time.monotonic() + timeout
-        opened: list[Opened] = []
+        opened = self._without_stale([])
         while len(opened) < count:
             if len(opened) == len(self._fetched):
                 is_more = self._fetch(count - len(opened), deadline)
@@ -248,23 +243,17 @@ class AlertConsumer:
 
     def _fetch(self, count: int, deadline: float | None) -> bool:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        self._is_fetching = True
-        try:
-            found = self._session.poller.poll(min(count, MOST_AT_ONCE), left)
-        except BrokerError:  # which takes nothing
-            self._is_fetching = False
-            raise
-        self._fetched += found
-        self._is_fetching = False
-        return bool(found)
+        poll = self._session.poller.poll
+        return bool(poll(min(count, MOST_AT_ONCE), left, into=self._fetched))
 
     def _without_stale(self, opened: list[Opened]) -> list[Opened]:
         """Let go of what is another member's by now, or comes again: its partition was taken meanwhile."""
         assignment = self._session.poller.assignment
         if assignment.ended == self._ended:
             return opened
-        self._ended = assignment.ended
+        ended = assignment.ended
         self._fetched = [received for received in self._fetched if assignment.is_current(received)]
+        self._ended = ended
         return [one for one in opened if assignment.is_current(one.received)]
 
     def _conclude(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 import finkbridge
 from finkbridge import AlertConsumer
 from finkbridge.broker import poller as poller_module
+from finkbridge.broker.assignment import Assignment
 from finkbridge.errors import (
     AlertExistsError,
     AuthenticationError,
@@ -150,7 +154,7 @@ def test_what_consume_took_and_never_gave_is_not_handled(
 
 
 class Interrupted:
-    """Confluent_kafka's consumer, whose every n-th message is taken and not given, as Ctrl-C may have it."""
+    """Confluent_kafka's consumer, and Ctrl-C comes while every n-th message is taken."""
 
     def __init__(self, consumer: Any, every: int = 3) -> None:
         self._consumer, self._turn, self._every = consumer, itertools.count(1), every
@@ -161,7 +165,7 @@ class Interrupted:
     def poll(self, timeout_s: float) -> Any:
         taken = self._consumer.poll(timeout_s)
         if taken is not None and next(self._turn) % self._every == 0:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return taken
 
 
@@ -175,13 +179,13 @@ def test_ctrl_c_in_the_middle_of_a_call_passes_over_nothing(
     with AlertConsumer([topic], config, "ztf") as consumer:
         poller = consumer._session.poller
         if place == "taken":
-            monkeypatch.setattr(poller, "_consumer", Interrupted(poller._consumer))
+            monkeypatch.setattr(poller, "_consumer", Interrupted(poller._consumer, every=2))
         else:
             turn, whole = itertools.count(1), poller_module._received
 
             def received(*messages: Any) -> Any:
                 if next(turn) % 7 == 0:
-                    raise KeyboardInterrupt
+                    os.kill(os.getpid(), signal.SIGINT)
                 return whole(*messages)
 
             monkeypatch.setattr(poller_module, "_received", received)
@@ -244,6 +248,60 @@ def test_ctrl_c_after_on_assign_brings_no_alert_twice(
 
 
 STRATEGIES = ["range", "cooperative-sticky"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("event", ["revoked", "assigned"])
+def test_ctrl_c_while_the_group_changes_loses_and_doubles_nothing(
+    kafka: Kafka, config: Config, monkeypatch: pytest.MonkeyPatch, strategy: str, event: str
+) -> None:
+    """What it interrupts would be librdkafka's callback."""
+    real_event, is_due = getattr(Assignment, event), threading.Event()
+
+    def interrupted(self: Assignment, *words: Any) -> None:
+        if is_due.is_set():
+            is_due.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+        real_event(self, *words)
+
+    monkeypatch.setattr(Assignment, event, interrupted)
+    topic = filled(kafka, simulated("ztf", 40), partitions=2)
+    mine = config | {"partition.assignment.strategy": strategy}
+    found: list[Any] = []
+    with AlertConsumer([topic], mine, "ztf") as one:
+        found += [one.poll(WAIT_S) for _ in range(10)]
+        is_due.set()
+        with AlertConsumer([topic], mine, "ztf") as other:
+            stopped, until = 0, time.monotonic() + 60
+            while len(found) < 40 or not stopped:
+                for consumer in (one, other):
+                    try:
+                        found += consumer.consume(3, 0.3)
+                    except KeyboardInterrupt:
+                        stopped += 1
+                assert time.monotonic() < until, (len(found), stopped)
+            found += [*one.consume(9, SHORT_S), *other.consume(9, SHORT_S)]
+    assert len({alert["candid"] for _, alert, _ in found}) == len(found) == 40
+    assert offsets_read(kafka, config["group.id"], topic, 2) == [20, 20]
+
+
+def test_a_broker_that_was_away_for_long_brings_nothing_twice(own_kafka: Kafka) -> None:
+    """The group has given the member's partitions up by then, and could not be told what it handled."""
+    topic = filled(own_kafka, simulated("ztf", 60))
+    config = {"bootstrap.servers": own_kafka.bootstrap, "group.id": "g", "session.timeout.ms": 6000}
+    with AlertConsumer([topic], config, "ztf") as consumer:
+        found = [consumer.poll(WAIT_S) for _ in range(5)]
+        own_kafka.server.kill()
+        found += [consumer.poll(WAIT_S) for _ in range(25)]
+        until = time.monotonic() + 9
+        while time.monotonic() < until:
+            consumer._session.poller.poll(0, 0.5)
+        own_kafka.server.start()
+        while len(found) < 60:
+            found.append(consumer.poll(2 * WAIT_S))
+        assert consumer.poll(SHORT_S) == (None, None, None)
+    assert len({alert["candid"] for _, alert, _ in found}) == 60  # type: ignore[index]
+    assert offsets_read(own_kafka, "g", topic) == [60]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

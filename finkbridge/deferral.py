@@ -1,0 +1,59 @@
+"""Signals that wait while something is done that is not to be left half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGHUP)
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class Deferral:
+    """A context in whose block no handler of Python's runs, and at whose end those that were due do.
+
+    Their signals come in the main thread alone: in another one it does nothing. What blocks in native code
+    delays them, so it is for short waits.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Handler] = {}
+        self._came: list[tuple[int, FrameType | None]] = []
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            try:
+                self._take()
+            except BaseException:  # of a handler that was not replaced yet
+                self._give_back()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        handlers = self._handlers.copy()
+        self._give_back()
+        for number, frame in self._came:
+            handlers[number](number, frame)
+
+    def _take(self) -> None:
+        for number in DEFERRED:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._note)
+
+    def _give_back(self) -> None:
+        """Set the handlers again, whatever one that is set again raises; SIGINT's is the last."""
+        if self._handlers:
+            number, handler = self._handlers.popitem()
+            try:
+                signal.signal(number, handler)
+            finally:
+                self._give_back()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came.append((number, frame))

@@ -1,0 +1,82 @@
+"""Signals wait until what must not be left half done is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from finkbridge.deferral import DEFERRED, Deferral
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[dict[int, Any]]:
+    """Expect that all handlers are as they were."""
+    before = {number: signal.getsignal(number) for number in DEFERRED}
+    yield before
+    assert {number: signal.getsignal(number) for number in DEFERRED} == before
+
+
+def interrupted(done: list[int]) -> None:
+    with Deferral():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(1)
+
+
+def test_ctrl_c_comes_at_the_end_of_the_block() -> None:
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(done)
+    assert done == [1]
+
+
+def test_each_signal_goes_to_the_handler_that_it_had() -> None:
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in DEFERRED}
+    try:
+        with Deferral():
+            for number in (*DEFERRED, signal.SIGINT):
+                os.kill(os.getpid(), number)
+            assert came == []
+        assert sorted(came) == sorted([*DEFERRED, signal.SIGINT])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_handlers_that_are_none_of_pythons_stay() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Deferral():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def nested() -> None:
+    with Deferral():
+        interrupted([])
+        raise ValueError("of the block")
+
+
+def test_one_within_another_and_an_error() -> None:
+    with pytest.raises(KeyboardInterrupt) as raised:
+        nested()
+    assert isinstance(raised.value.__context__, ValueError)
+
+
+def test_another_thread_is_left_alone() -> None:
+    seen: list[Any] = []
+
+    def work() -> None:
+        with Deferral():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
