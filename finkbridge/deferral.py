@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Self
 
@@ -36,8 +36,7 @@ class Deferral:
     def __exit__(self, *_: object) -> None:
         handlers = self._handlers.copy()
         self._give_back()
-        for number, frame in self._came:
-            handlers[number](number, frame)
+        self._deliver(handlers)
 
     def _take(self) -> None:
         for number in DEFERRED:
@@ -54,6 +53,15 @@ class Deferral:
                 signal.signal(number, handler)
             finally:
                 self._give_back()
+
+    def _deliver(self, handlers: Mapping[int, Handler]) -> None:
+        """Call the handlers of what came, each, whatever another one raises."""
+        if self._came:
+            number, frame = self._came.pop(0)
+            try:
+                handlers[number](number, frame)
+            finally:
+                self._deliver(handlers)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came.append((number, frame))

@@ -48,6 +48,23 @@ def test_each_signal_goes_to_the_handler_that_it_had() -> None:
             signal.signal(number, handler)
 
 
+def test_a_handler_that_raises_keeps_no_other_from_its_signal() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            both()
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def both() -> None:
+    with Deferral():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_handlers_that_are_none_of_pythons_stay() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
