@@ -46,13 +46,18 @@ class Deferral:
                 signal.signal(number, self._note)
 
     def _give_back(self) -> None:
-        """Set the handlers again, whatever one that is set again raises; SIGINT's is the last."""
-        if self._handlers:
-            number, handler = self._handlers.popitem()
-            try:
-                signal.signal(number, handler)
-            finally:
-                self._give_back()
+        """Set the handlers again, SIGINT's last.
+
+        To set one lets another one run first whose signal is due, and if it raises, nothing is set.
+        """
+        try:
+            while self._handlers:
+                number = next(reversed(self._handlers))
+                signal.signal(number, self._handlers[number])
+                del self._handlers[number]
+        except BaseException:
+            self._give_back()
+            raise
 
     def _deliver(self, handlers: Mapping[int, Handler]) -> None:
         """Call the handlers of what came, each, whatever another one raises."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,27 @@ def both() -> None:
     with Deferral():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
+def test_one_that_raises_at_any_instant_leaves_all_handlers_as_they_were(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    raised, chance = 0, random.Random(1)
+    try:
+        for _ in range(200):
+            later = threading.Timer(chance.random() * 5e-4, os.kill, (os.getpid(), number))
+            try:
+                later.start()
+                while later.is_alive():
+                    with Deferral():
+                        pass
+            except KeyboardInterrupt:
+                raised += 1
+            later.join()
+            assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert raised > 50
 
 
 def test_handlers_that_are_none_of_pythons_stay() -> None:
