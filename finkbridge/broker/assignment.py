@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
@@ -111,6 +112,8 @@ class Assignment:
         """Where each partition that is read began in its present turn."""
         self._placed: dict[Place, int] = {}
         """Where librdkafka was told to read on, last: its position, until it gives a message."""
+        self._moves: dict[Place, int] = {}
+        """How often it was told so."""
         self._handled: dict[Place, int] = {}
         """One behind the last handled message of the present turn, where there is one."""
         self._committed: dict[Place, int] = {}
@@ -126,6 +129,10 @@ class Assignment:
     def turn_of(self, place: Place) -> int:
         """Return which turn of a partition this is."""
         return self._turns.get(place, 0)
+
+    def moves_of(self, place: Place) -> int:
+        """Return how often librdkafka was told where to read on: what it lacked before, it tells again."""
+        return self._moves.get(place, 0)
 
     def is_current(self, received: Received) -> bool:
         """Whether a message is of the present turn of its partition; else it is not to be handled."""
@@ -198,8 +205,6 @@ class Assignment:
         """
         if place not in self._begins:
             return  # it went to another member meanwhile
-        if due < self._placed.get(place, due):
-            return  # it goes on behind it already: told before, and once more as another one was moved
         try:
             low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
         except KafkaException as failure:
@@ -237,7 +242,8 @@ class Assignment:
             self._begin_new()
         except BaseException as error:  # noqa: BLE001 - which confluent_kafka would not let through
             self._failure = error
-            self._assign([])  # else librdkafka begins by itself
+            with suppress(KafkaException):
+                self._assign([])  # else librdkafka begins by itself
 
     def begin_new(self) -> None:
         """Begin with the partitions that the group gave, if that failed when it did.
@@ -304,8 +310,8 @@ class Assignment:
         resumed = [place for place in free if self._resume(place, committed.get(place_of(place)))]
         begins = {place_of(place): place.offset for place in places}
         self._begins |= begins
-        self._placed |= begins
         self._assign(places)
+        self._note_placed(begins)
         return resumed
 
     def _resume(self, place: TopicPartition, committed: int | None) -> bool:
@@ -354,9 +360,13 @@ class Assignment:
                     known = other.offset if other.offset >= 0 else self._placed.get(at, OFFSET_INVALID)
                     moved.setdefault(at, known)
             self._assign(_partitions(moved))
-            self._placed |= moved
+            self._note_placed(moved)
         except KafkaException as failure:
             raise error_of(failure.args[0], self._cluster) from None
+
+    def _note_placed(self, offsets: Mapping[Place, int]) -> None:
+        self._placed |= offsets
+        self._moves |= {place: self.moves_of(place) + 1 for place in offsets}
 
     def _end_turns(self, places: Collection[Place]) -> None:
         self.ended += 1

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -69,6 +69,15 @@ FORCED: Config = {
 }
 
 
+class Event(NamedTuple):
+    """A message or an error, as librdkafka gave it, and how its partition stood then."""
+
+    raw: RawMessage
+    place: Place
+    turn: int
+    moves: int
+
+
 class Poller:
     """One member of the cluster's consumer group. Not for several threads.
 
@@ -99,8 +108,8 @@ class Poller:
         self._topics: tuple[str, ...] = ()
         self._lives = Lives(cluster, settings)
         self._heard = False
-        self._events: deque[tuple[RawMessage, int]] = deque()
-        """What librdkafka gave, which gives each but once, and in which turn of its partition."""
+        self._events: deque[Event] = deque()
+        """What librdkafka gave, which gives each but once."""
         self._down_since: float | None = None
         self._watch = ErrorWatch(cluster)
         self._is_committed = False
@@ -280,8 +289,10 @@ class Poller:
             self._take(more)
 
     def _take(self, events: Iterable[RawMessage]) -> None:
-        turn_of = self.assignment.turn_of
-        self._events.extend((event, turn_of(_place_of(event))) for event in events)
+        mine = self.assignment
+        for event in events:
+            place = _place_of(event)
+            self._events.append(Event(event, place, mine.turn_of(place), mine.moves_of(place)))
 
     def _good(self, count: int) -> list[Received]:
         """Return the messages up to the next error; note or raise the errors before them.
@@ -290,32 +301,30 @@ class Poller:
         """
         good: list[Received] = []
         while self._events and len(good) < count:
-            event, turn = self._events[0]
-            error = event.error()
+            event = self._events[0]
+            error = event.raw.error()
             if error is not None and good:
                 break
             self._events.popleft()
-            is_of_partition = error is None or error.code() in OUT_OF_RANGE
-            if is_of_partition and turn != self.assignment.turn_of(_place_of(event)):
-                continue  # it was taken meanwhile
-            if error is None:
-                good.append(_received(event, turn, good[-1].message.key if good else None))
-            else:
+            if error is not None:
                 self._note(event, error)
+            elif event.turn == self.assignment.turn_of(event.place):  # else it was taken meanwhile
+                good.append(_received(event, good[-1].message.key if good else None))
         if good:
             self._watch.all_down = False
         return good
 
-    def _note(self, event: RawMessage, error: KafkaError) -> None:
+    def _note(self, event: Event, error: KafkaError) -> None:
         if error.code() == END_OF_PARTITION:  # which nobody needs to know, and a user may ask for
             return
         if error.code() in UNKNOWN:
-            if not self._has_topic(str(event.topic())):  # else it was made again with fewer partitions
-                self._note_missing(str(event.topic()), error)
+            if not self._has_topic(event.place[0]):  # else it was made again with fewer partitions
+                self._note_missing(event.place[0], error)
         elif error.code() in RETRIED:
             self._watch(error)
         elif error.code() in OUT_OF_RANGE and self.assignment.fallback != "error":
-            self.assignment.reset(_place_of(event), int(event.offset() or 0))
+            if event.moves == self.assignment.moves_of(event.place):
+                self.assignment.reset(event.place, int(event.raw.offset() or 0))
         elif error.code() == POLLED_TOO_LATE:
             LOGGER.warning("handling took too long, and the group gave the partitions away: joining again")
         else:
@@ -356,10 +365,11 @@ def _place_of(event: RawMessage) -> Place:
     return str(event.topic()), int(event.partition() or 0)
 
 
-def _received(raw: RawMessage, turn: int, last_key: bytes | None) -> Received:
+def _received(event: Event, last_key: bytes | None) -> Received:
     """Return librdkafka's message as ours; equal keys in a row, mostly a schema, are one object."""
+    raw = event.raw
     own = raw.key()
     key = last_key if own == last_key else own
     stamp, kind = stamp_of(raw)
     message = Message(raw.partition(), raw.offset(), stamp, kind, key, raw.value(), headers_of(raw))
-    return Received(raw.topic(), message, turn)
+    return Received(raw.topic(), message, event.turn)
