@@ -29,14 +29,19 @@ class Deferral:
             try:
                 self._take()
             except BaseException:  # of a handler that was not replaced yet
-                self._give_back()
+                self._end()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         handlers = self._handlers.copy()
-        self._give_back()
-        self._deliver(handlers)
+        try:
+            self._give_back()
+        finally:
+            self._deliver(handlers)
 
     def _take(self) -> None:
         for number in DEFERRED:

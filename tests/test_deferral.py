@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,6 +61,27 @@ def test_a_handler_that_raises_keeps_no_other_from_its_signal() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+def test_one_that_waited_is_told_though_another_raises_as_it_is_set_again() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    alarm = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(20):
+            with suppress(KeyboardInterrupt), Deferral() as deferral:
+                os.kill(os.getpid(), signal.SIGTERM)
+                give_back = deferral._give_back
+
+                def late(real: Any = give_back) -> None:
+                    real()
+                    os.kill(os.getpid(), signal.SIGALRM)
+
+                deferral._give_back = late  # type: ignore[method-assign]
+        assert came == [signal.SIGTERM] * 20
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGALRM, alarm)
+
+
 def both() -> None:
     with Deferral():
         os.kill(os.getpid(), signal.SIGINT)
@@ -84,7 +106,7 @@ def test_one_that_raises_at_any_instant_leaves_all_handlers_as_they_were(number:
             assert signal.getsignal(number) is signal.default_int_handler
     finally:
         signal.signal(number, before)
-    assert raised > 50
+    assert raised == 200
 
 
 def test_handlers_that_are_none_of_pythons_stay() -> None:

@@ -32,6 +32,7 @@ from finkbridge.broker.placing import (
     tell_shared,
     wished,
 )
+from finkbridge.deferral import Deferral
 from finkbridge.values import Message
 
 LOGGER = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class Assignment:
         """Partitions that the group gave, and that are not begun with yet."""
         self._failure: BaseException | None = None
         """Why not."""
+        self._again: set[Place] = set()
+        """Partitions that are to begin anew, which librdkafka refused."""
         self._has_begun = False
         self._renewed: dict[str, float] = {}
         """Topics that were made again, and when that was noticed."""
@@ -152,22 +155,23 @@ class Assignment:
         ends = {place: end for place, end in self._handled.items() if self._committed.get(place) != end}
         return _partitions(ends)
 
-    def begin_again(self, since: Mapping[Place, int]) -> set[Place]:
-        """Begin anew in the partitions whose turn ended since then, and return them.
+    def changed(self, since: Mapping[Place, int]) -> set[Place]:
+        """Return the partitions whose turn ended since `turns` was as given."""
+        return {place for place, turn in self._turns.items() if since.get(place, 0) != turn}
 
-        Parameters
-        ----------
-        since
-            `turns`, as they were.
+    def begin_again(self, places: Iterable[Place]) -> None:
+        """Begin anew in some partitions, in their present turn.
 
         Raises
         ------
         BrokerError
-            librdkafka refuses.
+            librdkafka refuses; `begin_new` tries again.
         """
-        changed = {place for place, turn in self._turns.items() if since.get(place, 0) != turn}
-        self._move({place: at for place, at in self._begins.items() if place in changed})
-        return changed
+        self._again.update(places)
+        if not self._again:
+            return
+        self._move({place: at for place, at in self._begins.items() if place in self._again})
+        self._again = set()
 
     def renew(self, topic: str) -> None:
         """Begin anew with a topic that was made again under its name: old offsets mean other messages.
@@ -188,8 +192,10 @@ class Assignment:
         for place in places:
             self._store(place, 0)  # where it is not there, the first one is next
 
-    def reset(self, place: Place, due: int) -> None:
+    def reset(self, place: Place, due: int) -> bool:
         """Go on where the broker has messages, and tell of those that it no longer has.
+
+        False where that was done already, and librdkafka stopped there once more, as others were moved.
 
         Parameters
         ----------
@@ -204,7 +210,10 @@ class Assignment:
             The broker does not answer; it is asked for the same offset again.
         """
         if place not in self._begins:
-            return  # it went to another member meanwhile
+            return False  # it went to another member meanwhile
+        if due < self._placed.get(place, due):
+            self._move(self._positions([place]))
+            return False
         try:
             low, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S)
         except KafkaException as failure:
@@ -218,6 +227,7 @@ class Assignment:
             why = "it ends before %d, where it was to go on: was it cut, or made again? It goes on at %d"
             LOGGER.warning(f"%s partition %d: {why}", *place, due, goes_on)
         self._begin_at({place: goes_on})
+        return True
 
     def lag(self) -> int | None:
         """Return how many offsets of the partitions are not yet read; None where not known."""
@@ -242,6 +252,7 @@ class Assignment:
             self._begin_new()
         except BaseException as error:  # noqa: BLE001 - which confluent_kafka would not let through
             self._failure = error
+        if self._new:
             with suppress(KafkaException):
                 self._assign([])  # else librdkafka begins by itself
 
@@ -258,6 +269,8 @@ class Assignment:
             raise failure
         if self._new:
             self._begin_new()
+        if self._again:
+            self.begin_again(())
 
     def revoked(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
         """Let go of partitions; this is librdkafka's ``on_revoke``."""
@@ -276,6 +289,7 @@ class Assignment:
         return {r.place: r.message.offset + 1 for r in received if self.is_current(r)}
 
     def _begin_new(self) -> None:
+        """Begin with new partitions; where the broker does not say where the group is, they stay new."""
         places = [TopicPartition(*place) for place in self._new]
         moved: Sequence[TopicPartition] = ()
         if self._on_assign is not None:
@@ -285,11 +299,18 @@ class Assignment:
         for place in places:
             if time.monotonic() - self._renewed.get(place.topic, -RENEWED_S) < RENEWED_S:
                 place.offset = 0
-        resumed = self._place(places)
-        self._has_begun = True  # a partition that comes later has messages that nobody has read yet
-        self._new = []
-        for place in (*moved, *resumed):  # so the group is there too, though nothing may come
-            self._store(place_of(place), place.offset)
+        free = [place for place in places if place.offset in UNPLACED]
+        try:
+            committed = settle(self._consumer, places, self.fallback)
+        except KafkaException as failure:
+            if self._on_assign is None and not moved:  # polling tells of a silent broker
+                return
+            raise error_of(failure.args[0], self._cluster) from None
+        resumed = [place for place in free if self._resume(place, committed.get(place_of(place)))]
+        with Deferral():
+            self._place(places)
+            for place in (*moved, *resumed):  # so the group is there too, though nothing may come
+                self._store(place_of(place), place.offset)
 
     def _begin(self, places: Sequence[TopicPartition], start: Start) -> Sequence[TopicPartition]:
         try:
@@ -298,22 +319,6 @@ class Assignment:
         except KafkaException as failure:
             raise error_of(failure.args[0], self._cluster) from None
 
-    def _place(self, places: list[TopicPartition]) -> list[TopicPartition]:
-        """Begin with partitions, and return those that go on where this member was, not the group."""
-        free = [place for place in places if place.offset in UNPLACED]
-        committed: dict[Place, int] = {}
-        try:
-            committed = settle(self._consumer, places, self.fallback)
-        except KafkaException as failure:  # librdkafka looks for what has no offset, and polling tells why
-            if self._on_assign is not None:
-                raise error_of(failure.args[0], self._cluster) from None
-        resumed = [place for place in free if self._resume(place, committed.get(place_of(place)))]
-        begins = {place_of(place): place.offset for place in places}
-        self._begins |= begins
-        self._assign(places)
-        self._note_placed(begins)
-        return resumed
-
     def _resume(self, place: TopicPartition, committed: int | None) -> bool:
         """Go on in a partition behind what this member has handled, if nobody moved the group since.
 
@@ -321,7 +326,7 @@ class Assignment:
         meanwhile could not be committed.
         """
         at = place_of(place)
-        known, handled = self._left.pop(at, (None, 0))
+        known, handled = self._left.get(at, (None, 0))
         self._committed.pop(at, None)
         if committed is not None:
             self._committed[at] = committed
@@ -329,6 +334,16 @@ class Assignment:
             return False
         place.offset = handled
         return True
+
+    def _place(self, places: list[TopicPartition]) -> None:
+        self._assign(places)
+        self._has_begun = True  # a partition that comes later has messages that nobody has read yet
+        self._new = []
+        begins = {place_of(place): place.offset for place in places}
+        for at in begins:
+            self._left.pop(at, None)
+        self._begins |= begins
+        self._note_placed(begins)
 
     def _assign(self, places: list[TopicPartition]) -> None:
         if self._is_incremental:
@@ -341,7 +356,7 @@ class Assignment:
         for place in offsets:
             self._handled.pop(place, None)
         self._begins |= offsets
-        self._move(offsets)
+        self.begin_again(offsets)
 
     def _move(self, offsets: Mapping[Place, int]) -> None:
         """Go on elsewhere in some partitions: librdkafka seeks in none that it has stopped to read."""
@@ -355,14 +370,17 @@ class Assignment:
                     _partitions({p: o for p, o in moved.items() if p in there})
                 )
             else:
-                for other in self._consumer.position(self._consumer.assignment()):
-                    at = place_of(other)
-                    known = other.offset if other.offset >= 0 else self._placed.get(at, OFFSET_INVALID)
-                    moved.setdefault(at, known)
+                moved = self._positions(map(place_of, self._consumer.assignment())) | moved
             self._assign(_partitions(moved))
             self._note_placed(moved)
         except KafkaException as failure:
             raise error_of(failure.args[0], self._cluster) from None
+
+    def _positions(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return where librdkafka is in some partitions."""
+        told = self._consumer.position([TopicPartition(*place) for place in places])
+        known = {place_of(place): place.offset for place in told}
+        return {at: o if o >= 0 else self._placed.get(at, OFFSET_INVALID) for at, o in known.items()}
 
     def _note_placed(self, offsets: Mapping[Place, int]) -> None:
         self._placed |= offsets

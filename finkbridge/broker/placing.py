@@ -15,6 +15,8 @@ LOGGER = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
 """Longest wait for a partition's offsets."""
+SETTLE_S = 5.0
+"""The same, where it is asked for again soon."""
 
 ENDS = (OFFSET_BEGINNING, OFFSET_END)
 UNPLACED = (OFFSET_INVALID, OFFSET_STORED)
@@ -80,14 +82,14 @@ def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) 
         The broker does not answer.
     """
     free = [place for place in places if place.offset in UNPLACED]
-    told = consumer.committed(free, timeout=ANSWER_S) if free else ()
+    told = consumer.committed(free, timeout=SETTLE_S) if free else ()
     committed = {place_of(place): place.offset for place in told if place.offset >= 0}
     otherwise = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END, "error": OFFSET_INVALID}[fallback]
     for place in free:
         place.offset = committed.get(place_of(place), otherwise)
     for place in places:
         if place.offset in ENDS:
-            low, end = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            low, end = consumer.get_watermark_offsets(place, timeout=SETTLE_S)
             place.offset = end if place.offset == OFFSET_END else low
     return committed
 

@@ -44,7 +44,10 @@ from finkbridge.values import Message
 LOGGER = logging.getLogger(__name__)
 
 SLICE_S = 0.2
-"""Longest wait inside librdkafka for a message: between two, Ctrl-C and refused passwords are seen."""
+"""Longest wait inside librdkafka for a message: between two, Ctrl-C and refused passwords are seen.
+
+What is asked of the broker where partitions come or change takes longer, if it is silent.
+"""
 PATIENCE_S = 5.0
 """Longest wait for the broker to take the last offsets, and for the group to be left."""
 DOWN_S = 2.0
@@ -259,7 +262,8 @@ class Poller:
             try:
                 return self._consumer.list_topics(timeout=1.0)
             except KafkaException as failure:
-                self._consumer.poll(0)
+                with Deferral():
+                    self._take(event for event in [self._consumer.poll(0)] if event is not None)
                 self._look()
                 if time.monotonic() - started > ANSWER_S:
                     raise error_of(failure.args[0], self.cluster) from None
@@ -283,10 +287,9 @@ class Poller:
         if count > 1:
             turns = self.assignment.turns
             more = self._consumer.consume(count - 1, linger_s)
-            if turns != self.assignment.turns:  # partitions went and came meanwhile: of which turn are these?
-                changed = self.assignment.begin_again(turns)
-                more = [event for event in more if _place_of(event) not in changed]
-            self._take(more)
+            changed = self.assignment.changed(turns)  # of which turn are these? they come again
+            self._take(event for event in more if _place_of(event) not in changed)
+            self.assignment.begin_again(changed)
 
     def _take(self, events: Iterable[RawMessage]) -> None:
         mine = self.assignment
@@ -324,11 +327,15 @@ class Poller:
             self._watch(error)
         elif error.code() in OUT_OF_RANGE and self.assignment.fallback != "error":
             if event.moves == self.assignment.moves_of(event.place):
-                self.assignment.reset(event.place, int(event.raw.offset() or 0))
+                self._reset(event.place, int(event.raw.offset() or 0))
         elif error.code() == POLLED_TOO_LATE:
             LOGGER.warning("handling took too long, and the group gave the partitions away: joining again")
         else:
             raise error_of(error, self.cluster)
+
+    def _reset(self, place: Place, due: int) -> None:
+        if self.assignment.reset(place, due):  # what is behind it in the queue comes again
+            self._events = deque(event for event in self._events if event.place != place)
 
     def _has_topic(self, topic: str) -> bool:
         try:

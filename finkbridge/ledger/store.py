@@ -29,7 +29,7 @@ from finkbridge.ledger.database import (
 )
 from finkbridge.values import OffsetRange, SegmentPlan, TopicGeneration
 
-NEEDED = [table for table in s.metadata.sorted_tables if table is not s.rebuilt]
+NEEDED = frozenset(table.name for table in s.metadata.sorted_tables if table is not s.rebuilt)
 """Tables that every ledger has: one without is damaged, and not to be made anew as if nothing were in it."""
 RUNS_AT_ONCE = 1_000
 """Of which the reports are in memory."""
@@ -229,7 +229,7 @@ class Ledger:
         return select(*columns, summary.label("summary"))
 
     def _create(self) -> None:
-        if inspect(self.engine).has_table(s.meta.name):
+        if self._tables():
             self._check_version()  # first: a newer lake must not get tables that it has no more
         make_folder(self.lake)
         with self.engine.begin() as connection:
@@ -241,24 +241,29 @@ class Ledger:
                 connection.execute(s.numbers.insert(), [{"name": n, "last": 0} for n in ("plan", "commit")])
 
     def _check_version(self) -> None:
-        if not inspect(self.engine).has_table(s.meta.name):
+        there = self._tables()
+        if not there:
             raise no_lake(self.lake)
-        with self.engine.connect() as connection:
-            version = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "version"))
-        if version is None or version > s.VERSION:
-            raise LakeVersionError(
-                f"the lake {self.lake} was made by a newer finkbridge (ledger version {version}, "
-                f"this one knows {s.VERSION}): upgrade finkbridge"
-            )
-        there = inspect(self.engine).get_table_names()
-        if lost := [table.name for table in NEEDED if table.name not in there]:
+        if s.meta.name in there:
+            with self.engine.connect() as connection:
+                version = connection.scalar(select(s.meta.c.value).where(s.meta.c.key == "version"))
+            if version is None or version > s.VERSION:
+                raise LakeVersionError(
+                    f"the lake {self.lake} was made by a newer finkbridge (ledger version {version}, "
+                    f"this one knows {s.VERSION}): upgrade finkbridge"
+                )
+        if lost := NEEDED - there:
             raise LakeAccessError(
-                f"the ledger of {self.lake} has lost its table {', '.join(lost)}: "
+                f"the ledger of {self.lake} has lost its table {', '.join(sorted(lost))}: "
                 f"{RESTORE if self.is_sqlite else RESTORE_DATABASE}"
             )
         if not self.is_sqlite:
             with self.engine.connect() as connection:
                 identity.refuse_other(connection, self.lake)
+
+    def _tables(self) -> frozenset[str]:
+        """Return which of the ledger's tables are there."""
+        return NEEDED.intersection(inspect(self.engine).get_table_names())
 
 
 def _report(text: bytes | str) -> dict[str, Any] | None:

@@ -26,9 +26,9 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from finkbridge import later, layout
-from finkbridge.errors import LakeAccessError, LakeError, NoLakeError
+from finkbridge.errors import CommitConflictError, LakeAccessError, NoLakeError
 from finkbridge.ledger import Ledger, coordinate
-from finkbridge.ledger.adopt import has_archive, open_or_lost, refuse_if_lost
+from finkbridge.ledger.adopt import has_archive, is_blank, open_or_lost, refuse_if_lost
 from finkbridge.ledger.rebuilt import tables_missing
 from finkbridge.verify.accounts import check_accounts
 from finkbridge.verify.contents import check_contents
@@ -116,6 +116,9 @@ def verify(
 
 
 def _verify(ledger: Ledger, options: Options, report: Report, watcher: Watcher) -> None:
+    if is_blank(ledger) and has_archive(ledger.lake):
+        report.add(_lost("knows of nothing, and the lake has an archive"))
+        return
     if options.prune:
         with coordinate(ledger):  # rather now than when all is read: is it free?
             pass
@@ -157,7 +160,7 @@ def _prune(ledger: Ledger, scope: Scope, strays: list[Stray], report: Report) ->
     try:
         with coordinate(ledger) as coordinator:
             report.pruned = prune(coordinator, scope)
-    except LakeError as error:
+    except CommitConflictError as error:  # a drain that has begun since
         report.add(f"nothing was pruned: {error}")
     return [stray for stray in strays if stray.path not in report.pruned]
 

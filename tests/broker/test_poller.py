@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from finkbridge.broker import lives
 from finkbridge.broker.assignment import Received
@@ -211,6 +212,25 @@ def test_a_topic_that_is_deleted_is_waited_for(
     assert told == [f"cluster c has no topic {topic} now: it is read once it is there"]
 
 
+def test_a_group_of_which_the_broker_does_not_say_where_it_is_is_asked_again(
+    kafka: Kafka, settings: ClusterSettings
+) -> None:
+    """It is not taken for one that is nowhere."""
+    topic, first = begun(kafka, settings)
+    assert [one.message.offset for one in first.poll(1, WAIT_S)] == [0]
+    first.done(first.poll(2, WAIT_S, 1.0))
+    first.close()
+    poller = Poller("c", settings)
+    real = poller._consumer
+    failing = Mock(wraps=real)
+    failing.committed.side_effect = [KafkaException(KafkaError(KafkaError._TIMED_OUT)), *[DEFAULT] * 9]
+    poller.assignment._consumer = failing
+    poller.subscribe([topic])
+    assert read(poller, 2) == [3, 4]
+    assert failing.committed.call_count == 2
+    poller.close()
+
+
 def test_holes_cost_nothing(
     kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -302,8 +322,9 @@ class Rebalanced(Mixed):
         return found
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
 def test_a_rebalance_while_a_batch_is_collected_passes_over_nothing(
-    kafka: Kafka, settings: ClusterSettings
+    kafka: Kafka, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, *, is_refused: bool
 ) -> None:
     topic = kafka.topic("fink_batch", 2)
     for partition in (0, 1):
@@ -314,6 +335,11 @@ def test_a_rebalance_while_a_batch_is_collected_passes_over_nothing(
         assert poller.poll(0, 0.1) == []
     stub = poller._consumer = Rebalanced(poller, (topic, 1))
     found: list[Received] = []
+    if is_refused:
+        with monkeypatch.context() as patch:
+            patch.setattr(poller.assignment, "_move", Mock(side_effect=BrokerError("busy")))
+            with pytest.raises(BrokerError, match="busy"):
+                found += list(iter(lambda: poller.poll(100, 5.0, 1.0, into=found), []))
     while batch := poller.poll(100, 5.0, 1.0):
         found += [one for one in batch if poller.is_current(one)]
     assert poller._consumer is not stub
@@ -353,8 +379,9 @@ def test_a_group_begins_at_the_end_where_it_is_told_so(kafka: Kafka, settings: C
     poller.close()
 
 
+@pytest.mark.parametrize("count", [1, 2, 10])
 def test_what_expired_in_several_partitions_is_told_once_of_each(
-    kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture
+    kafka: Kafka, settings: ClusterSettings, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
     """To move one moves all, and librdkafka asks for what the others were about to get once more."""
     topic = kafka.topic("fink_wide", 4, KEPT)
@@ -369,7 +396,11 @@ def test_what_expired_in_several_partitions_is_told_once_of_each(
     kafka.expire(topic, dict.fromkeys(range(4), 30))
     poller = Poller("c", settings)
     poller.subscribe([topic])
-    assert len(read(poller, 40)) == 40
+    places = []
+    while batch := poller.poll(count, 3.0, 0.1):
+        places += [(one.message.partition, one.message.offset) for one in batch]
+        poller.done(batch)
     poller.close()
+    assert sorted(places) == [(p, n) for p in range(4) for n in range(30, 40)]
     told = [record.message for record in caplog.records if "[20, 30) expired" in record.message]
     assert len(told) == len(set(told)) == 4

@@ -11,7 +11,7 @@ from finkbridge.ledger import schema as s
 from tests.ledger.conftest import OpenLedger
 
 
-@pytest.mark.parametrize("table", [s.gaps, s.quarantine, s.files], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [s.meta, s.gaps, s.quarantine, s.files], ids=lambda table: table.name)
 def test_it_is_told_and_left_as_it_is(open_ledger: OpenLedger, url: str | None, table: s.Table) -> None:
     ledger = open_ledger()
     with ledger.engine.begin() as connection:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from finkbridge import catalog, disk, layout
-from finkbridge.errors import NoLakeError, SettingsError
+from finkbridge.errors import LakeAccessError, NoLakeError, SettingsError
 from finkbridge.land import Lander
 from finkbridge.ledger import Ledger, coordinate
 from finkbridge.ledger import schema as s
@@ -345,6 +345,15 @@ def is_left(lake: Path, paths: list[str]) -> None:
     assert report.pruned == []
     assert any(note.startswith("nothing was pruned, as what is left over may be") for note in report.notes)
     assert all((lake / path).exists() for path in paths)
+
+
+def test_nothing_is_pruned_where_a_file_of_another_topic_is_missing(lake: Path) -> None:
+    """Which a verification of one topic does not read."""
+    left = pending_files(lake, "abandoned")
+    (lake / next(f.path for f in files(lake, "archive") if "fink_a" not in f.path)).unlink()
+    with pytest.raises(LakeAccessError, match=r"in the ledger and not in the lake.*nothing was pruned"):
+        verified(lake, prune=True, topics=["fink_a_ztf"])
+    assert all((lake / path).exists() for path in left)
 
 
 def test_nothing_is_pruned_where_a_file_of_the_ledger_is_damaged(lake: Path) -> None:
