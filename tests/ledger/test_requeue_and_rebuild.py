@@ -56,6 +56,6 @@ def test_ledger_made_again_in_another_database(tmp_path: Path, database: str) ->
     assert (report.problems, report.strays) == ([], [])
     assert rows(lake, database) == before
     for replace in (False, True):
-        with pytest.raises(SettingsError, match="nothing was changed|is for a ledger in the lake"):
+        with pytest.raises(SettingsError, match=r"nothing was changed|is for a ledger in the lake"):
             rebuild.rebuild_ledger(settings, replace_old=replace)
     assert_holds(lake, database)
