@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
-from finkbridge.broker.failures import error_of
+from finkbridge.broker.failures import COORDINATING, ELECTING, LATE, SILENT, UNKNOWN, error_of
 from finkbridge.broker.placing import (
     ANSWER_S,
     UNPLACED,
@@ -37,6 +37,8 @@ from finkbridge.values import Message
 
 LOGGER = logging.getLogger(__name__)
 
+PASSING = SILENT | LATE | ELECTING | UNKNOWN | COORDINATING
+"""Errors after which a broker is asked once more."""
 RENEWED_S = 60.0
 """For so long after a topic was made again, partitions of it that the member is given begin anew."""
 
@@ -303,9 +305,10 @@ class Assignment:
         try:
             committed = settle(self._consumer, places, self.fallback)
         except KafkaException as failure:
-            if self._on_assign is None and not moved:  # polling tells of a silent broker
-                return
-            raise error_of(failure.args[0], self._cluster) from None
+            error = failure.args[0]
+            if self._on_assign is None and not moved and error.code() in PASSING:
+                return  # polling tells of a silent broker
+            raise error_of(error, self._cluster) from None
         resumed = [place for place in free if self._resume(place, committed.get(place_of(place)))]
         with Deferral():
             self._place(places)

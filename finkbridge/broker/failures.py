@@ -57,6 +57,16 @@ LATE = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+COORDINATING = frozenset(
+    {
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
+"""What a group's offsets are not told for at the moment."""
 NOTHING_TO_COMMIT = KafkaError._NO_OFFSET
 POLLED_TOO_LATE = KafkaError._MAX_POLL_EXCEEDED
 ELECTING = frozenset(

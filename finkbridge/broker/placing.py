@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, OFFSET_STORED, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    KafkaException,
+    TopicPartition,
+)
 
 from finkbridge.errors import SettingsError
 
@@ -83,6 +90,8 @@ def settle(consumer: Any, places: Sequence[TopicPartition], fallback: Fallback) 
     """
     free = [place for place in places if place.offset in UNPLACED]
     told = consumer.committed(free, timeout=SETTLE_S) if free else ()
+    if errors := [place.error for place in told if place.error is not None]:
+        raise KafkaException(errors[0])
     committed = {place_of(place): place.offset for place in told if place.offset >= 0}
     otherwise = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END, "error": OFFSET_INVALID}[fallback]
     for place in free:

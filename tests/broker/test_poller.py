@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from finkbridge.broker import lives
 from finkbridge.broker.assignment import Received
 from finkbridge.broker.poller import Poller
-from finkbridge.errors import BrokerError
+from finkbridge.errors import BrokerError, ForbiddenError
 from finkbridge.settings import ClusterSettings
 from tests.support.kafka import Kafka
 from tests.support.lake import KEPT
@@ -223,11 +223,27 @@ def test_a_group_of_which_the_broker_does_not_say_where_it_is_is_asked_again(
     poller = Poller("c", settings)
     real = poller._consumer
     failing = Mock(wraps=real)
-    failing.committed.side_effect = [KafkaException(KafkaError(KafkaError._TIMED_OUT)), *[DEFAULT] * 9]
+    late = Mock(topic=topic, partition=0, offset=-1001, error=KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT))
+    silent = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    failing.committed.side_effect = [silent, [late], *[DEFAULT] * 9]
     poller.assignment._consumer = failing
     poller.subscribe([topic])
     assert read(poller, 2) == [3, 4]
-    assert failing.committed.call_count == 2
+    assert failing.committed.call_count == 3
+    poller.close()
+
+
+def test_a_group_that_may_not_be_read_is_an_error(kafka: Kafka, settings: ClusterSettings) -> None:
+    topic, first = begun(kafka, settings)
+    first.close()
+    poller = Poller("c", settings)
+    failing = poller.assignment._consumer = Mock(wraps=poller._consumer)
+    refused = KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+    failing.committed.side_effect = [refused, *[DEFAULT] * 9]
+    poller.subscribe([topic])
+    with pytest.raises(ForbiddenError):
+        poller.poll(1, WAIT_S)
+    assert read(poller, 5) == [0, 1, 2, 3, 4]
     poller.close()
 
 
