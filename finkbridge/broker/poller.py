@@ -196,10 +196,6 @@ class Poller:
             if deadline is not None and time.monotonic() >= deadline:
                 return []
 
-    def is_current(self, received: Received) -> bool:
-        """Whether a message is of the present turn of its partition; else it is not to be handled."""
-        return self.assignment.is_current(received)
-
     def done(self, received: Iterable[Received]) -> None:
         """Note that messages were handled, and so all before them: their offsets may be committed."""
         self.assignment.done(received)

@@ -17,7 +17,7 @@ from finkbridge.doctor.findings import Finding
 from finkbridge.errors import NoLakeError
 from finkbridge.ledger import Ledger
 from finkbridge.ledger import schema as s
-from finkbridge.ledger.adopt import has_archive, is_blank
+from finkbridge.ledger.adopt import has_archive, is_blank, put_back
 from finkbridge.settings import Loaded, Settings
 from finkbridge.verify import check_ledger
 
@@ -125,14 +125,9 @@ def ledger(settings: Settings) -> Iterator[Finding]:
     except NoLakeError:
         if has_archive(settings.lake):
             said = "lost, and the lake has an archive"
-            yield Finding("ledger", where, "bad", said, _put_back(is_file=not settings.ledger))
+            yield Finding("ledger", where, "bad", said, put_back(is_file=not settings.ledger))
         else:
             yield Finding("ledger", where, "good", "not there yet: the first drain makes it")
-
-
-def _put_back(*, is_file: bool) -> str:
-    what = "ledger.db" if is_file else "its database"
-    return f"put {what} back from a backup, or run finkbridge rebuild --ledger"
 
 
 def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
@@ -141,7 +136,7 @@ def _opened(ledger: Ledger, where: str) -> Iterator[Finding]:
         return
     if is_blank(ledger) and has_archive(ledger.lake):
         said = "knows of nothing, and the lake has an archive"
-        yield Finding("ledger", where, "bad", said, _put_back(is_file=ledger.is_sqlite))
+        yield Finding("ledger", where, "bad", said, put_back(is_file=ledger.is_sqlite))
         return
     if found := next(check_ledger(ledger), None):
         said = f"contradicts itself: {found.where}: {found.problem}"

@@ -176,11 +176,13 @@ def adopt(
 
 
 def _lost(lake: Path, *, is_file: bool = True) -> str:
+    return f"{lake} has an archive and its ledger is lost: {put_back(is_file=is_file)}"
+
+
+def put_back(*, is_file: bool) -> str:
+    """Return what to do about a ledger that is lost, in the lake or in PostgreSQL."""
     what = layout.LEDGER if is_file else "its database"
-    return (
-        f"{lake} has an archive and its ledger is lost: put {what} back from a backup, or run finkbridge "
-        "rebuild --ledger"
-    )
+    return f"put {what} back from a backup, or run finkbridge rebuild --ledger"
 
 
 def _add_generations(connection: Connection, adoption: Adoption) -> dict[TopicGeneration, int]:

@@ -1,8 +1,8 @@
 """Files of the lake that no commit lists: what they are, and which of them surely are not needed.
 
 Deleted is only what surely is not needed, while the coordinator's lock is held, once the ledger and the files
-that it lists were found whole, and every one of them is there (else the ledger may be older than the lake,
-restored from a copy):
+in the scope were found whole, and every file that the ledger lists is there (else it may be older than the
+lake, restored from a copy):
 
 - what a plan left that is committed without this file: the plan of the file's own ranges, as a ledger
   restored from a copy gives a number a second time;

@@ -271,7 +271,7 @@ def test_what_was_received_of_a_topic_before_it_was_made_again_moves_nobody(
     old = poller.poll(10, WAIT_S, 1.0)
     assert len(old) == 5
     kafka.recreate(topic)
-    while poller.is_current(old[0]):
+    while poller.assignment.is_current(old[0]):
         poller.poll(10, 0.2)
     poller.done(old)
     kafka.produce(topic, [(None, b"new")] * 9)
@@ -301,7 +301,7 @@ def test_a_rebalance_leaves_what_was_not_handled_to_who_has_the_partition(
         mine += first.poll(10, 0.2)
         other += second.poll(10, 0.2)
         assert time.monotonic() < deadline
-    assert not any(first.is_current(one) for one in held)
+    assert not any(first.assignment.is_current(one) for one in held)
     assert {one.place for one in mine}.isdisjoint(one.place for one in other)
     first.close()
     second.close()
@@ -357,9 +357,11 @@ def test_a_rebalance_while_a_batch_is_collected_passes_over_nothing(
             with pytest.raises(BrokerError, match="busy"):
                 found += list(iter(lambda: poller.poll(100, 5.0, 1.0, into=found), []))
     while batch := poller.poll(100, 5.0, 1.0):
-        found += [one for one in batch if poller.is_current(one)]
+        found += [one for one in batch if poller.assignment.is_current(one)]
     assert poller._consumer is not stub
-    places = [(one.message.partition, one.message.offset) for one in found if poller.is_current(one)]
+    places = [
+        (one.message.partition, one.message.offset) for one in found if poller.assignment.is_current(one)
+    ]
     assert sorted(places) == [(p, n) for p in (0, 1) for n in range(30)]
     poller.close()
 
